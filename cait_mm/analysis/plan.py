@@ -1,0 +1,84 @@
+"""Where to merge for a wanted reduction (paper, section III-B: spread evenly, then move by one block)."""
+from typing import Iterator, List, Sequence, Tuple, Union
+
+from cait_mm.analysis.flops import reduction
+from cait_mm.errors import UserError
+from cait_mm.spec import Arch, Merge, Spec, get_arch, make_spec
+
+ALTERNATING = ('horizontal', 'vertical')
+TOLERANCE = 0.02
+"""A plan further than this from its target is refused."""
+
+
+def even_placement(depth: int, count: int) -> List[int]:
+    """``count`` blocks that divide ``depth`` blocks evenly, for example 4 and 8 of 12."""
+    return [depth * (i + 1) // (count + 1) for i in range(count)]
+
+
+def plan(arch: Union[str, Arch],
+         target: float,
+         img_size: Union[None, Tuple[int, int]] = None,
+         kinds: Sequence[str] = ALTERNATING) -> Spec:
+    """Place merges so that the classifier's MACs fall by ``target``.
+
+    The number of merges is the one whose even placement comes nearest. From there the single move of one merge by one
+    block that brings the MACs nearest to the target is taken, and again, until none brings them nearer; a merge stays
+    within one block of its even place.
+
+    Args:
+        arch: The dense architecture.
+        target: The wanted reduction of all MACs, between 0 and 1.
+        img_size: Pixels (H, W) to plan for; None is the pretraining size.
+        kinds: Merge kinds in turn: horizontal and vertical alternate in ATME.
+
+    Raises:
+        UserError: No placement comes within two percent points of the target; says what can be reached.
+    """
+    arch = get_arch(arch)
+    if not 0 < target < 1:
+        raise UserError(f'--target {target} is not a reduction: give the share of MACs to save, between 0 and 1, '
+                        'for example 0.433.')
+    even = list(_even_specs(arch, kinds))
+    if not even:
+        raise UserError(f'{arch.name} at {arch.img_size} has a grid too small to merge.')
+
+    def gap(spec: Spec) -> float:
+        return abs(reduction(spec, img_size) - target)
+
+    start = min(even, key=gap)
+    best, reached = start, {reduction(spec, img_size) for spec in even}
+    while True:
+        moves = list(_single_moves(best, start, kinds))
+        reached.update(reduction(spec, img_size) for spec in moves)
+        nearest = min(moves, key=gap, default=best)
+        if gap(nearest) >= gap(best):
+            break
+        best = nearest
+    if gap(best) > TOLERANCE:
+        raise UserError(f'no placement of merges in {arch.name} saves {target:.1%}: merging alone was seen to reach '
+                        f'{min(reached):.1%} to {max(reached):.1%}, nearest {reduction(best, img_size):.1%}; '
+                        'choose such a target, or prune channels for the rest.')
+    return best
+
+
+def _spec(arch: Arch, blocks: Sequence[int], kinds: Sequence[str]) -> Spec:
+    return make_spec(arch, [Merge(block, kinds[i % len(kinds)]) for i, block in enumerate(blocks)])
+
+
+def _even_specs(arch: Arch, kinds: Sequence[str]) -> Iterator[Spec]:
+    for count in range(1, arch.depth):
+        try:
+            yield _spec(arch, even_placement(arch.depth, count), kinds)
+        except UserError:
+            return
+
+
+def _single_moves(spec: Spec, start: Spec, kinds: Sequence[str]) -> Iterator[Spec]:
+    """Every placement with one merge of ``spec`` moved by one block, within one block of ``start``."""
+    blocks, home = [merge.block for merge in spec.merges], [merge.block for merge in start.merges]
+    for index in range(len(blocks)):
+        for step in (-1, 1):
+            moved = [*blocks[:index], blocks[index] + step, *blocks[index + 1:]]
+            allowed = abs(moved[index] - home[index]) <= 1 and 0 <= moved[index] < spec.arch.depth
+            if allowed and len(set(moved)) == len(moved):
+                yield _spec(spec.arch, sorted(moved), kinds)

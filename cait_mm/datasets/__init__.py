@@ -1,0 +1,1 @@
+"""Data: the embedded scenes, and what MMSegmentation and MMDetection lack."""

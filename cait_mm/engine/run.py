@@ -1,0 +1,144 @@
+"""Turn a config and the command line's wishes into a Runner, for every library of the project."""
+import argparse
+import logging
+import os
+from itertools import count
+from pathlib import Path
+from typing import Optional, Sequence
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.datasets.check import LOADERS, require_data
+from cait_mm.errors import UserError
+from cait_mm.utils.cli import add_json_option
+from cait_mm.utils.configs import load_config
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+_WORLD_SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
+_RUNS = count()
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that starts a Runner takes; :func:`read_run_config` reads it."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='change the config, for example train_cfg.max_iters=1000')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_json_option(parser)
+
+
+def read_run_config(args: argparse.Namespace, loaders: Sequence[str] = LOADERS) -> Config:
+    """The config that :func:`add_run_options` describe, with its work directory; the data of ``loaders`` are there.
+
+    Raises:
+        UserError: The config cannot be read, or data are missing.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args.config, args.cfg_options)
+    require_data(config, args.config, loaders)
+    config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    return config
+
+
+def process_count(launcher: str) -> int:
+    """How many processes ``launcher`` started, from what it left in the environment."""
+    return int(os.environ.get(_WORLD_SIZE.get(launcher, ''), 1))
+
+
+def start_processes(config: Config, launcher: str) -> None:
+    """Note the launcher and, without an accelerator, start the process group over gloo (MMEngine would ask for CUDA).
+
+    MMEngine also pins DDP to the device of the local rank, which a CPU module cannot have.
+    """
+    config.launcher = launcher
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError('--launcher pytorch is for processes that torchrun started: use bash tools/dist_train.sh.')
+    if launcher != 'pytorch':
+        raise UserError(f'--launcher {launcher} needs an accelerator: on CPUs use pytorch.')
+    torch.distributed.init_process_group('gloo')
+    config.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+
+
+def use_amp(config: Config) -> None:
+    """Switch the config to mixed precision.
+
+    Raises:
+        UserError: There is no accelerator, or the optimizer wrapper is a special one.
+    """
+    if get_device() == 'cpu':
+        raise UserError('--amp needs an accelerator: leave it out on a CPU.')
+    if config.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(f'--amp cannot change optim_wrapper type {config.optim_wrapper.type}: set it in the config.')
+    config.optim_wrapper.type = 'AmpOptimWrapper'
+    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_total_batch(config: Config, total: Optional[int], processes: int) -> None:
+    """Divide ``total`` over the processes and accumulated steps; without it, say when the recipe wants another one.
+
+    Raises:
+        UserError: ``total`` does not divide evenly.
+    """
+    accumulated = config.optim_wrapper.get('accumulative_counts', 1)
+    loader = config.train_dataloader
+    if total is not None:
+        if total < 1 or total % (processes * accumulated):
+            raise UserError(f'--total-batch-size {total} does not divide into {processes} processes x {accumulated} '
+                            'accumulated steps.')
+        loader.batch_size = total // (processes * accumulated)
+    have = loader.batch_size * processes * accumulated
+    want = config.get('auto_scale_lr', {}).get('base_batch_size')
+    if want and have != want and not config.auto_scale_lr.get('enable'):
+        print_log(
+            f'The total batch is {have} ({loader.batch_size} x {processes} processes x {accumulated} accumulated), '
+            f'the recipe\'s learning rate belongs to {want}. Use --total-batch-size {want} to keep it, or '
+            '--cfg-options auto_scale_lr.enable=True to scale the learning rate.',
+            logger='current', level=logging.WARNING)
+
+
+def resume_from(config: Config, checkpoint: str) -> None:
+    """Go on from ``checkpoint``, or for ``auto`` from the newest one in the work directory, if there is one.
+
+    Raises:
+        UserError: It is missing or damaged; names the older ones that are left.
+    """
+    config.resume, config.load_from = True, None if checkpoint == 'auto' else checkpoint
+    path = find_latest_checkpoint(config.work_dir) if checkpoint == 'auto' else checkpoint
+    if path is None:
+        return
+    try:
+        read_checkpoint(path)
+    except UserError as error:
+        older = sorted(str(item) for item in Path(path).parent.glob('*.pth') if item.name != Path(path).name)
+        hint = f' Others are there: --resume {", --resume ".join(older)}.' if older else ''
+        raise UserError(f'cannot resume: {error}{hint}') from error
+
+
+def draw_predictions(config: Config, folder: Optional[str] = None, interval: int = 1) -> None:
+    """Have the library's visualization hook draw every ``interval``-th prediction, into ``folder`` where given.
+
+    Raises:
+        UserError: The config has no such hook.
+    """
+    hook = config.get('default_hooks', {}).get('visualization')
+    if not hook or 'visualizer' not in config:
+        raise UserError('this config has no visualization hook and visualizer, so nothing can be drawn.')
+    hook.draw, hook.interval = True, interval
+    if folder:
+        config.visualizer['save_dir'] = folder
+        config.visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
+
+
+def build_runner(config: Config) -> Runner:
+    """The Runner of a config, with one name per work directory so that several can live in one process."""
+    config.setdefault('experiment_name', f'{Path(config.work_dir).name}_{os.getpid()}_{next(_RUNS)}')
+    return Runner.from_cfg(config)

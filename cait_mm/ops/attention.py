@@ -1,0 +1,36 @@
+"""Self-attention whose query/key width and value width are free, as channel pruning leaves them."""
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on PyTorch's fused kernels.
+
+    The softmax scale is the dense model's ``head_dim ** -0.5`` whatever width is left: removing a channel that is zero
+    must not change the others. State-dict names are DeiT's and timm's (``qkv``, ``proj``).
+
+    Args:
+        dim: Channels of a token.
+        num_heads: Heads.
+        qk_dim: Width of query and key per head.
+        v_dim: Width of value per head.
+        head_dim: The dense model's width per head; fixes the scale.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.num_heads, self.qk_dim, self.v_dim = num_heads, qk_dim, v_dim
+        self.scale = head_dim ** -0.5
+        self.qkv = nn.Linear(dim, num_heads * (2 * qk_dim + v_dim))
+        self.proj = nn.Linear(num_heads * v_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        heads = self.num_heads
+        widths = [heads * self.qk_dim, heads * self.qk_dim, heads * self.v_dim]
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
+        x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+    def extra_repr(self) -> str:
+        return f'num_heads={self.num_heads}, qk_dim={self.qk_dim}, v_dim={self.v_dim}'

@@ -1,0 +1,67 @@
+"""Compactors: learnable channel transforms behind a linear layer, applied to its weights (paper, section III-C).
+
+``(x W + b) C = x (W C) + b C``: multiplying C into the weights once a step gives the same outputs as multiplying every
+activation, at the cost of plain fine-tuning. Column j of C belongs to output channel j, its norm is the channel's
+importance, and a zero column makes the channel exactly zero.
+"""
+from typing import List, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from cait_mm.ops.attention import Attention
+
+
+class Compactor(nn.Module):
+    """One square matrix per group of output channels, identity at the start.
+
+    Args:
+        groups: Groups that are transformed apart: three times the heads for a fused qkv, one for an FFN.
+        width: Channels of a group.
+    """
+
+    def __init__(self, groups: int, width: int) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.eye(width).repeat(groups, 1, 1))
+
+    def forward(self, parameter: Tensor) -> Tensor:
+        """A linear layer's weight (groups * width, inputs) or bias (groups * width,) times the matrices."""
+        rows = parameter.reshape(*self.matrix.shape[:2], -1)
+        return (self.matrix.transpose(1, 2) @ rows).reshape(parameter.shape)
+
+    def column_norms(self) -> Tensor:
+        """Importance of every channel, ``||C[:, j]||``: (groups, width)."""
+        return self.matrix.norm(dim=1)
+
+
+def add_compactor(layer: nn.Linear, groups: int = 1) -> Compactor:
+    """Put a compactor behind ``layer``; its weight and bias become their products with it wherever they are read."""
+    compactor = Compactor(groups, layer.out_features // groups).to(layer.weight)
+    for name in ('weight', 'bias'):
+        parametrize.register_parametrization(layer, name, compactor)
+    return compactor
+
+
+def remove_compactor(layer: nn.Linear) -> None:
+    """Multiply the compactor into ``layer`` for good."""
+    for name in ('weight', 'bias'):
+        parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+
+
+def compactor_of(layer: nn.Linear) -> Compactor:
+    """The compactor behind ``layer``."""
+    return layer.parametrizations.weight[0]
+
+
+def add_block_compactors(attention: Attention, fc1: nn.Linear) -> List[Compactor]:
+    """Compactors for q, k and v of every head (one stack behind the fused qkv) and for the FFN's hidden channels."""
+    if attention.qk_dim != attention.v_dim:
+        raise ValueError(f'compactors start at full width, this attention has qk_dim={attention.qk_dim} and '
+                         f'v_dim={attention.v_dim}')
+    return [add_compactor(attention.qkv, 3 * attention.num_heads), add_compactor(fc1)]
+
+
+def split_qkv(stacked: Tensor, heads: int) -> Tuple[Tensor, Tensor, Tensor]:
+    """Values per channel of a fused qkv, (3 * heads, width), as q, k and v, (heads, width) each."""
+    return stacked[:heads], stacked[heads:2 * heads], stacked[2 * heads:]

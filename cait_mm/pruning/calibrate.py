@@ -1,0 +1,141 @@
+"""A start that knows which channels matter, from some dozens of unlabelled images and no training.
+
+At identity all compactor columns have norm 1, so the first selections are random. Here every attention is turned into a
+basis that changes nothing but orders its channels by what they contribute:
+
+- q and k of a head: with ``E[q q^T] = Rq^T Rq`` and ``E[k k^T] = Rk^T Rk`` over the images (biases included), the SVD
+  ``Rq Rk^T = U S V^T`` gives ``q' = S^1/2 U^T Rq^-T q`` and ``k' = S^1/2 V^T Rk^-T k``: the same products q.k, and
+  channel i contributes S_i to them. q and k agree on the order by construction.
+- v with the output projection Wo: the SVD ``Wo Rv^T = U S V^T`` gives ``v' = S^1/2 V^T Rv^-T v``, ``Wo' = U S^1/2``.
+- A hidden channel of the FFN stays; it matters as much as its activation's RMS times the norm of its outgoing weights,
+  and leaves its mean in the next bias when it is cut.
+
+These contributions are compared over all modules as they are (docs/design.md has the measurement), divided by their
+mean. As the compactors' column norms they make the paper's score, consistencies and budget work unchanged.
+"""
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from cait_mm.backbones import CAITDeiT
+from cait_mm.ops.attention import Attention
+from cait_mm.ops.compactor import add_block_compactors
+from cait_mm.pruning.selection import BlockChannels
+
+SMALLEST = 1e-6
+"""Importance that a compactor's column starts with at least: weights are divided by it."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration found: the importance of every channel, and the mean activation (hidden,) of every FFN."""
+
+    scores: List[BlockChannels]
+    ffn_means: List[Tensor]
+
+
+@torch.no_grad()
+def calibrate(backbone: CAITDeiT, images: Iterable[Tensor]) -> Calibration:
+    """Turn a full-width backbone into its singular basis, in place; its outputs stay the same.
+
+    Args:
+        backbone: Pretrained, merges in place, full widths, no compactors yet.
+        images: Batches (B, 3, H, W), normalised as in training.
+    """
+    training = backbone.training
+    backbone.eval()
+    with _statistics(backbone) as statistics:
+        for batch in images:
+            backbone.forward_tokens(batch.to(backbone.pos_embed))
+    backbone.train(training)
+    scores, means = [], []
+    for index, block in enumerate(backbone.blocks):
+        found = statistics[index]
+        moments = found['qkv'] / found['tokens']
+        qk, v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
+        means.append((found['sum'] / found['tokens']).to(block.mlp.fc2.weight))
+        rms = (found['square'] / found['tokens']).sqrt()
+        ffn = rms * block.mlp.fc2.weight.double().norm(dim=0)
+        scores.append((qk, qk, v, ffn))
+    mean = torch.cat([item.flatten() for block in scores for item in block[1:]]).mean()
+    scores = [BlockChannels(*((item / mean).clamp_min(SMALLEST).to(backbone.pos_embed) for item in block))
+              for block in scores]
+    return Calibration(scores, means)
+
+
+@torch.no_grad()
+def add_calibrated_compactors(backbone: CAITDeiT, calibration: Calibration) -> None:
+    """Put compactors on every block whose column norms are the importance; the function stays the same."""
+    for block, score in zip(backbone.blocks, calibration.scores):
+        stacked = torch.cat([score.q, score.k, score.v])
+        for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), (stacked, score.ffn[None]),
+                                           (block.attn.qkv, block.mlp.fc1)):
+            compactor.matrix.copy_(torch.diag_embed(norms))
+            for name in ('weight', 'bias'):
+                original = layer.parametrizations[name].original
+                rows = original.reshape(*norms.shape, -1)
+                original.copy_((rows / norms[..., None]).reshape(original.shape))
+
+
+@torch.no_grad()
+def keep_means(state_dict: Dict[str, Tensor], backbone: CAITDeiT, masks: Iterable[BlockChannels],
+               calibration: Calibration) -> None:
+    """Add to every FFN's output bias what its cut channels contributed on average, in a folded ``state_dict``."""
+    for index, (block, mask, mean) in enumerate(zip(backbone.blocks, masks, calibration.ffn_means)):
+        cut = ~mask.ffn
+        state_dict[f'blocks.{index}.mlp.fc2.bias'] += block.mlp.fc2.weight[:, cut] @ mean[cut]
+
+
+@contextmanager
+def _statistics(backbone: CAITDeiT) -> Iterator[List[Dict[str, Tensor]]]:
+    """Collect, in double precision, second moments of q, k and v per head, sums and squares of the FFN's activation."""
+    found: List[Dict[str, Tensor]] = [{} for _ in backbone.blocks]
+    hooks = []
+    for block, into in zip(backbone.blocks, found):
+        heads = block.attn.num_heads
+
+        def on_qkv(_: nn.Module, __: Tuple, output: Tensor, into: Dict = into, heads: int = heads) -> None:
+            rows = output.double().flatten(0, 1).unflatten(-1, (3 * heads, -1)).transpose(0, 1)
+            into['qkv'] = into.get('qkv', 0) + rows.transpose(1, 2) @ rows
+            into['tokens'] = into.get('tokens', 0) + rows.shape[1]
+
+        def on_activation(_: nn.Module, __: Tuple, output: Tensor, into: Dict = into) -> None:
+            rows = output.double().flatten(0, 1)
+            into['sum'] = into.get('sum', 0) + rows.sum(0)
+            into['square'] = into.get('square', 0) + rows.square().sum(0)
+
+        hooks += [block.attn.qkv.register_forward_hook(on_qkv), block.mlp.act.register_forward_hook(on_activation)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _rotate_attention(attention: Attention, moments: Tensor) -> Tuple[Tensor, Tensor]:
+    """Change the basis of q and k, and of v and the projection; return the singular values (heads, width) of both."""
+    roots = _root(moments)
+    u, s_qk, vh = torch.linalg.svd(roots[0] @ roots[1].mT)
+    scale = s_qk.sqrt()[..., None]
+    to_q = scale * torch.linalg.solve(roots[0], u).mT
+    to_k = scale * torch.linalg.solve(roots[1], vh.mT).mT
+    proj = attention.proj.weight.double().T.unflatten(0, (attention.num_heads, -1)).mT
+    u, s_v, vh = torch.linalg.svd(proj @ roots[2].mT, full_matrices=False)
+    scale = s_v.sqrt()[..., None]
+    to_v = scale * torch.linalg.solve(roots[2], vh.mT).mT
+    change = torch.stack([to_q, to_k, to_v]).flatten(0, 1)
+    for parameter in (attention.qkv.weight, attention.qkv.bias):
+        rows = parameter.double().reshape(*change.shape[:2], -1)
+        parameter.copy_((change @ rows).reshape(parameter.shape))
+    attention.proj.weight.copy_((u * scale.mT).permute(1, 0, 2).flatten(1))
+    return s_qk, s_v
+
+
+def _root(moments: Tensor) -> Tensor:
+    """Upper triangular R with ``moments = R^T R``; a trace of ridge keeps directions that never occurred invertible."""
+    ridge = 1e-8 * moments.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    return torch.linalg.cholesky(moments + ridge * torch.eye(moments.shape[-1]).to(moments)).mT
+

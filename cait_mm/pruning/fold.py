@@ -1,0 +1,114 @@
+"""Fold: multiply compactors into their layers and cut the channels that were selected, exactly.
+
+What is cut was pushed to zero in training; the folded model equals the training model with those columns at zero.
+"""
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cait_mm.backbones.deit import CAITDeiT, widths_in_state_dict
+from cait_mm.errors import UserError
+from cait_mm.ops.attention import Attention
+from cait_mm.ops.compactor import compactor_of, split_qkv
+from cait_mm.pruning.selection import BlockChannels
+from cait_mm.spec import Spec
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded backbone: its plain weights, its spec, and the largest column norm that was cut."""
+
+    state_dict: Dict[str, Tensor]
+    spec: Spec
+    largest_cut: float
+
+
+def channel_scores(backbone: CAITDeiT) -> List[BlockChannels]:
+    """The importance of every channel of a backbone with compactors: its column's norm."""
+    scores = []
+    for block in backbone.blocks:
+        q, k, v = split_qkv(compactor_of(block.attn.qkv).column_norms().detach(), block.attn.num_heads)
+        scores.append(BlockChannels(q, k, v, compactor_of(block.mlp.fc1).column_norms().detach()[0]))
+    return scores
+
+
+def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
+    """Masks (True: stays) of what can really be removed under ``masks``: every head loses as many as the one that can
+    lose fewest, the least important ones, and q and k the same.
+    """
+    both = _level(masks.q | masks.k, (scores.q + scores.k) / 2)
+    return BlockChannels(both, both, _level(masks.v, scores.v), masks.ffn)
+
+
+def fold(backbone: CAITDeiT, masks: Sequence[BlockChannels], tolerance: Optional[float] = 1e-3,
+         pad_heads_to: Optional[int] = None) -> Folded:
+    """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
+
+    Args:
+        backbone: A backbone whose blocks carry compactors; it is left as it is.
+        masks: One entry per block, True for channels that stay.
+        tolerance: The largest column norm that may be cut; None cuts whatever it is.
+        pad_heads_to: Zero-pad q, k and v of a head to one common multiple of this, which changes nothing but lets
+            fused attention kernels serve; None leaves the widths as selected.
+
+    Raises:
+        UserError: A channel above ``tolerance`` would be cut: it has not vanished.
+    """
+    scores = channel_scores(backbone)
+    state = {name: value.detach().clone() for name, value in backbone.state_dict().items()
+             if '.parametrizations.' not in name}
+    largest = 0.
+    for index, (block, mask, score) in enumerate(zip(backbone.blocks, masks, scores)):
+        cut = removable(mask, score)
+        for name in ('q', 'k', 'v', 'ffn'):
+            lost = getattr(score, name)[~getattr(cut, name)]
+            largest = max(largest, float(lost.max()) if lost.numel() else 0.)
+        weights = {**_fold_attention(block.attn, cut, pad_heads_to), **_fold_ffn(block.mlp, cut.ffn)}
+        state.update({f'blocks.{index}.{name}': value.detach().clone() for name, value in weights.items()})
+    if tolerance is not None and largest > tolerance:
+        raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, above {tolerance:g}: it has '
+                        'not vanished, so cutting it changes the model. Train longer, use the proximal rule, or allow '
+                        'it with a higher tolerance.')
+    return Folded(state, widths_in_state_dict(backbone.spec, state), largest)
+
+
+def _level(mask: Tensor, scores: Tensor) -> Tensor:
+    """Let every head (row) lose the same number: the fewest of all heads, each its least important dropped ones."""
+    count = int((~mask).sum(1).min())
+    order = torch.where(mask, torch.inf, scores).argsort(dim=1)
+    level = torch.ones_like(mask)
+    return level.scatter(1, order[:, :count], False)
+
+
+def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: Optional[int]) -> Dict[str, Tensor]:
+    heads = attention.num_heads
+    parts = [(cut.q, 0), (cut.k, 1), (cut.v, 2)]
+    weight = attention.qkv.weight.unflatten(0, (3, heads, -1))
+    bias = attention.qkv.bias.unflatten(0, (3, heads, -1))
+    weights = [_rows(weight[part], mask) for mask, part in parts]
+    biases = [_rows(bias[part][..., None], mask) for mask, part in parts]
+    proj = _rows(attention.proj.weight.T.unflatten(0, (heads, -1)), cut.v)
+    if pad_heads_to:
+        width = -(-max(part.shape[1] for part in weights) // pad_heads_to) * pad_heads_to
+        weights, biases = ([_pad(part, width) for part in stack] for stack in (weights, biases))
+        proj = _pad(proj, width)
+    return {'attn.qkv.weight': torch.cat([part.flatten(0, 1) for part in weights]),
+            'attn.qkv.bias': torch.cat([part.flatten() for part in biases]),
+            'attn.proj.weight': proj.flatten(0, 1).T.contiguous()}
+
+
+def _fold_ffn(mlp: torch.nn.Module, mask: Tensor) -> Dict[str, Tensor]:
+    return {'mlp.fc1.weight': mlp.fc1.weight[mask], 'mlp.fc1.bias': mlp.fc1.bias[mask],
+            'mlp.fc2.weight': mlp.fc2.weight[:, mask]}
+
+
+def _rows(stacked: Tensor, mask: Tensor) -> Tensor:
+    """The rows of every head that stay: (heads, width, n), (heads, width) -> (heads, kept, n)."""
+    return stacked[mask].unflatten(0, (mask.shape[0], -1))
+
+
+def _pad(stacked: Tensor, width: int) -> Tensor:
+    return F.pad(stacked, (0, 0, 0, width - stacked.shape[1]))

@@ -1,0 +1,155 @@
+"""Which channels are unimportant (paper, Alg. 1 to 3), as one sort under a MACs budget.
+
+Channels are taken in ascending score until the wanted reduction is reached. With *head-level consistency* taking a
+channel in one head takes the lowest remaining one in every other head; with *attention-level consistency* what q loses
+k loses. Heads then move in step: the i-th unit of an attention is the i-th smallest channel of every head, its key the
+smallest of them, and the algorithms become one sort of all units.
+
+Without a consistency single channels are taken, and only what can really be removed counts towards the budget: in every
+head as many as the head that lost fewest, and of q and k what both lost.
+"""
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from typing import Iterator, List, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from cait_mm.analysis.flops import classifier_cost
+from cait_mm.errors import UserError
+from cait_mm.spec import Spec
+
+
+@dataclass(frozen=True)
+class BlockChannels:
+    """One value per prunable channel of a block: ``q``, ``k``, ``v`` (heads, width) and ``ffn`` (hidden,).
+
+    Scores going into :func:`select` (floats), masks coming out of it (True: the channel stays).
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    ffn: Tensor
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """The paper's two consistencies; switching one off is an ablation (Tab. XI)."""
+
+    head: bool = True
+    attention: bool = True
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Channels that are taken one unit after the other.
+
+    ``units[c]`` is the unit that channel c belongs to, (rows, width); ``keys`` the ascending score of every unit that
+    may be taken. Channels of later units always stay.
+    """
+
+    block: int
+    modules: Tuple[str, ...]
+    units: Tensor
+    keys: Tensor
+
+
+def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consistency: Consistency = Consistency(),
+           align: int = 1) -> List[BlockChannels]:
+    """Choose the channels to remove so that the classifier's MACs fall by ``target`` against the dense model.
+
+    Args:
+        spec: The model at full width with its merges; they count towards the target and set every block's tokens.
+        scores: The importance of every channel, one entry per block.
+        target: Reduction of all MACs, between 0 and 1. A target that merging alone reaches removes nothing.
+        consistency: Which consistencies hold.
+        align: Leave widths in multiples of this; only with head-level consistency.
+
+    Returns:
+        The masks of every block. At least one channel of every module and head stays (``align`` where it is set).
+
+    Raises:
+        UserError: The target is out of reach; says what can be reached.
+    """
+    if align > 1 and not consistency.head:
+        raise UserError('aligned widths need head-level consistency.')
+    groups = [group for index, block in enumerate(scores) for group in _groups(index, block, consistency, align)]
+    owners = torch.cat([torch.full((len(group.keys),), index) for index, group in enumerate(groups)])
+    # Equal scores, as at the start of training, are taken evenly over all groups rather than group by group.
+    place = torch.cat([torch.linspace(0, 1, len(group.keys)) for group in groups])
+    spread = place.argsort(stable=True)
+    owners = owners[spread][torch.cat([group.keys for group in groups]).cpu()[spread].argsort(stable=True)]
+    dense = classifier_cost(Spec.dense(spec.arch)).macs
+
+    def masks(taken: int) -> List[BlockChannels]:
+        counts = torch.bincount(owners[:taken], minlength=len(groups)).tolist()
+        kept: List[dict] = [{} for _ in scores]
+        for group, count in zip(groups, counts):
+            for module in group.modules:
+                kept[group.block][module] = group.units >= count
+        return [BlockChannels(block['q'], block['k'], block['v'], block['ffn'][0]) for block in kept]
+
+    def saved(taken: int) -> float:
+        return 1 - classifier_cost(pruned_spec(spec, masks(taken))).macs / dense
+
+    taken = bisect_left(range(len(owners) + 1), target, key=saved)
+    if taken > len(owners):
+        raise UserError(f'a reduction of {target:.1%} is out of reach: with these merges pruning channels gets to at '
+                        f'most {saved(len(owners)):.1%}; lower the target or merge more tokens.')
+    return masks(taken)
+
+
+def pruned_spec(spec: Spec, masks: Sequence[BlockChannels]) -> Spec:
+    """``spec`` with the widths that are left when all that can really be removed under ``masks`` is removed.
+
+    Heads run in parallel, so each loses as many channels as the one that loses fewest; a channel of the q-k product
+    goes only when both q and k lost it.
+    """
+    def width(mask: Tensor) -> int:
+        return int(mask.sum(1).max())
+
+    blocks = [replace(block, qk_dim=width(mask.q | mask.k), v_dim=width(mask.v), ffn_dim=int(mask.ffn.sum()))
+              for block, mask in zip(spec.blocks, masks)]
+    return spec.replace(blocks=tuple(blocks))
+
+
+def _groups(index: int, block: BlockChannels, consistency: Consistency, align: int) -> Iterator[_Group]:
+    make = _heads_in_step if consistency.head else _single_channels
+    if consistency.attention:
+        yield make(index, ('q', 'k'), (block.q + block.k) / 2, align)
+    else:
+        yield make(index, ('q',), block.q, align)
+        yield make(index, ('k',), block.k, align)
+    yield make(index, ('v',), block.v, align)
+    yield _heads_in_step(index, ('ffn',), block.ffn[None], align)
+
+
+def _heads_in_step(index: int, modules: Tuple[str, ...], scores: Tensor, align: int) -> _Group:
+    """Head-level consistency: unit i is the i-th smallest channel of every head, its key the smallest of them.
+
+    With ``align`` a unit is that many channels, the first one as many as bring the width to a multiple.
+    """
+    width = scores.shape[1]
+    ordered, order = scores.sort(dim=1)
+    ranks, keys = order.argsort(dim=1), ordered.min(dim=0).values
+    if align == 1:
+        return _Group(index, modules, ranks, keys[:-1])
+    first = width % align or align
+    unit_of_rank = torch.cat([torch.zeros(first), torch.arange(width - first) // align + 1]).long().to(ranks.device)
+    means = [keys[unit_of_rank == unit].mean() for unit in range(int(unit_of_rank[-1]))]
+    return _Group(index, modules, unit_of_rank[ranks], torch.stack(means) if means else keys[:0])
+
+
+def _single_channels(index: int, modules: Tuple[str, ...], scores: Tensor, align: int) -> _Group:
+    """No consistency between heads: every channel is a unit; the best of each head always stays."""
+    keys, order = scores.flatten().sort()
+    ranks = order.argsort().view_as(scores)
+    best = ranks.max(dim=1, keepdim=True).values
+    stays = ranks == best
+    # Close the gaps that the staying channels leave in the order.
+    shift = (best.flatten()[None, None] < ranks[..., None]).sum(-1)
+    units = torch.where(stays, scores.numel(), ranks - shift)
+    may_go = torch.ones_like(keys, dtype=torch.bool)
+    may_go[best.flatten()] = False
+    return _Group(index, modules, units, keys[may_go])

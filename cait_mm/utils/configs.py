@@ -1,0 +1,36 @@
+"""Read a config of any OpenMMLab library and prepare this process for it."""
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from cait_mm.errors import UserError
+
+LIBRARIES = ('mmseg', 'mmdet')
+
+
+def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> Config:
+    """Read a config file, apply ``--cfg-options``, and register the library that its ``default_scope`` names.
+
+    Raises:
+        UserError: The file is missing or no config, an option does not fit, or the library is not installed.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'config {path} does not exist: configs/ holds the ones of this project.')
+    try:
+        config = Config.fromfile(path)
+        config.merge_from_dict(dict(cfg_options or {}))
+    except Exception as error:  # a config is a program: anything can go wrong in it
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        options = ' with these --cfg-options' if cfg_options else ''
+        raise UserError(f'config {path} cannot be read{options}: {reason[0]}.') from error
+    scope = config.get('default_scope', 'mmengine')
+    if scope in LIBRARIES:
+        try:
+            import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
+        except ImportError as error:
+            raise UserError(f'config {path} needs {scope}, which cannot be imported ({error}): install it.') from error
+    init_default_scope(scope)
+    return config

@@ -1,0 +1,12 @@
+# Dense DeiT-Small + UperNet on ADE20K: what the compressed twins are compared with.
+_base_ = [
+    './_base_/models/upernet_deit.py', './_base_/datasets/ade20k.py', './_base_/schedules/adamw_160k.py',
+    './_base_/seg_runtime.py'
+]
+model = dict(
+    backbone=dict(
+        arch='deit_small',
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_small_patch16_224-cd65a155.pth')),
+    neck=dict(embed_dim=384),
+    decode_head=dict(in_channels=[384] * 4),
+    auxiliary_head=dict(in_channels=384))

@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from cait_mm.analysis.flops import reduction
+from cait_mm.analysis.plan import even_placement, plan
+from cait_mm.errors import UserError
+
+
+def test_even_placement_is_the_papers_first_choice():
+    assert even_placement(12, 2) == [4, 8], 'the 5th and 9th layers'
+    assert even_placement(12, 3) == [3, 6, 9]
+
+
+@pytest.mark.parametrize('arch,target,blocks', [
+    ('deit_small', 0.411, [4, 8]), ('deit_small', 0.433, [4, 7]), ('deit_tiny', 0.502, [3, 7, 9]),
+    ('deit_small', 0.544, [3, 5, 8]),
+])
+def test_plans_are_the_papers_placements(arch, target, blocks):
+    spec = plan(arch, target)
+    assert [merge.block for merge in spec.merges] == blocks
+    assert [merge.kind for merge in spec.merges] == ['horizontal', 'vertical', 'horizontal'][:len(blocks)]
+    assert reduction(spec) == pytest.approx(target, abs=0.003)
+
+
+def test_a_plan_for_another_size_counts_at_that_size():
+    assert reduction(plan('deit_small', 0.5, (512, 512)), (512, 512)) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize('target', [0, 1, -0.5, 43.3])
+def test_no_reduction_is_refused(target):
+    with pytest.raises(UserError, match='not a reduction'):
+        plan('deit_small', target)
+
+
+def test_an_unreachable_target_names_what_can_be_reached():
+    with pytest.raises(UserError, match=r'saves 95.0%: merging alone was seen to reach .* to 86'):
+        plan('deit_small', 0.95)
+
+
+def test_the_command(tool, tmp_path):
+    out = tmp_path / 'plan.json'
+    status, text, _ = tool('plan.py', '--arch', 'deit_small', '--target', '0.433', '--json', out)
+    assert status == 0 and '43.1%' in text
+    result = json.loads(out.read_text())
+    assert result['merge'] == [[4, 'horizontal'], [7, 'vertical']] and result['macs'] == 2620409088
+    status, text, error = tool('plan.py', '--arch', 'deit_small', '--target', '0.99')
+    assert status == 2 and error.startswith('error: ') and not text

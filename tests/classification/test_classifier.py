@@ -1,0 +1,44 @@
+import pytest
+import timm
+import torch
+from conftest import real_data
+from PIL import Image
+from timm.data import create_transform
+
+from cait_mm.classification import Classifier
+from cait_mm.errors import UserError
+
+IMAGES = 48
+
+
+def test_equals_timms_classifier(tmp_path):
+    theirs = timm.create_model('deit_tiny_patch16_224', pretrained=False, num_classes=7).eval()
+    torch.nn.init.normal_(theirs.head.weight)
+    torch.save({'model': theirs.state_dict()}, tmp_path / 'a.pth')
+    ours = Classifier(dict(type='CAITDeiT', arch='deit_tiny'), num_classes=7).eval()
+    ours.load_pretrained(str(tmp_path / 'a.pth'))
+    image = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), theirs(image), atol=1e-4, rtol=1e-4)
+
+
+def test_a_head_of_another_size_is_named(tmp_path):
+    theirs = timm.create_model('deit_tiny_patch16_224', pretrained=False, num_classes=7)
+    torch.save({'model': theirs.state_dict()}, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=r'misshapen: weight is \(7, 192\), wanted \(5, 192\)'):
+        Classifier(dict(type='CAITDeiT', arch='deit_tiny'), num_classes=5).load_pretrained(str(tmp_path / 'a.pth'))
+
+
+@pytest.mark.parametrize('merge,least', [((), 0.75), (((7, 'horizontal'), (9, 'vertical')), 0.62)])
+def test_real_weights_classify_real_images_before_and_after_merging(deit_tiny, merge, least):
+    # 85.6 % and 78.4 % on all 139 images: docs/benchmarks.md.
+    folder = real_data('imagenet1k_samples')
+    pairs = [line.split() for line in (folder / 'labels.txt').read_text().splitlines()][:IMAGES]
+    transform = create_transform(224, interpolation='bicubic', crop_pct=224 / 256)
+    images = torch.stack([transform(Image.open(folder / path).convert('RGB')) for path, _ in pairs])
+    labels = torch.tensor([int(label) for _, label in pairs])
+    model = Classifier(dict(type='CAITDeiT', arch='deit_tiny', merge=merge)).eval()
+    model.load_pretrained(str(deit_tiny))
+    with torch.inference_mode():
+        right = (model(images).argmax(1) == labels).float().mean().item()
+    assert right >= least

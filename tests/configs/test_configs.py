@@ -1,0 +1,118 @@
+"""Every shipped config builds, takes one training step and predicts one image, at a small size."""
+import numpy as np
+import pytest
+import torch
+from conftest import DATA, ROOT
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import Runner
+
+from cait_mm.analysis.parts import build_model
+from cait_mm.utils.configs import load_config
+
+CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('*.py'))
+SIZE = (64, 64)
+
+
+def shrink(config: Config) -> Config:
+    """Small inputs; nothing is loaded. Widths, merges and heads stay what they are."""
+    config.model.data_preprocessor.size = SIZE
+    config.model.backbone.img_size = SIZE
+    config.model.backbone.pop('init_cfg', None)
+    return config
+
+
+def real_ade20k_batch(config: Config):
+    """Two real ADE20K images through the config's own training pipeline, cropped small."""
+    folder = DATA / 'ade20k_samples'
+    dataset = config.train_dataloader.dataset
+    dataset.update(data_root=str(folder), data_prefix=dict(img_path='images', seg_map_path='annotations'))
+    for step in dataset.pipeline:
+        if step.type == 'RandomResize':
+            step.scale = (512, 160)
+        if step.type == 'RandomCrop':
+            step.crop_size = SIZE
+    with DATASETS.switch_scope_and_registry('mmseg') as registry:
+        built = registry.build(dataset)
+    items = [built[0], built[1]]
+    return {'inputs': [item['inputs'] for item in items], 'data_samples': [item['data_samples'] for item in items]}
+
+
+def random_batch(config: Config):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+    samples = []
+    for _ in range(2):
+        labels = torch.randint(config.model.decode_head.num_classes, (1, *SIZE))
+        samples.append(SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=dict(
+            img_shape=SIZE, ori_shape=SIZE, pad_shape=SIZE)))
+    return {'inputs': [torch.randint(256, (3, *SIZE), dtype=torch.uint8) for _ in range(2)], 'data_samples': samples}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_and_predicts_one_step(name):
+    config = shrink(load_config(str(ROOT / 'configs' / name)))
+    model = build_model(config).train()
+    model.init_weights()
+    real = name.endswith('_ade20k.py') and (DATA / 'ade20k_samples').exists()
+    batch = (real_ade20k_batch if real else random_batch)(config)
+
+    wrapper = Runner.build_optim_wrapper(_Owner(model), config.optim_wrapper)
+    before = {key: value.clone() for key, value in model.state_dict().items() if value.dtype.is_floating_point}
+    losses = model.train_step(batch, wrapper)
+    assert all(torch.isfinite(value) for value in losses.values())
+    moved = [key for key, value in model.state_dict().items() if key in before and not torch.equal(value, before[key])]
+    assert any(key.startswith('backbone.blocks.0') for key in moved)
+    assert any(key.startswith('decode_head') for key in moved)
+
+    model.eval()
+    with torch.no_grad():
+        result = model.test_step(batch)[0]
+    shape = result.metainfo['ori_shape']
+    assert result.pred_sem_seg.data.shape == (1, *shape)
+    assert int(result.pred_sem_seg.data.max()) < config.model.decode_head.num_classes
+
+
+class _Owner:
+    """What Runner.build_optim_wrapper reads from a Runner."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_states_its_heads_and_training_consistently(name):
+    config = load_config(str(ROOT / 'configs' / name))
+    model = config.model
+    dims = {model.neck.embed_dim, *model.decode_head.in_channels, model.auxiliary_head.in_channels}
+    backbone = {key: value for key, value in model.backbone.items() if key not in ('type', 'init_cfg')}
+    from cait_mm.backbones import CAITDeiT
+    assert dims == {CAITDeiT(**backbone).embed_dim}
+    assert config.param_scheduler[-1]['end'] == config.train_cfg.max_iters
+    assert config.custom_imports['imports'] == ['cait_mm'] and config.default_scope == 'mmseg'
+    assert DefaultScope.get_current_instance().scope_name == 'mmseg'
+
+
+@pytest.mark.parametrize('size,merges', [('t', ((4, 'horizontal'), (8, 'vertical'))),
+                                         ('s', ((4, 'horizontal'), (7, 'vertical'))),
+                                         ('b', ((4, 'horizontal'), (7, 'vertical')))])
+def test_ade20k_twins_differ_in_the_backbone_alone(size, merges):
+    dense, atme, cait = (Config.fromfile(ROOT / 'configs' / f'upernet_{kind}_{size}_ade20k.py')
+                         for kind in ('deit', 'atme_deit', 'cait_deit'))
+    for twin in (atme, cait):
+        assert tuple(map(tuple, twin.model.backbone['merge'])) == merges
+        for key in dense:
+            if key != 'model':
+                assert twin[key] == dense[key], key
+        assert {k: v for k, v in twin.model.items() if k != 'backbone'} == {
+            k: v for k, v in dense.model.items() if k != 'backbone'}
+
+
+def test_paper_setting_of_upernet_on_ade20k():
+    config = Config.fromfile(ROOT / 'configs' / 'upernet_cait_deit_s_ade20k.py')
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 6e-5, 0.01)
+    assert config.train_cfg.max_iters == 160000 and config.train_dataloader.batch_size == 32
+    crop = next(step for step in config.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
+    assert tuple(crop.crop_size) == (512, 512) and tuple(config.model.backbone.out_indices) == (3, 5, 7, 11)
+    assert config.param_scheduler[0].end == 1500 and np.isclose(config.param_scheduler[0].start_factor, 1e-6)

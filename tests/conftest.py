@@ -1,0 +1,52 @@
+"""Shared fixtures: the repository, and real data where it is at hand."""
+import logging
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Tuple
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get('CAIT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    logging.getLogger('mmengine').setLevel(logging.ERROR)
+
+
+@pytest.fixture
+def repo() -> Path:
+    return ROOT
+
+
+def real_data(name: str) -> Path:
+    """The path of a real sample, or a skip with the reason."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f'real data {name} is not at hand (set CAIT_TEST_DATA to its folder)')
+    return path
+
+
+@pytest.fixture
+def deit_tiny() -> Path:
+    return real_data('deit_tiny_patch16_224/deit_tiny_patch16_224_fp32.pth')
+
+
+@pytest.fixture
+def tool(repo, monkeypatch, capsys):
+    """Run ``tools/NAME WORDS`` in this process, from the repository; returns (status, stdout, stderr)."""
+
+    def run(name: str, *words) -> Tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, words)])
+        monkeypatch.chdir(repo)
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(repo / 'tools' / name), run_name='__main__')
+        return (stop.value.code or 0, *capsys.readouterr())
+
+    return run

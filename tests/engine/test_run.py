@@ -1,0 +1,57 @@
+import pytest
+from mmengine.config import Config
+
+from cait_mm.engine import run
+from cait_mm.errors import UserError
+
+
+def config(**kwargs):
+    return Config({'optim_wrapper': dict(type='OptimWrapper'), 'train_dataloader': dict(batch_size=32),
+                   'auto_scale_lr': dict(enable=False, base_batch_size=32), **kwargs})
+
+
+def test_total_batch_is_divided_over_processes_and_accumulated_steps():
+    cfg = config(optim_wrapper=dict(type='OptimWrapper', accumulative_counts=2))
+    run.set_total_batch(cfg, 32, processes=4)
+    assert cfg.train_dataloader.batch_size == 4
+    with pytest.raises(UserError, match='--total-batch-size 30 does not divide into 4 processes x 2'):
+        run.set_total_batch(cfg, 30, processes=4)
+
+
+@pytest.mark.parametrize('processes,warned', [(1, False), (8, True)])
+def test_another_total_batch_than_the_recipes_is_said(monkeypatch, processes, warned):
+    said = []
+    monkeypatch.setattr(run, 'print_log', lambda text, **_: said.append(text))
+    run.set_total_batch(config(), None, processes)
+    assert bool(said) == warned
+    assert not warned or 'The total batch is 256' in said[0] and '--total-batch-size 32' in said[0]
+
+
+def test_processes_are_counted_for_the_launcher_in_use(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '8')
+    monkeypatch.setenv('SLURM_NTASKS', '16')
+    assert [run.process_count(name) for name in ('none', 'pytorch', 'slurm', 'mpi')] == [1, 8, 16, 1]
+
+
+def test_amp_on_a_cpu_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(run, 'get_device', lambda: 'cpu')
+    with pytest.raises(UserError, match='--amp needs an accelerator'):
+        run.use_amp(config())
+    monkeypatch.setattr(run, 'get_device', lambda: 'cuda')
+    cfg = config()
+    run.use_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_launchers_without_processes_or_accelerator_are_a_sentence(monkeypatch):
+    monkeypatch.setattr(run, 'get_device', lambda: 'cpu')
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(UserError, match='torchrun'):
+        run.start_processes(config(), 'pytorch')
+    with pytest.raises(UserError, match='needs an accelerator'):
+        run.start_processes(config(), 'slurm')
+
+
+def test_drawing_without_a_hook_is_a_sentence():
+    with pytest.raises(UserError, match='no visualization hook'):
+        run.draw_predictions(config())

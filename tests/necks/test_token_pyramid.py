@@ -1,0 +1,62 @@
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from cait_mm.analysis.parts import Encoder, build_model
+from cait_mm.errors import UserError
+from cait_mm.utils.configs import load_config
+
+
+@pytest.mark.parametrize('library', ['mmseg', 'mmdet'])
+def test_both_libraries_build_it(library):
+    models = __import__(f'{library}.registry', fromlist=['MODELS']).MODELS
+    neck = models.build(dict(type='TokenPyramid', embed_dim=6, norm_cfg=dict(type='BN')))
+    maps = neck([torch.randn(2, 6, 7, 10) for _ in range(4)])
+    assert [tuple(item.shape) for item in maps] == [(2, 6, 28, 40), (2, 6, 14, 20), (2, 6, 7, 10), (2, 6, 3, 5)]
+
+
+def test_gradients_reach_all_weights():
+    neck = MODELS.build(dict(type='TokenPyramid', embed_dim=6, norm_cfg=dict(type='BN')))
+    sum(item.square().sum() for item in neck([torch.randn(2, 6, 4, 4)] * 4)).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in neck.parameters() if parameter.ndim > 1)
+
+
+def test_wrong_use_is_a_sentence():
+    with pytest.raises(UserError, match='rescales=3'):
+        MODELS.build(dict(type='TokenPyramid', embed_dim=6, rescales=(3,)))
+    neck = MODELS.build(dict(type='TokenPyramid', embed_dim=6, norm_cfg=dict(type='BN')))
+    with pytest.raises(UserError, match='has 4 factors and was given 2 maps'):
+        neck([torch.randn(1, 6, 4, 4)] * 2)
+
+
+def test_a_detector_runs_on_the_backbone_and_the_pyramid(tmp_path):
+    config_file = tmp_path / 'mask_rcnn.py'
+    config_file.write_text('''
+_base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
+default_scope = 'mmdet'
+custom_imports = dict(imports=['cait_mm'], allow_failed_imports=False)
+model = dict(
+    backbone=dict(_delete_=True, type='CAITDeiT', arch=dict(embed_dim=24, depth=4, num_heads=3),
+                  merge=((1, 'horizontal'), (3, 'vertical')), out_indices=(0, 1, 2, 3)),
+    neck=[dict(type='TokenPyramid', embed_dim=24, norm_cfg=dict(type='BN')),
+          dict(type='FPN', in_channels=[24] * 4, out_channels=16, num_outs=5)],
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=16), mask_roi_extractor=dict(out_channels=16),
+                  bbox_head=dict(in_channels=16, fc_out_channels=32, num_classes=3),
+                  mask_head=dict(in_channels=16, conv_out_channels=16, num_classes=3)),
+    test_cfg=dict(rpn=dict(max_per_img=20)))
+''')
+    model = build_model(load_config(str(config_file)))
+    image = torch.randn(1, 3, 80, 133)
+    assert [tuple(item.shape[-2:]) for item in Encoder(model)(image)] == [(20, 36), (10, 18), (5, 9), (2, 4), (1, 2)]
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+    boxes = torch.tensor([[10., 10., 60., 60.]])
+    sample = DetDataSample(metainfo=dict(img_shape=(80, 133), batch_input_shape=(80, 133), pad_shape=(80, 133)))
+    sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([1]),
+                                       masks=BitmapMasks(torch.ones(1, 80, 133).byte().numpy(), 80, 133))
+    losses = model.train().loss(image, [sample])
+    total = sum(sum(value) if isinstance(value, list) else value for name, value in losses.items() if 'loss' in name)
+    total.backward()
+    assert torch.isfinite(total) and model.backbone.merges['1'].fuse.weight.grad.abs().sum() > 0

@@ -1,0 +1,86 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from cait_mm.backbones import CAITDeiT
+from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means
+from cait_mm.pruning.fold import channel_scores, fold
+from cait_mm.pruning.selection import select
+
+ARCH = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
+
+
+@pytest.fixture
+def backbone():
+    model = CAITDeiT(arch=ARCH, merge=((1, 'horizontal'),), out_indices=(0, 1, 2)).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture
+def images():
+    return [torch.randn(4, 3, 64, 64) for _ in range(3)]
+
+
+def outputs(model, image):
+    with torch.no_grad():
+        return model(image)
+
+
+def test_full_width_is_the_same_function(backbone, images):
+    before = outputs(backbone, images[0])
+    calibration = calibrate(backbone, images)
+    for a, b in zip(outputs(backbone, images[0]), before):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    add_calibrated_compactors(backbone, calibration)
+    for a, b in zip(outputs(backbone, images[0]), before):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_the_importance_is_the_compactors_score(backbone, images):
+    calibration = calibrate(backbone, images)
+    add_calibrated_compactors(backbone, calibration)
+    for found, wanted in zip(channel_scores(backbone), calibration.scores):
+        for name in ('q', 'k', 'v', 'ffn'):
+            torch.testing.assert_close(getattr(found, name), getattr(wanted, name))
+        assert torch.equal(wanted.q, wanted.k), 'q and k agree by construction'
+        assert (wanted.q.diff(dim=1) <= 0).all() and (wanted.v.diff(dim=1) <= 0).all(), 'ordered by contribution'
+
+
+def test_channels_of_no_use_are_found(backbone, images):
+    with torch.no_grad():  # head 1 of the first block uses three directions for q, the FFN's channel 7 goes nowhere
+        weight, bias = backbone.blocks[0].attn.qkv.weight, backbone.blocks[0].attn.qkv.bias
+        weight[8 + 3:16] = weight[8:8 + 3].repeat(2, 1)[:5]
+        bias[8 + 3:16] = bias[8:8 + 3].repeat(2)[:5]
+        backbone.blocks[0].mlp.fc2.weight[:, 7] = 0
+    scores = calibrate(backbone, images).scores[0]
+    assert (scores.q[1, 3:] < 1e-2 * scores.q[1, 0]).all() and (scores.q[0] > 1e-2 * scores.q[0, 0]).sum() > 3
+    assert scores.ffn[7] < 1e-5 and scores.ffn.argmin() == 7
+
+
+def error_after_cut(backbone, images, calibrated, means=True):
+    """Mean squared change of the last map when a third of the MACs is cut."""
+    image, model = torch.cat(images), copy.deepcopy(backbone)
+    calibration = calibrate(model, images)
+    if not calibrated:
+        model = copy.deepcopy(backbone)
+        for score in calibration.scores:
+            for name in ('q', 'k', 'v', 'ffn'):
+                nn.init.uniform_(getattr(score, name), 0.5, 1.5)
+    add_calibrated_compactors(model, calibration)
+    masks = select(model.spec, channel_scores(model), 0.35)
+    folded = fold(model, masks, tolerance=None)
+    if means:
+        keep_means(folded.state_dict, model, masks, calibration)
+    cut = CAITDeiT(spec=folded.spec, out_indices=(0, 1, 2)).eval()
+    cut.load_state_dict(folded.state_dict, strict=True)
+    return (outputs(cut, image)[-1] - outputs(backbone, image)[-1]).square().mean().item()
+
+
+def test_a_calibrated_cut_hurts_less_than_a_random_one(backbone, images):
+    calibrated = error_after_cut(backbone, images, calibrated=True)
+    assert calibrated < 0.6 * error_after_cut(backbone, images, calibrated=False, means=False)
+    assert calibrated < error_after_cut(backbone, images, calibrated=True, means=False), 'means in the bias help'

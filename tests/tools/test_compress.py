@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import real_data
+from PIL import Image
+
+from cait_mm.backbones import CAITDeiT
+from cait_mm.spec import Spec
+
+ARCH = dict(name='custom', embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
+CONFIG = f'''
+default_scope = 'mmseg'
+custom_imports = dict(imports=['cait_mm'], allow_failed_imports=False)
+model = dict(backbone=dict(type='CAITDeiT', arch={ARCH}, merge=((1, 'horizontal'),)))
+'''
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A config, a dense checkpoint with a head, and a folder of images."""
+    (tmp_path / 'config.py').write_text(CONFIG)
+    dense = CAITDeiT(arch=ARCH, out_indices=(-1,), final_norm=True)
+    torch.save({'model': {**dense.state_dict(), 'head.weight': torch.randn(5, 24), 'head.bias': torch.zeros(5)}},
+               tmp_path / 'dense.pth')
+    generator = np.random.default_rng(0)
+    (tmp_path / 'images').mkdir()
+    for index in range(6):
+        pixels = generator.integers(0, 255, (80, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / 'images' / f'{index}.png')
+    return tmp_path
+
+
+def words(small, *more):
+    return [small / 'config.py', small / 'dense.pth', small / 'out.pth', '--target', 0.3, '--images', small / 'images',
+            '--num-images', 6, *more]
+
+
+def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small):
+    status, out, err = tool('compress.py', *words(small, '--json', small / 'r.json', '--pad-heads-to', 4))
+    assert status == 0 and '=>' in out, err
+    result = json.loads((small / 'r.json').read_text())
+    content = torch.load(small / 'out.pth', weights_only=True)
+    spec = Spec.from_dict(content['meta']['cait_spec'])
+    assert spec == Spec.from_dict(result['spec']) and content['state_dict']['head.weight'].shape == (5, 24)
+    backbone = CAITDeiT(arch=ARCH, merge=((1, 'horizontal'),), out_indices=(0, 2),
+                        init_cfg=dict(type='Pretrained', checkpoint=str(small / 'out.pth')))
+    backbone.init_weights()
+    assert backbone.spec == spec and backbone(torch.randn(1, 3, 64, 64))[1].shape == (1, 24, 4, 4)
+    assert all(block.qk_dim == block.v_dim and block.qk_dim % 4 == 0 for block in spec.blocks)
+
+
+@pytest.mark.parametrize('change,message', [
+    (['--target', '0.99'], 'out of reach'),
+    (['--images', 'nowhere'], 'there are no images below nowhere'),
+    (['--merge', '9:horizontal'], 'blocks 0 to 2'),
+])
+def test_wrong_use_is_a_sentence_and_writes_nothing(tool, small, change, message):
+    status, _, err = tool('compress.py', *words(small), *change)
+    assert status == 2 and message in err and 'Traceback' not in err
+    assert not list(small.glob('*out.pth*'))
+
+
+def test_a_broken_image_and_another_model_are_a_sentence(tool, small):
+    (small / 'images' / '3.png').write_bytes(b'not a picture')
+    status, _, err = tool('compress.py', *words(small))
+    assert status == 2 and '3.png cannot be read' in err
+    status, _, err = tool('compress.py', 'deit_huge', *words(small)[1:])
+    assert status == 2 and 'deit_huge is neither a config file nor one of' in err
+
+
+def test_real_deit_tiny_at_the_papers_target(tool, deit_tiny, tmp_path):
+    images = real_data('imagenet1k_samples')
+    status, out, err = tool('compress.py', 'deit_tiny', deit_tiny, tmp_path / 'out.pth', '--target', 0.505, '--images',
+                            images, '--json', tmp_path / 'r.json', '--num-images', 32)
+    assert status == 0, err
+    result = json.loads((tmp_path / 'r.json').read_text())
+    assert 0.505 <= result['reduction'] < 0.507 and result['params'] / 1e6 == pytest.approx(5.1, abs=0.3)
+    assert [item[0] for item in result['spec']['merges']] == [4, 8], 'the paper\'s placement'

@@ -1,0 +1,197 @@
+"""tools/train.py and tools/test.py on the embedded scenes: processes, resume, bad input, inference."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from cait_mm.datasets.scenes import make_scenes
+
+TINY = """
+_base_ = '{root}/configs/upernet_atme_deit_scenes.py'
+norm_cfg = dict(_delete_=True, type='GN', num_groups=2)
+img_size = (64, 64)
+model = dict(
+    data_preprocessor=dict(size=img_size),
+    backbone=dict(arch=dict(embed_dim=16, depth=4, num_heads=2, img_size=img_size), img_size=img_size,
+                  merge=((1, 'horizontal'), (2, 'vertical')), out_indices=(0, 1, 2, 3)),
+    neck=dict(embed_dim=16, norm_cfg=norm_cfg),
+    decode_head=dict(in_channels=[16] * 4, channels=8, norm_cfg=norm_cfg, dropout_ratio=0.),
+    auxiliary_head=dict(in_channels=16, channels=8, norm_cfg=norm_cfg, dropout_ratio=0.))
+# No flip: chance would differ between one process and two.
+pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
+                        dataset=dict(data_root='{data}', pipeline=pipeline))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root='{data}'))
+test_dataloader = val_dataloader
+# With Adam, a gradient that is zero but for rounding still moves a weight: plain SGD shows whether gradients agree.
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.05, weight_decay=0.))
+train_cfg = dict(max_iters=6, val_interval=6)
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+"""
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('tiny')
+    make_scenes(folder / 'scenes', train=12, val=8, size=(64, 64))
+    config = folder / 'tiny.py'
+    config.write_text(TINY.format(root=ROOT, data=folder / 'scenes'))
+    return config
+
+
+def environment():
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+
+
+def train(config: Path, work_dir: Path, *words, processes: int = 1) -> subprocess.CompletedProcess:
+    command = [sys.executable, 'tools/train.py']
+    if processes > 1:
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}',
+                   'tools/train.py', '--launcher', 'pytorch']
+    return subprocess.run([*command, str(config), '--work-dir', str(work_dir), *map(str, words)], cwd=ROOT,
+                          env=environment(), capture_output=True, text=True)
+
+
+def weights(path: Path):
+    return torch.load(path, weights_only=False)['state_dict']
+
+
+@pytest.fixture(scope='module')
+def trained(tiny) -> Path:
+    """The checkpoint of six iterations in one process."""
+    work_dir = tiny.parent / 'one'
+    done = train(tiny, work_dir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work_dir / 'iter_6.pth'
+
+
+def scalars(work_dir: Path):
+    """Training records of all runs in a work directory, in the order they were written."""
+    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    records = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return [record for record in records if 'loss' in record]
+
+
+def test_training_learns_and_leaves_a_self_describing_checkpoint(trained):
+    losses = [record['loss'] for record in scalars(trained.parent)]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    meta = torch.load(trained, weights_only=True)['meta']
+    assert meta['dataset_meta']['classes'][0] == 'sky' and 'CAITDeiT' in meta['cfg']
+
+
+def test_two_processes_train_to_the_weights_of_one(tiny, trained):
+    done = train(tiny, tiny.parent / 'two', '--total-batch-size', 4, processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = weights(trained), weights(tiny.parent / 'two' / 'iter_6.pth')
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4, msg=name)
+    start = weights(tiny.parent / 'one' / 'iter_4.pth')
+    assert any(not torch.allclose(start[name], one[name], atol=1e-4) for name in one), 'it trained at all'
+
+
+def test_killed_training_resumes_at_the_right_iteration(tiny, trained):
+    work_dir = tiny.parent / 'killed'
+    command = [sys.executable, 'tools/train.py', str(tiny), '--work-dir', str(work_dir), '--cfg-options',
+               'train_cfg.max_iters=2000', 'train_cfg.val_interval=2000']
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.time() + 180
+        while not (work_dir / 'iter_4.pth').is_file() and time.time() < deadline:
+            time.sleep(0.02)
+        while time.time() < deadline and (work_dir / 'last_checkpoint').read_text().endswith('iter_2.pth'):
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    at = int((work_dir / 'last_checkpoint').read_text().rpartition('iter_')[2].split('.')[0])
+    before = len(scalars(work_dir))
+    done = train(tiny, work_dir, '--resume', '--cfg-options', f'train_cfg.max_iters={at + 2}',
+                 f'train_cfg.val_interval={at + 2}')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'resumed epoch: 0, iter: {at}' in done.stdout + done.stderr
+    assert [record['iter'] for record in scalars(work_dir)[before:]] == [at + 1, at + 2]
+    assert (work_dir / f'iter_{at + 2}.pth').is_file()
+
+
+def test_a_damaged_checkpoint_is_not_resumed_and_older_ones_are_named(tool, trained, tiny, tmp_path):
+    whole, torn = tmp_path / 'iter_2.pth', tmp_path / 'iter_4.pth'
+    whole.write_bytes(trained.read_bytes())
+    torn.write_bytes(trained.read_bytes()[:5000])
+    (tmp_path / 'last_checkpoint').write_text(str(torn))
+    status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--resume')
+    assert status == 2 and 'cannot resume' in err and 'is damaged' in err and f'--resume {whole}' in err
+    status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--resume', 'none.pth')
+    assert status == 2 and 'none.pth does not exist' in err
+
+
+def test_test_draws_and_reports(tool, tiny, trained, tmp_path):
+    status, out, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--show-dir', tmp_path / 'show', '--json',
+                            tmp_path / 'metrics.json')
+    assert status == 0, err
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert 0 <= metrics['mIoU'] <= 100 and 'mIoU' in out
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 8
+
+
+def test_test_refuses_a_checkpoint_of_another_model(tool, tiny, trained, tmp_path):
+    status, _, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--cfg-options',
+                          'model.decode_head.channels=12')
+    assert status == 2 and 'does not fit' in err and 'decode_head' in err
+    torn = tmp_path / 'torn.pth'
+    torn.write_bytes(trained.read_bytes()[:5000])
+    status, _, err = tool('test.py', tiny, torn, '--work-dir', tmp_path)
+    assert status == 2 and 'is damaged' in err
+
+
+def test_inferencer_works_on_an_image_with_a_checkpoint_of_ours(tiny, trained, tmp_path, monkeypatch):
+    from mmseg.apis import MMSegInferencer
+    monkeypatch.chdir(tmp_path)
+    image = next((tiny.parent / 'scenes' / 'images' / 'validation').iterdir())
+    inferencer = MMSegInferencer(model=str(tiny), weights=str(trained), device='cpu')
+    result = inferencer(str(image), out_dir=str(tmp_path / 'out'))
+    assert result['predictions'].shape == (64, 64)
+    assert inferencer.visualizer.dataset_meta['classes'][0] == 'sky'
+    assert list((tmp_path / 'out').rglob('*.png'))
+
+
+def test_tensorboard_drawing_and_json_are_one_option_away(tiny, tmp_path):
+    done = train(tiny, tmp_path, '--tensorboard', '--draw', 4, '--json', '-', '--cfg-options', 'train_cfg.max_iters=1',
+                 'train_cfg.val_interval=1')
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout)
+    assert result['iter'] == 1 and 'mIoU' in result['metrics'] and Path(result['checkpoint']).is_file()
+    assert list(tmp_path.rglob('events.out.tfevents*')) and list(tmp_path.rglob('vis_image/*.png'))
+
+
+@pytest.mark.parametrize('name,words,message', [
+    ('train.py', ['configs/upernet_cait_deit_s_ade20k.py'],
+     'data/ade/ADEChallengeData2016/images/training does not exist'),
+    ('train.py', ['configs/none.py'], 'config configs/none.py does not exist'),
+    ('test.py', ['configs/upernet_deit_scenes.py', 'none.pth'], 'docs/prepare_data.md#scenes'),
+])
+def test_what_is_missing_is_a_sentence(tool, name, words, message, tmp_path):
+    status, out, err = tool(name, *words, '--work-dir', tmp_path)
+    assert status == 2 and message in err and 'Traceback' not in err and not out
+    assert not list(tmp_path.iterdir()), 'nothing is left behind'
+
+
+def test_a_missing_pretrained_checkpoint_is_a_sentence(tool, tiny, tmp_path):
+    status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--cfg-options',
+                          'model.backbone.init_cfg.type=Pretrained', 'model.backbone.init_cfg.checkpoint=none.pth')
+    assert status == 2 and 'checkpoint none.pth does not exist: see docs/prepare_data.md#weights' in err
+
+
+def test_amp_on_a_cpu_is_a_sentence(tool, tiny, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('this machine has an accelerator')
+    status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--amp')
+    assert status == 2 and '--amp needs an accelerator' in err

@@ -1,0 +1,92 @@
+"""Compress a pretrained DeiT without training: merges, a calibrated cut of channels, and an export.
+
+Some dozens of unlabelled images are enough. The export loads as a backbone of MMSeg and MMDet configs, and is a
+starting point for fine-tuning.
+"""
+import argparse
+import time
+from pathlib import Path
+
+from cait_mm.analysis.flops import classifier_cost, reduction
+from cait_mm.analysis.plan import plan
+from cait_mm.errors import UserError
+from cait_mm.pruning.compress import compress, find_images, save_export
+from cait_mm.spec import ARCHS, Spec, make_spec, parse_merges
+from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.configs import load_config
+
+PAPER_MERGES = {
+    'deit_tiny': ((4, 'horizontal'), (8, 'vertical')),
+    'deit_small': ((4, 'horizontal'), (7, 'vertical')),
+    'deit_base': ((4, 'horizontal'), (7, 'vertical')),
+}
+MERGING_SHARE = 0.8
+"""Of a target that is far from the paper's; the paper too gives most of the reduction to merging."""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', metavar='CONFIG_OR_ARCH', help=f'a config with a CAITDeiT, or {", ".join(ARCHS)}')
+    parser.add_argument('checkpoint', help='the dense pretrained weights')
+    parser.add_argument('out', help='the export to write')
+    parser.add_argument('--target', type=float, required=True, metavar='SHARE',
+                        help='the share of all MACs to save, for example 0.505')
+    parser.add_argument('--images', required=True, metavar='DIR', help='a folder of images, labels are not needed')
+    parser.add_argument('--num-images', type=int, default=64, metavar='N', help='how many of them (default: 64)')
+    parser.add_argument('--merge', metavar='BLOCK:KIND,...',
+                        help='merges, "" for none (default: the config\'s, or planned for most of the target)')
+    parser.add_argument('--align', type=int, default=1, metavar='N', help='leave widths in multiples of N')
+    parser.add_argument('--pad-heads-to', type=int, metavar='N',
+                        help='zero-pad q, k and v to one multiple of N (8 lets fused attention kernels serve)')
+    add_json_option(parser)
+    args = parser.parse_args()
+    if min(args.num_images, args.align, args.pad_heads_to or 1) < 1 or not 0 < args.target < 1:
+        parser.error('--target is between 0 and 1, the other numbers are positive')
+    return args
+
+
+def full_width_spec(args: argparse.Namespace) -> Spec:
+    """The dense architecture with the merges to put in."""
+    if args.model in ARCHS:
+        arch, merges = args.model, None
+    elif args.model.endswith('.py'):
+        backbone = load_config(args.model).get('model', {}).get('backbone', {})
+        if backbone.get('type') != 'CAITDeiT':
+            raise UserError(f'{args.model} has no CAITDeiT backbone to compress.')
+        arch, merges = backbone.get('arch', 'deit_small'), backbone.get('merge', ())
+    else:
+        raise UserError(f'{args.model} is neither a config file nor one of {", ".join(ARCHS)}.')
+    if args.merge is not None:
+        merges = parse_merges(args.merge)
+    if merges is not None:
+        return make_spec(arch, merges)
+    paper = make_spec(arch, PAPER_MERGES[arch])
+    if reduction(paper) < args.target < reduction(paper) + 0.2:
+        return paper
+    return plan(arch, MERGING_SHARE * args.target)
+
+
+def main() -> None:
+    args, start = parse_args(), time.time()
+    spec = full_width_spec(args)
+    export = compress(spec, args.checkpoint, find_images(args.images, args.num_images), args.target, args.align,
+                      args.pad_heads_to)
+    save_export(export, args.out)
+    after = Spec.from_dict(export['meta']['cait_spec'])
+    dense, cost = classifier_cost(Spec.dense(spec.arch)), classifier_cost(after)
+    rows = [[index, str(spec.merge_before(index) or '').partition(':')[2], f'{full.qk_dim} => {cut.qk_dim}',
+             f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
+            for index, (full, cut) in enumerate(zip(spec.blocks, after.blocks))]
+    text = table(['block', 'merge before', 'q, k per head', 'v per head', 'FFN'], rows)
+    text += (f'\nMACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({1 - cost.macs / dense.macs:.1%} saved), '
+             f'parameters {dense.params / 1e6:.2f} => {cost.params / 1e6:.2f} M, '
+             f'file {Path(args.out).stat().st_size / 1e6:.1f} MB, {time.time() - start:.0f} s'
+             f'\nuse it: init_cfg=dict(type=\'Pretrained\', checkpoint=\'{args.out}\'), '
+             f'merge={tuple(tuple(merge) for merge in after.merges)}')
+    report(text, {'out': args.out, 'spec': after.to_dict(), 'macs': cost.macs, 'dense_macs': dense.macs,
+                  'params': cost.params, 'dense_params': dense.params, 'reduction': 1 - cost.macs / dense.macs},
+           args.json)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,123 @@
+"""Fine-tune UperNet on CamVid, dense and compressed, with the same seed, data and iterations; measure and compare.
+
+Dense and ATME start from the same weights; CAIT, on request, from an export of tools/compress.py.
+
+Every step's result is kept under --out and not computed again, so an interrupted run goes on where it stopped.
+"""
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.structures import PixelData
+
+from cait_mm.analysis.parts import build_model
+from cait_mm.analysis.speed import conditions, time_interleaved
+from cait_mm.errors import UserError
+from cait_mm.utils.cli import run, table
+from cait_mm.utils.configs import load_config
+from cait_mm.utils.files import write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = {'dense': 'upernet_deit_t_camvid', 'ATME': 'upernet_atme_deit_t_camvid', 'CAIT': 'upernet_cait_deit_t_camvid'}
+
+
+def command(*words: Any) -> None:
+    print('$', *words, flush=True)
+    if subprocess.run([sys.executable, *map(str, words)]).returncode:
+        raise UserError(f'{words[0]} failed; run this again to go on.')
+
+
+def peak_memory() -> int:
+    """The most bytes this process ever held (Linux). ``getrusage`` would count the parent's before the exec too."""
+    status = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith('VmHWM')) * 1024
+
+
+def memory_of(name: str, args: argparse.Namespace) -> Dict[str, int]:
+    """Peak memory after three training steps, in a process of its own so that it is this model's alone."""
+    result = args.out / f'memory_of_{name}.json'
+    command(Path(__file__), '--steps-of', name, '--batch-size', args.batch_size, '--side', args.side, '--checkpoint',
+            args.checkpoint, '--export', args.export, '--out', result)
+    return json.loads(result.read_text())
+
+
+def weights_of(name: str, args: argparse.Namespace) -> Path:
+    return args.export if name == 'CAIT' else args.checkpoint
+
+
+def training_step(name: str, args: argparse.Namespace) -> Callable[[], Any]:
+    """One whole training step (forward, backward, optimizer) of a config's model on random data."""
+    from mmseg.structures import SegDataSample
+    config = load_config(str(ROOT / 'configs' / f'{MODELS[name]}.py'))
+    config.model.backbone.init_cfg.checkpoint = str(weights_of(name, args))
+    model, side = build_model(config).train(), args.side
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.randint(11, (1, side, side))),
+                             metainfo=dict(img_shape=(side, side))) for _ in range(args.batch_size)]
+    images = [torch.randint(256, (3, side, side), dtype=torch.uint8) for _ in range(args.batch_size)]
+    return lambda: model.train_step(dict(inputs=images, data_samples=samples), wrapper)
+
+
+def kept(path: Path, compute: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
+    """The result in ``path``, computed and written there first where it is missing."""
+    if not path.is_file():
+        write_json(path, compute())
+    return json.loads(path.read_text())
+
+
+def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:
+    config, folder = ROOT / 'configs' / f'{MODELS[name]}.py', args.out / MODELS[name]
+    options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={weights_of(name, args)}',
+               *(f'{split}_dataloader.dataset.data_root={args.data}' for split in ('train', 'val', 'test'))]
+    command(ROOT / 'tools' / 'train.py', config, '--work-dir', folder, '--resume', *options)
+    newest = (folder / 'last_checkpoint').read_text().strip()
+    command(ROOT / 'tools' / 'test.py', config, newest, '--work-dir', folder, '--json', folder / 'test.json', *options)
+    return json.loads((folder / 'test.json').read_text())
+
+
+def step_times(args: argparse.Namespace) -> Dict[str, Any]:
+    torch.manual_seed(0)
+    steps = {name: training_step(name, args) for name in args.models}
+    timings = time_interleaved(steps, args.rounds, training=True)
+    return {**{name: timing.median for name, timing in timings.items()},
+            'spread': {name: timing.spread for name, timing in timings.items()}, 'conditions': conditions()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, default=Path('data/camvid'))
+    parser.add_argument('--checkpoint', type=Path, default=Path('checkpoints/deit_tiny_patch16_224-a1311bcf.pth'))
+    parser.add_argument('--export', type=Path, default=Path('checkpoints/cait_deit_tiny.pth'))
+    parser.add_argument('--models', nargs='+', choices=list(MODELS), default=['dense', 'ATME'])
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_camvid'))
+    parser.add_argument('--batch-size', type=int, default=4)
+    parser.add_argument('--side', type=int, default=320, help='pixels of the timed training step')
+    parser.add_argument('--rounds', type=int, default=10)
+    parser.add_argument('--steps-of', choices=sorted(MODELS), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.steps_of:
+        before, step = peak_memory(), training_step(args.steps_of, args)
+        for _ in range(3):
+            step()
+        write_json(args.out, {'peak': peak_memory(), 'imports': before})
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    metrics = {name: kept(args.out / f'{name}_test.json', lambda name=name: accuracy(name, args))
+               for name in args.models}
+    key = '_'.join(args.models)
+    times = kept(args.out / f'steps_{key}.json', lambda: step_times(args))
+    memory = kept(args.out / f'memory_{key}.json', lambda: {name: memory_of(name, args) for name in args.models})
+    first = times[args.models[0]]
+    rows = [[name, f'{metrics[name]["mIoU"]:.2f}', f'{metrics[name]["aAcc"]:.2f}', f'{times[name]:.3f} s',
+             f'{first / times[name]:.2f}x', f'{memory[name]["peak"] / 2**30:.2f} GiB'] for name in args.models]
+    print(table(['UperNet on', 'test mIoU', 'aAcc', 'training step', 'speed-up', 'peak memory of the process'], rows))
+    print(', '.join(f'{key} {value}' for key, value in times['conditions'].items()))
+
+
+if __name__ == '__main__':
+    run(main)

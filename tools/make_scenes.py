@@ -1,0 +1,41 @@
+"""Draw the embedded data set: landscapes labelled for segmentation, detection and classification.
+
+    python tools/make_scenes.py data/scenes
+"""
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cait_mm.datasets.scenes import make_scenes, preview
+from cait_mm.utils.cli import add_json_option, report, run
+from cait_mm.utils.files import atomic_path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('root', metavar='ROOT', help='folder of the set, for example data/scenes')
+    parser.add_argument('--train', type=int, default=480, metavar='N', help='training scenes (default: 480)')
+    parser.add_argument('--val', type=int, default=80, metavar='N', help='validation scenes (default: 80)')
+    parser.add_argument('--size', type=int, nargs=2, default=(192, 192), metavar=('H', 'W'),
+                        help='height and width in pixels (default: 192 192)')
+    parser.add_argument('--seed', type=int, default=0, metavar='S', help='another seed, other scenes (default: 0)')
+    parser.add_argument('--overwrite', action='store_true', help='replace scenes made with other arguments')
+    add_json_option(parser)
+    args = parser.parse_args()
+    root = Path(args.root)
+    meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
+                       progress=lambda steps, total: tqdm(steps, total=total, unit='scene', desc=str(root),
+                                                            disable=None))
+    sheet = root / 'preview.png'
+    if not meta['reused'] or not sheet.is_file():
+        with atomic_path(sheet) as temporary:
+            preview(meta).save(temporary)
+    state = 'were there already' if meta['reused'] else 'are made'
+    text = (f'{meta["train"]} training and {meta["val"]} validation scenes of {meta["size"][0]}x{meta["size"][1]} '
+            f'pixels {state} in {root}; look at {sheet}.')
+    report(text, {'root': str(root), 'preview': str(sheet), **meta}, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

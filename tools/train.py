@@ -1,0 +1,58 @@
+"""Train any config of the project, whatever its library (MMSegmentation, MMDetection)."""
+import argparse
+
+from cait_mm.engine.run import (
+    add_run_options,
+    build_runner,
+    draw_predictions,
+    process_count,
+    read_run_config,
+    resume_from,
+    set_total_batch,
+    start_processes,
+    use_amp,
+)
+from cait_mm.utils.cli import logs_aside, report, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_run_options(parser)
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from the newest checkpoint in the work directory, or from the one named')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--total-batch-size', type=int, metavar='N',
+                        help='images per optimizer step over all processes; divided among them')
+    parser.add_argument('--tensorboard', action='store_true', help='also write TensorBoard scalars')
+    parser.add_argument('--draw', nargs='?', const=10, type=int, metavar='N',
+                        help='draw every N-th prediction of a validation (default: 10)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = read_run_config(args)
+    if args.amp:
+        use_amp(config)
+    if args.tensorboard:
+        config.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+    if args.draw:
+        draw_predictions(config, interval=args.draw)
+    if args.resume:
+        resume_from(config, args.resume)
+    start_processes(config, args.launcher)
+    set_total_batch(config, args.total_batch_size, process_count(args.launcher))
+    with logs_aside(args.json):
+        runner = build_runner(config)
+        runner.train()
+    if runner.rank == 0 and args.json:
+        scalars = runner.message_hub.log_scalars
+        metrics = {name[len('val/'):]: float(value.current()) for name, value in scalars.items()
+                   if name.startswith('val/') and 'time' not in name}
+        result = {'config': args.config, 'work_dir': runner.work_dir, 'iter': runner.iter, 'epoch': runner.epoch,
+                  'checkpoint': runner.message_hub.get_info('last_ckpt', None), 'metrics': metrics}
+        report(f'trained to iteration {runner.iter}: {result["checkpoint"]}', result, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -110,6 +110,11 @@ class Spec:
         """Whether nothing is merged and nothing is cut."""
         return self == Spec.dense(self.arch)
 
+    @property
+    def is_pruned(self) -> bool:
+        """Whether channels were cut, merged or not."""
+        return self.blocks != Spec.dense(self.arch).blocks
+
     @classmethod
     def dense(cls, arch: Union[str, Arch, Mapping[str, Any]]) -> 'Spec':
         """The spec of the dense model: no merges, full widths."""

@@ -5,14 +5,15 @@ starting point for fine-tuning.
 """
 import argparse
 import time
-from pathlib import Path
 
-from cait_mm.analysis.flops import classifier_cost, reduction
+from cait_mm.analysis.flops import reduction
 from cait_mm.analysis.plan import plan
+from cait_mm.datasets.images import find_images
 from cait_mm.errors import UserError
-from cait_mm.pruning.compress import compress, find_images, save_export
+from cait_mm.pruning.compress import compress
+from cait_mm.pruning.export import before_after, save_export
 from cait_mm.spec import ARCHS, Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, report, run
 from cait_mm.utils.configs import load_config
 
 PAPER_MERGES = {
@@ -72,20 +73,8 @@ def main() -> None:
     export = compress(spec, args.checkpoint, find_images(args.images, args.num_images), args.target, args.align,
                       args.pad_heads_to)
     save_export(export, args.out)
-    after = Spec.from_dict(export['meta']['cait_spec'])
-    dense, cost = classifier_cost(Spec.dense(spec.arch)), classifier_cost(after)
-    rows = [[index, str(spec.merge_before(index) or '').partition(':')[2], f'{full.qk_dim} => {cut.qk_dim}',
-             f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
-            for index, (full, cut) in enumerate(zip(spec.blocks, after.blocks))]
-    text = table(['block', 'merge before', 'q, k per head', 'v per head', 'FFN'], rows)
-    text += (f'\nMACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({1 - cost.macs / dense.macs:.1%} saved), '
-             f'parameters {dense.params / 1e6:.2f} => {cost.params / 1e6:.2f} M, '
-             f'file {Path(args.out).stat().st_size / 1e6:.1f} MB, {time.time() - start:.0f} s'
-             f'\nuse it: init_cfg=dict(type=\'Pretrained\', checkpoint=\'{args.out}\'), '
-             f'merge={tuple(tuple(merge) for merge in after.merges)}')
-    report(text, {'out': args.out, 'spec': after.to_dict(), 'macs': cost.macs, 'dense_macs': dense.macs,
-                  'params': cost.params, 'dense_params': dense.params, 'reduction': 1 - cost.macs / dense.macs},
-           args.json)
+    text, result = before_after(spec, Spec.from_dict(export['meta']['cait_spec']), args.out)
+    report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)
 
 
 if __name__ == '__main__':

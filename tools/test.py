@@ -1,8 +1,18 @@
 """Evaluate a checkpoint with any config of the project, and draw its predictions."""
 import argparse
 
+from mmengine.runner import Runner
+
 from cait_mm.backbones.checkpoint import read_checkpoint
-from cait_mm.engine.run import add_run_options, build_runner, draw_predictions, read_run_config, start_processes
+from cait_mm.engine.run import (
+    add_run_options,
+    build_runner,
+    draw_predictions,
+    read_run_config,
+    start_processes,
+    stop_processes,
+    use_export,
+)
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import logs_aside, report, run, table
 
@@ -15,24 +25,35 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def load_whole(runner: Runner, checkpoint: str) -> None:
+    """Load a training checkpoint; every weight has to arrive."""
+    try:
+        runner.load_checkpoint(checkpoint, strict=True)
+    except RuntimeError as error:
+        raise UserError(f'checkpoint {checkpoint} does not fit the config: {error}') from error
+
+
 def main() -> None:
     args = parse_args()
     config = read_run_config(args, loaders=('test_dataloader',))
-    read_checkpoint(args.checkpoint)
+    exported = read_checkpoint(args.checkpoint).spec is not None
+    if exported:
+        use_export(config, args.checkpoint)
     config.load_from, config.resume = None, False
     if args.show_dir:
         draw_predictions(config, args.show_dir)
     start_processes(config, args.launcher)
     with logs_aside(args.json):
         runner = build_runner(config)
-        try:
-            runner.load_checkpoint(args.checkpoint, strict=True)
-        except RuntimeError as error:
-            raise UserError(f'checkpoint {args.checkpoint} does not fit {args.config}: {error}') from error
+        if exported:
+            getattr(runner.model, 'module', runner.model).init_weights()
+        else:
+            load_whole(runner, args.checkpoint)
         metrics = {name: float(value) for name, value in runner.test().items()}
     if runner.rank == 0:
         rows = [[name, f'{value:.4g}'] for name, value in metrics.items()]
         report(table(['metric', 'value'], rows), metrics, args.json)
+    stop_processes()
 
 
 if __name__ == '__main__':

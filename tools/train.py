@@ -8,8 +8,10 @@ from cait_mm.engine.run import (
     process_count,
     read_run_config,
     resume_from,
+    set_epochs,
     set_total_batch,
     start_processes,
+    stop_processes,
     use_amp,
 )
 from cait_mm.utils.cli import logs_aside, report, run
@@ -20,7 +22,10 @@ def parse_args() -> argparse.Namespace:
     add_run_options(parser)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from the newest checkpoint in the work directory, or from the one named')
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
+                        help='mixed precision (default: float16)')
+    parser.add_argument('--epochs', type=int, metavar='N',
+                        help='make a recipe of epochs longer or shorter, with its schedulers and CDCP\'s start')
     parser.add_argument('--total-batch-size', type=int, metavar='N',
                         help='images per optimizer step over all processes; divided among them')
     parser.add_argument('--tensorboard', action='store_true', help='also write TensorBoard scalars')
@@ -33,7 +38,9 @@ def main() -> None:
     args = parse_args()
     config = read_run_config(args)
     if args.amp:
-        use_amp(config)
+        use_amp(config, args.amp)
+    if args.epochs is not None:
+        set_epochs(config, args.epochs)
     if args.tensorboard:
         config.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
     if args.draw:
@@ -52,6 +59,7 @@ def main() -> None:
         result = {'config': args.config, 'work_dir': runner.work_dir, 'iter': runner.iter, 'epoch': runner.epoch,
                   'checkpoint': runner.message_hub.get_info('last_ckpt', None), 'metrics': metrics}
         report(f'trained to iteration {runner.iter}: {result["checkpoint"]}', result, args.json)
+    stop_processes()
 
 
 if __name__ == '__main__':

@@ -39,25 +39,34 @@ class LoadReport:
         return '; '.join([f'loaded {self.loaded} tensors from {self.path}', *self.notes]) + unused
 
 
-def read_checkpoint(path: str) -> Checkpoint:
-    """Read a local file or a URL with ``weights_only`` and find the backbone in it.
-
-    Official DeiT (``{'model': ...}``), timm (a bare state dict), exports of ours and OpenMMLab training checkpoints
-    (``{'state_dict': {'backbone. ...'}}``) are understood.
+def load_file(path: str) -> Any:
+    """The content of a local file or a URL, read with ``weights_only``.
 
     Raises:
-        UserError: The file is missing, truncated, or holds no weights.
+        UserError: The file is missing or damaged.
     """
     path = str(path)
     if '://' not in path and not Path(path).is_file():
         raise UserError(f'checkpoint {path} does not exist: see {WEIGHTS_PAGE} for how to get or make it, or give '
                         'another with --cfg-options model.backbone.init_cfg.checkpoint=FILE.')
     try:
-        content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+        return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
     except Exception as error:  # torch raises a dozen types for a damaged file
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f'checkpoint {path} cannot be read, it is damaged or no weights file ({reason[0][:200]}): '
                         'fetch or make it again.') from error
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """Read a local file or a URL and find the backbone in it.
+
+    Official DeiT (``{'model': ...}``), timm (a bare state dict), exports of ours and OpenMMLab training checkpoints
+    (``{'state_dict': {'backbone. ...'}}``) are understood. A classifier's ``head.`` is kept.
+
+    Raises:
+        UserError: The file is missing, truncated, or holds no weights.
+    """
+    path, content = str(path), load_file(path)
     weights = content
     for key in ('state_dict', 'model', 'module'):
         if isinstance(weights, Mapping) and isinstance(weights.get(key), Mapping):
@@ -65,9 +74,10 @@ def read_checkpoint(path: str) -> Checkpoint:
             break
     if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f'checkpoint {path} holds no state_dict.')
-    for prefix in ('module.', 'backbone.'):
+    for prefix, beside in (('module.', ()), ('backbone.', 'head.')):
         if any(key.startswith(prefix) for key in weights):
-            weights = {key[len(prefix):]: value for key, value in weights.items() if key.startswith(prefix)}
+            weights = {key.removeprefix(prefix): value for key, value in weights.items()
+                       if key.startswith((prefix, *([beside] if beside else [])))}
     meta = content.get('meta') or {}
     spec = meta.get('cait_spec') if isinstance(meta, Mapping) else None
     return Checkpoint(path, dict(weights), Spec.from_dict(spec) if spec else None)

@@ -124,6 +124,12 @@ class CAITDeiT(BaseModule):
         return self.out_indices[-1] + 1
 
     @property
+    def img_size(self) -> Tuple[int, int]:
+        """Pixels (H, W) that the positional embedding's grid covers."""
+        patch = self.spec.arch.patch_size
+        return self.pos_grid[0] * patch, self.pos_grid[1] * patch
+
+    @property
     def embed_dim(self) -> int:
         return self.spec.arch.embed_dim
 
@@ -200,6 +206,9 @@ class CAITDeiT(BaseModule):
         Raises:
             UserError: It is another model, or keys are missing, unexpected or misshapen (all are listed).
         """
+        if any('.parametrizations.' in key for key in checkpoint.state_dict):
+            raise UserError(f'checkpoint {checkpoint.path} still holds compactors: export it first with python '
+                            f'tools/fold.py {checkpoint.path} OUT.')
         carried = checkpoint.spec
         if carried is not None and carried != self.spec:
             raise UserError(f'checkpoint {checkpoint.path} is another model than this backbone: '

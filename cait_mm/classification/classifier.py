@@ -1,31 +1,117 @@
-"""A ViT classifier around a backbone of the project: final norm, head on CLS."""
-from typing import Any, Mapping
+"""A ViT classifier around a backbone of the project: training with distillation and CDCP, prediction."""
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
+import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from timm.layers import trunc_normal_
+from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
+from cait_mm.backbones import CAITDeiT
 from cait_mm.backbones.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
+from cait_mm.classification.distillation import HardDistillation, dense_teacher
+from cait_mm.errors import UserError
+from cait_mm.ops.compactor import add_block_compactors, start_from
+from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
+from cait_mm.pruning.cdcp import CDCPSettings
+from cait_mm.pruning.fold import fold, keep_all
 
 
 @MODELS.register_module()
 class Classifier(BaseModel):
-    """DeiT's classifier on any spec.
+    """DeiT's classifier on any spec: the last block's CLS, normalised, goes through a linear head.
 
     Args:
-        backbone: Config of a registered backbone; its last block's CLS is normalised and classified.
+        backbone: Config of a registered backbone. Its ``init_cfg`` names a whole classifier's checkpoint (official,
+            timm, or an export): the head is loaded too.
         num_classes: Classes of the head.
+        head_rows: Rows of the checkpoint's head that this one starts from, for a subset of its classes.
+        new_head: Start the head from random weights: the checkpoint is of other classes.
+        label_smoothing: Of the loss where labels are indices; mixup smooths the labels it mixes itself.
+        distillation: ``dict(alpha=..., teacher=...)``, see
+            :class:`~cait_mm.classification.distillation.HardDistillation`; the teacher is the dense model of the same
+            checkpoint unless it is named. None trains on labels alone.
+        cdcp: Channel pruning during training, see :class:`~cait_mm.pruning.cdcp.CDCPSettings`; needs ``CDCPHook``.
+        data_preprocessor: See :class:`~cait_mm.classification.mixup.MixupPreprocessor`.
+
+    Raises:
+        UserError: The description is impossible.
     """
 
-    def __init__(self, backbone: Mapping[str, Any], num_classes: int = 1000) -> None:
-        super().__init__()
-        self.backbone = MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True})
+    def __init__(self,
+                 backbone: Mapping[str, Any],
+                 num_classes: int = 1000,
+                 head_rows: Optional[Sequence[int]] = None,
+                 new_head: bool = False,
+                 label_smoothing: float = 0.,
+                 distillation: Optional[Mapping[str, Any]] = None,
+                 cdcp: Optional[Mapping[str, Any]] = None,
+                 data_preprocessor: Optional[Mapping[str, Any]] = None) -> None:
+        super().__init__(data_preprocessor=dict(data_preprocessor) if data_preprocessor else None)
+        if head_rows is not None and len(head_rows) != num_classes:
+            raise UserError(f'head_rows names {len(head_rows)} rows for num_classes={num_classes}.')
+        self.num_classes, self.head_rows, self.new_head = num_classes, head_rows, new_head
+        self.backbone: CAITDeiT = MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True})
         self.head = nn.Linear(self.backbone.embed_dim, num_classes)
+        trunc_normal_(self.head.weight, std=.02)
+        nn.init.zeros_(self.head.bias)
+        self.hard_loss, self.soft_loss = LabelSmoothingCrossEntropy(label_smoothing), SoftTargetCrossEntropy()
+        self.distillation = self._build_distillation(distillation)
+        self.cdcp = CDCPSettings.from_config(cdcp) if cdcp else None
+        if self.cdcp:
+            self._add_compactors()
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> logits (B, num_classes)."""
+    def _build_distillation(self, config: Optional[Mapping[str, Any]]) -> Optional[HardDistillation]:
+        if not config or not config.get('alpha'):
+            return None
+        teacher = config.get('teacher') or dense_teacher(self.backbone, self.num_classes, self.head_rows)
+        return HardDistillation(**{**config, 'teacher': teacher}, num_classes=self.num_classes)
+
+    def _add_compactors(self) -> None:
+        if self.backbone.spec.is_pruned:
+            raise UserError('model.cdcp prunes a backbone of full width and this one is pruned already: start from the '
+                            'dense checkpoint, or fine-tune the pruned one with model.cdcp=None.')
+        for block in self.backbone.blocks:
+            add_block_compactors(block.attn, block.mlp.fc1)
+
+    def forward(self, inputs: Tensor, targets: Optional[Tensor] = None,
+                mode: str = 'tensor') -> Union[Tensor, Dict[str, Tensor], List[Dict[str, Tensor]]]:
+        """Classify normalised images.
+
+        Args:
+            inputs: (B, 3, H, W).
+            targets: Class indices (B,), or mixed labels (B, num_classes).
+            mode: ``tensor`` returns logits (B, num_classes); ``loss`` a dict of losses; ``predict`` one dict per image
+                with ``scores`` (num_classes,) and, where targets are given, ``target``.
+        """
         tokens, _ = self.backbone.forward_tokens(inputs)
-        return self.head(tokens[:, 0])
+        logits = self.head(tokens[:, 0])
+        if mode == 'tensor':
+            return logits
+        if mode == 'predict':
+            found = [dict(scores=scores) for scores in logits.softmax(-1)]
+            for index, item in enumerate(found if targets is not None else ()):
+                item['target'] = targets[index]
+            return found
+        loss = self.soft_loss(logits, targets) if targets.dim() == 2 else self.hard_loss(logits, targets)
+        if self.distillation is None:
+            return dict(loss=loss)
+        alpha, taught = self.distillation.alpha, self.distillation(inputs, logits)
+        return dict(loss_label=(1 - alpha) * loss, loss_teacher=alpha * taught)
+
+    def init_weights(self) -> None:
+        """Load the backbone's ``init_cfg``, head included, strictly; without one keep the random weights."""
+        init_cfg = self.backbone.init_cfg
+        if self.distillation is not None:
+            self.distillation.teacher()  # what is wrong with it should show before the run starts
+        if not init_cfg:
+            self.backbone.init_weights()
+            return
+        if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
+            raise UserError(f'init_cfg={init_cfg}: Classifier knows dict(type="Pretrained", checkpoint=FILE).')
+        print_log(f'Classifier: {self.load_pretrained(init_cfg["checkpoint"])}', logger='current')
 
     def load_pretrained(self, path: str) -> LoadReport:
         """Load backbone and head strictly from an official, timm or exported checkpoint.
@@ -35,6 +121,36 @@ class Classifier(BaseModel):
         """
         checkpoint = read_checkpoint(path)
         head = {key[len('head.'):]: value for key, value in checkpoint.state_dict.items() if key.startswith('head.')}
-        report = self.backbone.load_checkpoint(checkpoint)
-        strict_load(self.head, Checkpoint(path, head), unused=(), optional=())
+        plain = self._plain_backbone() if self.cdcp else self.backbone
+        report = plain.load_checkpoint(checkpoint)
+        if self.cdcp:
+            start_from(self.backbone, plain)
+        self._load_head(path, head, report)
         return report
+
+    def _load_head(self, path: str, head: Dict[str, Tensor], report: LoadReport) -> None:
+        rows = len(head.get('weight', ()))
+        if self.new_head:
+            report.notes.append(f'the head of {self.num_classes} classes starts at random')
+            return
+        if self.head_rows is not None:
+            if max(self.head_rows) >= rows:
+                raise UserError(f'head_rows names row {max(self.head_rows)}, the head in {path} has {rows}.')
+            head = {key: value[list(self.head_rows)] for key, value in head.items()}
+        elif rows != self.num_classes:
+            raise UserError(f'the head in {path} has {rows} classes, model.num_classes is {self.num_classes}: make '
+                            'them equal, pick classes with model.head_rows, or start anew with model.new_head=True.')
+        strict_load(self.head, Checkpoint(path, head), unused=(), optional=())
+
+    @torch.no_grad()
+    def calibrate(self, images: Iterable[Tensor]) -> None:
+        """Order channels by what they contribute to ``images`` (B, 3, H, W); the outputs stay the same."""
+        plain = self._plain_backbone()
+        plain.load_state_dict(fold(self.backbone, keep_all(self.backbone)).state_dict)
+        add_calibrated_compactors(plain, calibrate(plain, images))
+        self.backbone.load_state_dict(plain.state_dict())
+
+    def _plain_backbone(self) -> CAITDeiT:
+        """The same backbone without compactors."""
+        plain = CAITDeiT(spec=self.backbone.spec, img_size=self.backbone.img_size, out_indices=(-1,), final_norm=True)
+        return plain.to(self.backbone.pos_embed)

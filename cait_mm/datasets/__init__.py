@@ -1,1 +1,5 @@
-"""Data: the embedded scenes, and what MMSegmentation and MMDetection lack."""
+"""Data: image folders, the embedded scenes, and what MMSegmentation and MMDetection lack."""
+from cait_mm.datasets.images import ImageFolder
+from cait_mm.datasets.samplers import RepeatAugSampler
+
+__all__ = ['ImageFolder', 'RepeatAugSampler']

@@ -1,5 +1,12 @@
-"""What training needs beyond MMEngine: readable checkpoints and layer-wise decay."""
+"""What training needs beyond MMEngine."""
+from cait_mm.engine.cdcp_hook import CDCPHook
 from cait_mm.engine.checkpoint_types import allow_mmengine_checkpoints
+from cait_mm.engine.hooks import EpochSeedHook, FiniteHook, NumClassesHook
 from cait_mm.engine.layer_decay import LayerDepthDecayConstructor
+from cait_mm.engine.optim_wrapper import CompactorConstructor, GradRuleAmpOptimWrapper, GradRuleOptimWrapper
+from cait_mm.engine.storage import AtomicBackend
 
-__all__ = ['LayerDepthDecayConstructor', 'allow_mmengine_checkpoints']
+__all__ = [
+    'AtomicBackend', 'CDCPHook', 'CompactorConstructor', 'EpochSeedHook', 'FiniteHook', 'GradRuleAmpOptimWrapper',
+    'GradRuleOptimWrapper', 'LayerDepthDecayConstructor', 'NumClassesHook', 'allow_mmengine_checkpoints'
+]

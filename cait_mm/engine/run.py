@@ -15,12 +15,15 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
 from cait_mm.errors import UserError
+from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.cli import add_json_option
 from cait_mm.utils.configs import load_config
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _WORLD_SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 _RUNS = count()
+AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'GradRuleOptimWrapper': 'GradRuleAmpOptimWrapper'}
+"""Optimizer wrappers and their twins in mixed precision."""
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -68,18 +71,51 @@ def start_processes(config: Config, launcher: str) -> None:
     config.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
 
 
-def use_amp(config: Config) -> None:
-    """Switch the config to mixed precision.
+def stop_processes() -> None:
+    """Leave the process group together at the end of a run.
+
+    A process that exits while the group's threads still serve another one may abort in gloo's destructors.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def use_amp(config: Config, dtype: str = 'float16') -> None:
+    """Switch the config to mixed precision in ``dtype``.
 
     Raises:
         UserError: There is no accelerator, or the optimizer wrapper is a special one.
     """
     if get_device() == 'cpu':
         raise UserError('--amp needs an accelerator: leave it out on a CPU.')
-    if config.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise UserError(f'--amp cannot change optim_wrapper type {config.optim_wrapper.type}: set it in the config.')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper = config.optim_wrapper
+    if wrapper.type not in (*AMP_WRAPPERS, *AMP_WRAPPERS.values()):
+        raise UserError(f'--amp cannot change optim_wrapper type {wrapper.type}: set it in the config.')
+    wrapper.type = AMP_WRAPPERS.get(wrapper.type, wrapper.type)
+    wrapper.dtype = dtype
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_epochs(config: Config, epochs: int) -> None:
+    """Make a recipe of epochs longer or shorter: its length, its schedulers and the start of CDCP's ramp keep their
+    proportions.
+
+    Raises:
+        UserError: The config counts iterations.
+    """
+    old = config.train_cfg.get('max_epochs')
+    if not old or epochs < 1:
+        raise UserError(f'--epochs {epochs} does not fit: it is a positive number, for configs that count epochs; '
+                        'others take --cfg-options train_cfg.max_iters=N.')
+    config.train_cfg.max_epochs = epochs
+    for scheduler in config.get('param_scheduler') or []:
+        for key in ('begin', 'end', 'T_max'):
+            if scheduler.get('by_epoch', True) and scheduler.get(key):
+                scheduler[key] = max(1, round(scheduler[key] * epochs / old))
+    cdcp = config.model.get('cdcp')
+    if cdcp:
+        cdcp.start_epoch = cdcp.get('start_epoch', CDCPSettings.start_epoch) * epochs / old
 
 
 def set_total_batch(config: Config, total: Optional[int], processes: int) -> None:
@@ -121,6 +157,20 @@ def resume_from(config: Config, checkpoint: str) -> None:
         older = sorted(str(item) for item in Path(path).parent.glob('*.pth') if item.name != Path(path).name)
         hint = f' Others are there: --resume {", --resume ".join(older)}.' if older else ''
         raise UserError(f'cannot resume: {error}{hint}') from error
+
+
+def use_export(config: Config, path: str) -> None:
+    """Have a classification config evaluate a folded classifier: its weights and widths are those of the export.
+
+    Raises:
+        UserError: The config is no classifier's: an export has no weights for other heads.
+    """
+    if config.model.type != 'Classifier':
+        raise UserError(f'{path} is the export of a classifier, and this config has a {config.model.type}: give a '
+                        'checkpoint that was trained with it, or a compress_* config.')
+    config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
+    config.model.update(cdcp=None, distillation=None, head_rows=None, new_head=False)
+    config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
 
 
 def draw_predictions(config: Config, folder: Optional[str] = None, interval: int = 1) -> None:

@@ -4,6 +4,7 @@
 activation, at the cost of plain fine-tuning. Column j of C belongs to output channel j, its norm is the channel's
 importance, and a zero column makes the channel exactly zero.
 """
+import re
 from typing import List, Tuple
 
 import torch
@@ -16,6 +17,8 @@ from cait_mm.ops.attention import Attention
 class Compactor(nn.Module):
     """One square matrix per group of output channels, identity at the start.
 
+    ``mask`` (groups, width), a buffer, is False for the channels that are being pushed to zero.
+
     Args:
         groups: Groups that are transformed apart: three times the heads for a fused qkv, one for an FFN.
         width: Channels of a group.
@@ -24,6 +27,7 @@ class Compactor(nn.Module):
     def __init__(self, groups: int, width: int) -> None:
         super().__init__()
         self.matrix = nn.Parameter(torch.eye(width).repeat(groups, 1, 1))
+        self.register_buffer('mask', torch.ones(groups, width, dtype=torch.bool))
 
     def forward(self, parameter: Tensor) -> Tensor:
         """A linear layer's weight (groups * width, inputs) or bias (groups * width,) times the matrices."""
@@ -52,6 +56,24 @@ def remove_compactor(layer: nn.Linear) -> None:
 def compactor_of(layer: nn.Linear) -> Compactor:
     """The compactor behind ``layer``."""
     return layer.parametrizations.weight[0]
+
+
+def has_compactor(layer: nn.Linear) -> bool:
+    """Whether a compactor is behind ``layer``."""
+    return parametrize.is_parametrized(layer, 'weight')
+
+
+@torch.no_grad()
+def start_from(compacted: nn.Module, plain: nn.Module) -> None:
+    """Give a module with compactors the weights of one without; the compactors become the identity again."""
+    state = plain.state_dict()
+    for name, own in compacted.state_dict().items():
+        if name.endswith('.matrix'):
+            own.copy_(torch.eye(own.shape[-1]))
+        elif name.endswith('.mask'):
+            own.fill_(True)
+        else:
+            own.copy_(state[re.sub(r'parametrizations\.(weight|bias)\.original$', r'\1', name)])
 
 
 def add_block_compactors(attention: Attention, fc1: nn.Linear) -> List[Compactor]:

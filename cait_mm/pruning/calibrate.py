@@ -10,12 +10,13 @@ basis that changes nothing but orders its channels by what they contribute:
 - A hidden channel of the FFN stays; it matters as much as its activation's RMS times the norm of its outgoing weights,
   and leaves its mean in the next bias when it is cut.
 
-These contributions are compared over all modules as they are (docs/design.md has the measurement), divided by their
-mean. As the compactors' column norms they make the paper's score, consistencies and budget work unchanged.
+These contributions are compared over all modules as they are (docs/design.md has the measurement). Their order, spread
+evenly over 0.5 to 1.5, becomes the compactors' column norms, so the paper's score, consistencies and budget work
+unchanged. The contributions themselves span six orders of magnitude: Adam's steps would tear such columns apart.
 """
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import add_block_compactors
 from cait_mm.pruning.selection import BlockChannels
 
-SMALLEST = 1e-6
-"""Importance that a compactor's column starts with at least: weights are divided by it."""
+START_NORMS = (0.5, 1.5)
+"""Column norms of the least and the most important channel at the start."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,25 @@ def calibrate(backbone: CAITDeiT, images: Iterable[Tensor]) -> Calibration:
         rms = (found['square'] / found['tokens']).sqrt()
         ffn = rms * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append((qk, qk, v, ffn))
-    mean = torch.cat([item.flatten() for block in scores for item in block[1:]]).mean()
-    scores = [BlockChannels(*((item / mean).clamp_min(SMALLEST).to(backbone.pos_embed) for item in block))
-              for block in scores]
-    return Calibration(scores, means)
+    return Calibration([BlockChannels(*(item.to(backbone.pos_embed) for item in block)) for block in scores], means)
+
+
+def start_norms(scores: Sequence[BlockChannels]) -> List[BlockChannels]:
+    """The column norms that compactors start with: the rank of every score among all, spread over ``START_NORMS``.
+
+    Taking channels in the order of these norms is taking them in the order of the scores.
+    """
+    low, high = START_NORMS
+    ordered = torch.cat([item.flatten() for block in scores for item in (block.q, block.v, block.ffn)]).unique()
+    step = (high - low) / max(1, len(ordered) - 1)
+    return [BlockChannels(*(low + step * torch.searchsorted(ordered, item.contiguous()).to(item)
+                            for item in (block.q, block.k, block.v, block.ffn))) for block in scores]
 
 
 @torch.no_grad()
 def add_calibrated_compactors(backbone: CAITDeiT, calibration: Calibration) -> None:
-    """Put compactors on every block whose column norms are the importance; the function stays the same."""
-    for block, score in zip(backbone.blocks, calibration.scores):
+    """Put compactors on every block whose column norms follow the importance; the function stays the same."""
+    for block, score in zip(backbone.blocks, start_norms(calibration.scores)):
         stacked = torch.cat([score.q, score.k, score.v])
         for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), (stacked, score.ffn[None]),
                                            (block.attn.qkv, block.mlp.fc1)):

@@ -2,6 +2,7 @@
 
 What is cut was pushed to zero in training; the folded model equals the training model with those columns at zero.
 """
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
 
@@ -33,6 +34,12 @@ def channel_scores(backbone: CAITDeiT) -> List[BlockChannels]:
         q, k, v = split_qkv(compactor_of(block.attn.qkv).column_norms().detach(), block.attn.num_heads)
         scores.append(BlockChannels(q, k, v, compactor_of(block.mlp.fc1).column_norms().detach()[0]))
     return scores
+
+
+def keep_all(backbone: CAITDeiT) -> List[BlockChannels]:
+    """Masks under which every channel of a backbone with compactors stays."""
+    return [BlockChannels(*(torch.ones_like(getattr(score, name), dtype=torch.bool) for name in ('q', 'k', 'v', 'ffn')))
+            for score in channel_scores(backbone)]
 
 
 def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
@@ -73,6 +80,17 @@ def fold(backbone: CAITDeiT, masks: Sequence[BlockChannels], tolerance: Optional
                         'not vanished, so cutting it changes the model. Train longer, use the proximal rule, or allow '
                         'it with a higher tolerance.')
     return Folded(state, widths_in_state_dict(backbone.spec, state), largest)
+
+
+@torch.no_grad()
+def without_masked(backbone: CAITDeiT, masks: Sequence[BlockChannels]) -> CAITDeiT:
+    """A copy of a backbone with compactors whose columns that can be removed under ``masks`` are zero."""
+    backbone = deepcopy(backbone)
+    for block, mask, score in zip(backbone.blocks, masks, channel_scores(backbone)):
+        cut = removable(mask, score)
+        compactor_of(block.attn.qkv).matrix.mul_(torch.cat([cut.q, cut.k, cut.v])[:, None])
+        compactor_of(block.mlp.fc1).matrix.mul_(cut.ffn[None, None])
+    return backbone
 
 
 def _level(mask: Tensor, scores: Tensor) -> Tensor:

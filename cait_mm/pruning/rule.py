@@ -1,4 +1,6 @@
 """How unimportant channels are pushed to zero, and how the wanted reduction grows (paper, Eq. 2 and section IV-A1)."""
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,10 +16,13 @@ def lasso_gradient(matrix: Tensor, grad: Tensor, mask: Tensor, strength: float =
     Args:
         matrix, grad: (groups, width, width), columns are channels.
         mask: (groups, width), True for channels that stay.
-        strength: The paper's lambda.
+        strength: The paper's lambda; 0 only silences masked columns.
     """
+    grad = grad * mask[:, None]
+    if not strength:
+        return grad
     norms = matrix.norm(dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
-    return grad * mask[:, None] + strength * matrix / norms
+    return grad.addcmul_(matrix, strength / norms)
 
 
 @torch.no_grad()
@@ -49,3 +54,39 @@ def wanted_reduction(iteration: int, start: int, target: float, step: float = 0.
 def ramp_end(start: int, target: float, step: float = 0.00025, interval: int = 25) -> int:
     """The first iteration at which :func:`wanted_reduction` is ``target``."""
     return start + interval * (max(1, -int(-target / step // 1)) - 1)
+
+
+def vanishing_steps(norm: float, lr: float, begin: float, iterations: int, strength: float = 1e-5,
+                    beta2: float = 0.999, usual_grad: float = 1e-3) -> float:
+    """About how many AdamW steps the lasso alone takes to bring a masked column from ``norm`` to zero.
+
+    Adam divides by its memory of past gradients, so the pull is felt only when that memory has shrunk from the usual
+    gradient to ``strength``; from then on every step takes the learning rate from the norm. The rate is assumed to
+    follow a cosine to zero.
+
+    Args:
+        norm: Of the column when it is masked.
+        lr: Peak learning rate.
+        begin: When it is masked, as a share of the run.
+        iterations: Length of the run.
+        strength: The paper's lambda.
+        beta2: Adam's.
+        usual_grad: Size of a compactor's gradients before.
+
+    Returns:
+        Steps, ``inf`` where what is left of the learning rate is not enough.
+    """
+    forgetting = max(0., 2 * math.log(usual_grad / strength) / -math.log(beta2))
+    first = begin + forgetting / iterations
+    travelled = norm * 2 / (lr * iterations)  # the integral of 1 + cos(pi t) that is needed from ``first`` on
+
+    def integral(end: float) -> float:
+        return (end - first) + (math.sin(math.pi * end) - math.sin(math.pi * first)) / math.pi
+
+    if first >= 1 or integral(1.) < travelled:
+        return math.inf
+    low, high = first, 1.
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if integral(middle) < travelled else (low, middle)
+    return (high - begin) * iterations

@@ -17,8 +17,10 @@ from tqdm import tqdm
 
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.classification import Classifier
+from cait_mm.datasets.images import find_images
 from cait_mm.errors import UserError
-from cait_mm.pruning.compress import compress, find_images, save_export
+from cait_mm.pruning.compress import compress
+from cait_mm.pruning.export import save_export
 from cait_mm.spec import Spec, make_spec, parse_merges
 from cait_mm.utils.cli import run, table
 from cait_mm.utils.files import write_json

@@ -1,0 +1,130 @@
+"""Hard distillation: learn the class that a teacher sees (paper, section IV-A1; DeiT)."""
+import dataclasses
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
+
+import timm
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.errors import UserError
+
+
+class HardDistillation:
+    """``(1 - alpha) * CE(student, label) + alpha * CE(student, argmax teacher)``.
+
+    It is no module: the teacher belongs to no state dict, no optimizer and no copy of the student (DDP, EMA).
+
+    Args:
+        alpha: The teacher's share (paper: 0.1 for DeiT-T, 0.25 for S and B).
+        teacher: Config of a registered model that maps images to logits; see :class:`TimmTeacher` for any of timm's.
+        num_classes: Of the student; the teacher has to have the same classes.
+
+    Raises:
+        UserError: The teacher cannot be built or has other classes.
+    """
+
+    def __init__(self, alpha: float, teacher: Mapping[str, Any], num_classes: int) -> None:
+        if not 0 < alpha <= 1:
+            raise UserError(f'model.distillation.alpha={alpha}: it is a share between 0 and 1.')
+        self.alpha, self.config, self.num_classes = alpha, teacher, num_classes
+        self._teacher: Optional[nn.Module] = None
+
+    def __call__(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """The teacher's part of the loss, not yet weighted, for images (B, 3, H, W) and logits (B, classes)."""
+        return F.cross_entropy(logits, self.labels(inputs))
+
+    @torch.no_grad()
+    def labels(self, inputs: Tensor) -> Tensor:
+        """The classes (B,) that the teacher sees."""
+        return self.teacher(inputs.device)(inputs).argmax(1)
+
+    def teacher(self, device: Union[str, torch.device] = 'cpu') -> nn.Module:
+        """The teacher on ``device``, built and loaded when it is first needed: evaluation never needs it."""
+        if self._teacher is None:
+            teacher = MODELS.build(dict(self.config))
+            teacher.init_weights()
+            found = getattr(teacher, 'num_classes', self.num_classes)
+            if found != self.num_classes:
+                raise UserError(f'the teacher has {found} classes, the student {self.num_classes}: name a teacher of '
+                                'the same classes in model.distillation.teacher, or set model.distillation=None.')
+            self._teacher = teacher.requires_grad_(False).eval()
+        return self._teacher.to(device)
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> 'HardDistillation':
+        return self
+
+
+def dense_teacher(backbone: CAITDeiT, num_classes: int, head_rows: Optional[Sequence[int]]) -> Dict[str, Any]:
+    """Config of the dense model that ``backbone`` starts from.
+
+    Raises:
+        UserError: The backbone starts from no checkpoint, or from a compressed one.
+    """
+    init_cfg = backbone.init_cfg
+    if not init_cfg or not init_cfg.get('checkpoint') or backbone.spec.is_pruned:
+        raise UserError('distillation needs a teacher: this model does not start from a dense checkpoint, so name one, '
+                        'for example model.distillation.teacher=dict(type="Classifier", backbone=dict(type="CAITDeiT", '
+                        'arch="deit_tiny", init_cfg=dict(type="Pretrained", checkpoint=FILE))).')
+    return dict(type='Classifier', num_classes=num_classes, head_rows=head_rows,
+                backbone=dict(type='CAITDeiT', arch=dataclasses.asdict(backbone.spec.arch), init_cfg=init_cfg))
+
+
+@MODELS.register_module()
+class TimmTeacher(nn.Module):
+    """Any classifier of timm as a teacher.
+
+    Args:
+        name: The model's name, such as ``regnety_160.deit_in1k``.
+        checkpoint: A local file with its weights.
+        pretrained: Let timm download the weights instead.
+        num_classes: Where the checkpoint's differ from the model's own.
+        mean, std: How the student's images are normalised; they are normalised as the teacher expects.
+
+    Raises:
+        UserError: timm does not know the name, or no weights are named.
+    """
+
+    def __init__(self, name: str, checkpoint: Optional[str] = None, pretrained: bool = False,
+                 num_classes: Optional[int] = None, mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+                 std: Sequence[float] = IMAGENET_DEFAULT_STD) -> None:
+        super().__init__()
+        if not checkpoint and not pretrained:
+            raise UserError(f'teacher {name} has no weights: give checkpoint=FILE, or pretrained=True for a download.')
+        try:
+            self.model = timm.create_model(name, pretrained=pretrained and not checkpoint,
+                                           **({} if num_classes is None else {'num_classes': num_classes}))
+        except Exception as error:  # timm raises RuntimeError, the hub a dozen types
+            raise UserError(f'timm cannot make teacher {name} ({str(error).splitlines()[0]}).') from error
+        self.name, self.checkpoint = name, checkpoint
+        config = self.model.pretrained_cfg
+        self.size = tuple(config['input_size'][1:]) if config.get('fixed_input_size') else None
+        own_mean, own_std = (torch.tensor(config[key]).view(3, 1, 1) for key in ('mean', 'std'))
+        mean, std = (torch.tensor(value).view(3, 1, 1) for value in (mean, std))
+        self.register_buffer('scale', std / own_std)
+        self.register_buffer('shift', (mean - own_mean) / own_std)
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes
+
+    def init_weights(self) -> None:
+        """Load the local checkpoint, if one was named."""
+        if self.checkpoint:
+            try:
+                self.model.load_state_dict(read_checkpoint(self.checkpoint).state_dict)
+            except RuntimeError as error:
+                raise UserError(f'checkpoint {self.checkpoint} does not fit teacher {self.name}: {error}') from error
+            print_log(f'TimmTeacher: loaded {self.name} from {self.checkpoint}', logger='current')
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images (B, 3, H, W), normalised for the student -> logits (B, classes)."""
+        inputs = inputs * self.scale + self.shift
+        if self.size and tuple(inputs.shape[-2:]) != self.size:
+            inputs = F.interpolate(inputs, size=self.size, mode='bicubic', align_corners=False)
+        return self.model(inputs)

@@ -1,0 +1,100 @@
+"""Small guards of a training run: the same chance after a resume, finite numbers, the right classes."""
+import numbers
+from typing import Any, Optional
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, HOOKS
+from mmengine.runner import Runner, set_random_seed
+
+from cait_mm.errors import UserError
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed all generators before every epoch from the run's seed, the epoch and the rank.
+
+    A run that is resumed then draws what the uninterrupted one would have drawn. Loaders need
+    ``worker_init_fn=dict(type='keep_torch_seed')``, because MMEngine's gives a worker the same seed in every epoch.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        set_random_seed((runner.seed or 0) + 1_000_003 * runner.epoch + 7919 * get_rank())
+
+
+@FUNCTIONS.register_module()
+def keep_torch_seed(worker_id: int) -> None:
+    """A ``worker_init_fn`` that leaves the seeds PyTorch gave to a worker: they come from the main process's."""
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Stop a run whose loss or weights are no longer finite, before such weights are written."""
+
+    priority = 'HIGH'
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Look at the losses.
+
+        Raises:
+            UserError: One is NaN or infinite.
+        """
+        for name, value in (outputs or {}).items():
+            value = torch.as_tensor(value) if isinstance(value, (torch.Tensor, numbers.Number)) else None
+            if 'loss' in name and value is not None and not torch.isfinite(value).all():
+                raise UserError(f'{name} became {float(value.float().mean())} at iteration {runner.iter + 1}; '
+                                f'{_last_checkpoint(runner)}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look at the weights that are about to be written.
+
+        Raises:
+            UserError: One is NaN or infinite.
+        """
+        for name, value in checkpoint['state_dict'].items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise UserError(f'weight {name} is not finite after iteration {runner.iter}, so no checkpoint was '
+                                f'written; {_last_checkpoint(runner)}')
+
+
+def _last_checkpoint(runner: Runner) -> str:
+    last = runner.message_hub.get_info('last_ckpt', None)
+    kept = f'the last good checkpoint is {last}' if last else 'no checkpoint was written yet'
+    return f'{kept}. Lower the learning rate, clip gradients (optim_wrapper.clip_grad), or train without --amp.'
+
+
+@HOOKS.register_module()
+class NumClassesHook(Hook):
+    """Refuse data whose classes are not the model's, or not the same in training and validation."""
+
+    def before_train(self, runner: Runner) -> None:
+        _check(runner, runner.train_loop.dataloader.dataset)
+        if runner.val_loop is not None:
+            train, val = (_classes(loop.dataloader.dataset) for loop in (runner.train_loop, runner.val_loop))
+            if len(train) == len(val) and train != val and not all(name.isdigit() for name in (*train, *val)):
+                raise UserError('the class folders of training and validation have different names.')
+
+    def before_val(self, runner: Runner) -> None:
+        _check(runner, runner.val_loop.dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        _check(runner, runner.test_loop.dataloader.dataset)
+
+
+def _classes(dataset: Any) -> list:
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes', [])
+
+
+def _check(runner: Runner, dataset: Any) -> None:
+    model = getattr(runner.model, 'module', runner.model)
+    found, wanted = len(_classes(dataset)), getattr(model, 'num_classes', None)
+    if wanted is None or not found or found == wanted:
+        return
+    if found < wanted and getattr(dataset, 'ann_file', ''):
+        return  # a list file names no classes, and the last ones may be missing from it
+    raise UserError(f'the data have {found} classes and the model {wanted}: set model.num_classes={found} (and '
+                    'model.data_preprocessor.mixup.num_classes), or point the loaders at the right folder.')

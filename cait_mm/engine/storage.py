@@ -1,0 +1,31 @@
+"""Checkpoints that are written whole or not at all."""
+import os
+from typing import Union
+
+from mmengine.fileio import LocalBackend, register_backend
+
+from cait_mm.errors import UserError
+from cait_mm.utils.files import atomic_path
+
+
+class AtomicBackend(LocalBackend):
+    """MMEngine's local files, replaced in one step.
+
+    ``default_hooks.checkpoint.backend_args=dict(backend='atomic')`` uses it.
+    """
+
+    def put(self, obj: Union[bytes, memoryview], filepath: str) -> None:
+        """Write ``obj``.
+
+        Raises:
+            UserError: The file cannot be written; what was there before is still there.
+        """
+        try:
+            with atomic_path(filepath) as temporary:
+                temporary.write_bytes(obj)
+        except OSError as error:
+            raise UserError(f'{filepath} could not be written ({error}); what was written before is kept. Make room in '
+                            f'{os.path.dirname(os.path.abspath(filepath))} and go on with --resume.') from error
+
+
+register_backend('atomic', AtomicBackend, force=True)

@@ -1,0 +1,115 @@
+"""Exports: small, self-describing checkpoints of a compressed classifier, and what compression changed."""
+import os
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from cait_mm.analysis.flops import classifier_cost
+from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones.checkpoint import load_file
+from cait_mm.errors import UserError
+from cait_mm.ops.compactor import add_block_compactors
+from cait_mm.pruning.cdcp import masks_of
+from cait_mm.pruning.fold import Folded, fold, without_masked
+from cait_mm.spec import Spec
+from cait_mm.utils.cli import table
+from cait_mm.utils.files import atomic_path
+from cait_mm.version import __version__
+
+TRAINING_META = 'cait_training'
+"""Where a training checkpoint describes its classifier in plain types: ``spec``, ``img_size``, ``cdcp``."""
+
+
+def make_export(state_dict: Mapping[str, Tensor], spec: Spec, **meta: Any) -> Dict[str, Any]:
+    """``{'state_dict', 'meta': {'cait_spec', ...}}`` of tensors and plain types."""
+    return {'state_dict': dict(state_dict),
+            'meta': {'cait_spec': spec.to_dict(), 'cait_mm_version': __version__, **meta}}
+
+
+def save_export(export: Mapping[str, Any], path: Union[str, Path]) -> None:
+    """Write an export whole or not at all.
+
+    Raises:
+        UserError: The file cannot be written (a full disk, a missing right).
+    """
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(export, temporary)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f'{path} could not be written ({error}): make room or choose another place '
+                        f'({os.path.dirname(os.path.abspath(path))}).') from error
+
+
+def training_meta(backbone: CAITDeiT, cdcp: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """What a training checkpoint has to say so that :func:`export_training` needs no config."""
+    return {'spec': backbone.spec.to_dict(), 'img_size': list(backbone.img_size), 'cdcp': dict(cdcp) if cdcp else None}
+
+
+@torch.no_grad()
+def export_training(path: str, tolerance: Optional[float] = 1e-3,
+                    pad_heads_to: Optional[int] = None) -> Tuple[Dict[str, Any], Folded, Spec]:
+    """Fold a classifier's training checkpoint into an export, and check that it computes the same.
+
+    Args:
+        path: Written by the classification stage.
+        tolerance, pad_heads_to: As in :func:`~cait_mm.pruning.fold.fold`.
+
+    Returns:
+        The export, what the fold did, and the spec before it.
+
+    Raises:
+        UserError: It is no such checkpoint, is damaged or not finite, or channels have not vanished.
+    """
+    content = load_file(path)
+    described = (content.get('meta') or {}).get(TRAINING_META) if isinstance(content, Mapping) else None
+    if not described:
+        raise UserError(f'{path} is no checkpoint of the classification stage: give one that tools/train.py wrote with '
+                        'a compress_* config.')
+    weights = content['state_dict']
+    bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    if bad:
+        raise UserError(f'{path}: weight {bad} is not finite; use an earlier checkpoint.')
+    spec = Spec.from_dict(described['spec'])
+    backbone = CAITDeiT(spec=spec, img_size=tuple(described['img_size']), out_indices=(-1,), final_norm=True).eval()
+    if described['cdcp']:
+        for block in backbone.blocks:
+            add_block_compactors(block.attn, block.mlp.fc1)
+    backbone.load_state_dict({name[len('backbone.'):]: value for name, value in weights.items()
+                              if name.startswith('backbone.')})
+    if described['cdcp']:
+        masks = masks_of(backbone)
+        folded = fold(backbone, masks, tolerance, pad_heads_to)
+        _check_equal(without_masked(backbone, masks), folded)
+    else:
+        folded = Folded(backbone.state_dict(), spec, 0.)
+    head = {name: value for name, value in weights.items() if name.startswith('head.')}
+    meta = {'source': Path(path).name, 'cdcp': described['cdcp'], 'classes': content['meta'].get('dataset_meta')}
+    return make_export({**folded.state_dict, **head}, folded.spec, **meta), folded, spec
+
+
+def _check_equal(masked: CAITDeiT, folded: Folded) -> None:
+    """Raise where the folded weights do not compute what the masked model does."""
+    small = CAITDeiT(spec=folded.spec, img_size=masked.img_size, out_indices=(-1,), final_norm=True).eval()
+    small.load_state_dict(folded.state_dict)
+    image = torch.randn(1, 3, *masked.img_size, generator=torch.Generator().manual_seed(0))
+    wanted, found = masked.forward_tokens(image)[0], small.forward_tokens(image)[0]
+    if not torch.allclose(wanted, found, atol=1e-4, rtol=1e-4):
+        raise RuntimeError(f'the folded model differs from the masked one by {float((wanted - found).abs().max()):.2g}')
+
+
+def before_after(before: Spec, after: Spec, path: Union[str, Path]) -> Tuple[str, Dict[str, Any]]:
+    """What compression changed, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
+    dense, cost = classifier_cost(Spec.dense(before.arch)), classifier_cost(after)
+    rows = [[index, str(before.merge_before(index) or '').partition(':')[2], f'{full.qk_dim} => {cut.qk_dim}',
+             f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
+            for index, (full, cut) in enumerate(zip(before.blocks, after.blocks))]
+    text = table(['block', 'merge before', 'q, k per head', 'v per head', 'FFN'], rows)
+    text += (f'\nMACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({1 - cost.macs / dense.macs:.1%} saved), '
+             f'parameters {dense.params / 1e6:.2f} => {cost.params / 1e6:.2f} M, '
+             f'file {Path(path).stat().st_size / 1e6:.1f} MB'
+             f'\nuse it: init_cfg=dict(type=\'Pretrained\', checkpoint=\'{path}\'), '
+             f'merge={tuple(tuple(merge) for merge in after.merges)}')
+    return text, {'out': str(path), 'spec': after.to_dict(), 'macs': cost.macs, 'dense_macs': dense.macs,
+                  'params': cost.params, 'dense_params': dense.params, 'reduction': 1 - cost.macs / dense.macs}

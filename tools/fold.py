@@ -1,0 +1,50 @@
+"""Export a classifier that was trained with a compress_* config: cut its masked channels, keep what is left.
+
+The result is what init_cfg of the upernet_cait_* configs takes, and what tools/test.py evaluates.
+"""
+import argparse
+from pathlib import Path
+
+from cait_mm.errors import UserError
+from cait_mm.pruning.export import before_after, export_training, save_export
+from cait_mm.utils.cli import add_json_option, report, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', help='the training checkpoint, or a work directory for its newest one')
+    parser.add_argument('out', help='the export to write')
+    parser.add_argument('--pad-heads-to', type=int, metavar='N',
+                        help='zero-pad q, k and v to one multiple of N (8 lets fused attention kernels serve)')
+    parser.add_argument('--tolerance', type=float, default=1e-3, metavar='NORM',
+                        help='the largest norm a channel may have left when it is cut (default: 0.001)')
+    parser.add_argument('--force', action='store_true', help='cut masked channels whatever their norm')
+    add_json_option(parser)
+    args = parser.parse_args()
+    if args.tolerance < 0 or (args.pad_heads_to or 1) < 1:
+        parser.error('--tolerance is not negative, --pad-heads-to positive')
+    return args
+
+
+def newest_checkpoint(path: str) -> str:
+    """``path``, or the newest checkpoint where it is a work directory."""
+    if not Path(path).is_dir():
+        return path
+    pointer = Path(path, 'last_checkpoint')
+    if not pointer.is_file():
+        raise UserError(f'{path} holds no last_checkpoint: give a checkpoint, or a work directory of tools/train.py.')
+    return str(Path(path, Path(pointer.read_text().strip()).name))
+
+
+def main() -> None:
+    args = parse_args()
+    tolerance = None if args.force else args.tolerance
+    export, folded, before = export_training(newest_checkpoint(args.checkpoint), tolerance, args.pad_heads_to)
+    save_export(export, args.out)
+    text, result = before_after(before, folded.spec, args.out)
+    text += f'\nthe largest norm of a channel that was cut: {folded.largest_cut:.2g}'
+    report(text, {**result, 'largest_cut': folded.largest_cut}, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,23 +1,23 @@
 """Count MACs and parameters: of a config's model, split into backbone, neck and heads, or of a bare classifier."""
 import argparse
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from mmengine.config import DictAction
 
 from cait_mm.analysis.flops import classifier_cost, count_macs, count_params
-from cait_mm.analysis.parts import Overall, build_model
+from cait_mm.analysis.parts import Overall, load_model
+from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.spec import ARCHS, Spec, make_spec, parse_merges
 from cait_mm.utils.cli import add_json_option, report, run, table
-from cait_mm.utils.configs import load_config
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog='1 MAC = 1 FLOP, as fvcore counts.')
     parser.add_argument('config', nargs='?', help='config file of a segmentor or detector')
     parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
-                        help='input size in pixels (default: 512 512 for a config, the pretraining size for --arch)')
+                        help='input size in pixels (default: 512 512, of a classifier its own)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     parser.add_argument('--arch', choices=sorted(ARCHS), help='count this bare classifier instead of a config')
     parser.add_argument('--merge', default='', metavar='BLOCK:KIND,...',
@@ -31,9 +31,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def count_config(path: str, shape: Tuple[int, int], cfg_options: Dict[str, Any]) -> Dict[str, Any]:
+def count_config(path: str, shape: Optional[Tuple[int, int]], cfg_options: Dict[str, Any]) -> Dict[str, Any]:
     """MACs and parameters of a config's model and its parts on one image of ``shape`` (H, W)."""
-    model = build_model(load_config(path, cfg_options))
+    model = load_model(path, cfg_options)
+    shape = shape or (model.backbone.img_size if isinstance(model, Classifier) else (512, 512))
     macs = count_macs(Overall(model), (torch.rand(1, 3, *shape),))
     total = {'macs': macs[''], 'params': count_params(model)}
     parts = {}
@@ -66,7 +67,7 @@ def main() -> None:
     else:
         if args.merge:
             raise UserError('--merge goes with --arch; for a config use --cfg-options model.backbone.merge=...')
-        result = count_config(args.config, tuple(args.shape or (512, 512)), args.cfg_options)
+        result = count_config(args.config, tuple(args.shape) if args.shape else None, args.cfg_options)
         parts = [('total', result), *((name, result[name]) for name in ('backbone', 'neck', 'head'))]
         text = table(['part', 'MACs (G)', 'params (M)'],
                      [[name, f'{part["macs"] / 1e9:.2f}', f'{part["params"] / 1e6:.2f}'] for name, part in parts])

@@ -1,13 +1,19 @@
-"""Any MMSeg or MMDet model as the two callables that are counted and timed: encoder and overall."""
-from typing import Any, Dict, List, Tuple
+"""Any MMSeg or MMDet model, or a classifier of ours, as the callables that are counted and timed."""
+from itertools import count
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.pruning.cdcp import CDCP
+from cait_mm.utils.configs import load_config
 
 
 class Encoder(nn.Module):
@@ -24,8 +30,8 @@ class Encoder(nn.Module):
 class Overall(nn.Module):
     """The whole prediction on a preprocessed batch (B, 3, H, W).
 
-    A segmentor gives logits at the input's size. A detector runs through its heads, proposals included, up to the raw
-    outputs; how many proposals there are depends on the weights.
+    A classifier gives logits, a segmentor logits at the input's size. A detector runs through its heads, proposals
+    included, up to the raw outputs; how many proposals there are depends on the weights.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -33,6 +39,8 @@ class Overall(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> List[Tensor]:
+        if isinstance(self.model, Classifier):
+            return [self.model(x)]
         metas = _metas(x)
         if hasattr(self.model, 'encode_decode'):
             return [self.model.encode_decode(x, metas)]
@@ -52,9 +60,67 @@ def build_model(config: Config) -> nn.Module:
     scope = DefaultScope.get_current_instance()
     with MODELS.switch_scope_and_registry(scope.scope_name if scope else None) as registry:
         model = registry.build(config.model)
-    if not hasattr(model, 'extract_feat'):
-        raise UserError(f'{type(model).__name__} is neither a segmentor nor a detector: it has no extract_feat.')
+    if not hasattr(model, 'extract_feat') and not isinstance(model, Classifier):
+        raise UserError(f'{type(model).__name__} is no classifier, segmentor or detector: it has no extract_feat.')
     return revert_sync_batchnorm(model).eval()
+
+
+def load_model(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> nn.Module:
+    """The model of a config, with random weights and nothing of CDCP's; or the classifier that an export holds.
+
+    Raises:
+        UserError: There is none.
+    """
+    if path.endswith('.py'):
+        config = load_config(path, cfg_options)
+        if config.get('model', {}).get('type') == 'Classifier':
+            config.model.update(cdcp=None, distillation=None)
+        return build_model(config)
+    checkpoint = read_checkpoint(path)
+    if checkpoint.spec is None:
+        raise UserError(f'{path} is no export: give a config, or what tools/fold.py or tools/compress.py wrote.')
+    classes = len(checkpoint.state_dict.get('head.weight', ()))
+    model = Classifier(dict(type='CAITDeiT', spec=checkpoint.spec.to_dict()), num_classes=classes)
+    model.load_pretrained(path)
+    return model.eval()
+
+
+def parts_of(model: nn.Module) -> Dict[str, nn.Module]:
+    """What is measured of a model: encoder and overall, of a classifier overall alone."""
+    encoder = {} if isinstance(model, Classifier) else {'encoder': Encoder(model)}
+    return {**encoder, 'overall': Overall(model)}
+
+
+def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_size: int,
+                  device: str = 'cpu') -> Callable[[], Any]:
+    """One training step of a classification config: forward, backward, Eq. 2 and optimizer, without a teacher.
+
+    CDCP rebuilds its masks as often as the config says, with a ramp that has reached its target. Images are random,
+    weights too.
+
+    Raises:
+        UserError: The config is no classifier's.
+    """
+    config = load_config(path, cfg_options)
+    if config.get('model', {}).get('type') != 'Classifier':
+        raise UserError(f'{path} is no classification config (compress_*), which --train-step is for.')
+    config.model.distillation = None
+    model = MODELS.build(config.model).train().to(device)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    size = model.backbone.img_size
+    batch = dict(inputs=torch.randn(batch_size, 3, *size, device=device),
+                 targets=torch.randint(model.num_classes, (batch_size,), device=device))
+    if not model.cdcp:
+        return lambda: model.train_step(batch, wrapper)
+    cdcp = CDCP(model.backbone, model.cdcp, start=0, iterations=10**9)
+    wrapper.grad_rule, iterations = cdcp.apply_gradient_rule, count(cdcp.end)
+
+    def step() -> None:
+        cdcp.before_iteration(next(iterations))
+        model.train_step(batch, wrapper)
+        cdcp.after_step()
+
+    return step
 
 
 def _metas(x: Tensor) -> List[Dict[str, Any]]:

@@ -169,7 +169,9 @@ def use_export(config: Config, path: str) -> None:
         raise UserError(f'{path} is the export of a classifier, and this config has a {config.model.type}: give a '
                         'checkpoint that was trained with it, or a compress_* config.')
     config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
-    config.model.update(cdcp=None, distillation=None, head_rows=None, new_head=False)
+    config.model.update(cdcp=None, distillation=None, new_head=False)
+    if len(read_checkpoint(path).state_dict.get('head.weight', ())) == config.model.get('num_classes', 1000):
+        config.model.head_rows = None
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
 
 

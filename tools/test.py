@@ -40,6 +40,8 @@ def main() -> None:
     if exported:
         use_export(config, args.checkpoint)
     config.load_from, config.resume = None, False
+    # Checkpoints hold the averaged weights already.
+    config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
     if args.show_dir:
         draw_predictions(config, args.show_dir)
     start_processes(config, args.launcher)

@@ -172,7 +172,6 @@ def use_export(config: Config, path: str) -> None:
     config.model.update(cdcp=None, distillation=None, new_head=False)
     if len(read_checkpoint(path).state_dict.get('head.weight', ())) == config.model.get('num_classes', 1000):
         config.model.head_rows = None
-    config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
 
 
 def draw_predictions(config: Config, folder: Optional[str] = None, interval: int = 1) -> None:
@@ -193,4 +192,6 @@ def draw_predictions(config: Config, folder: Optional[str] = None, interval: int
 def build_runner(config: Config) -> Runner:
     """The Runner of a config, with one name per work directory so that several can live in one process."""
     config.setdefault('experiment_name', f'{Path(config.work_dir).name}_{os.getpid()}_{next(_RUNS)}')
+    if config.get('visualizer'):
+        config.visualizer['name'] = config.experiment_name  # MMEngine hands out the same one for the same name
     return Runner.from_cfg(config)

@@ -16,7 +16,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='FiniteHook'),
     dict(type='NumClassesHook'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=4e-5),
+    dict(type='EMAHook', ema_type='CompactorEMA', momentum=4e-5),
 ]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends, name='visualizer')

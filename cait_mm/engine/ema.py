@@ -1,0 +1,24 @@
+"""Averaged weights of a model that loses channels."""
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.registry import MODELS
+from torch import nn
+
+from cait_mm.ops.compactor import Compactor
+
+
+@MODELS.register_module()
+class CompactorEMA(ExponentialMovingAverage):
+    """MMEngine's exponential moving average in which masked columns are the model's own, not averaged.
+
+    Their average would keep a share of what they were long after they vanished, and cutting them would change the
+    averaged model. ``dict(type='EMAHook', ema_type='CompactorEMA', momentum=...)`` uses it.
+    """
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Average, then copy the masked columns."""
+        super().update_parameters(model)
+        for ours, theirs in zip(self.module.modules(), model.modules()):
+            if isinstance(ours, Compactor):
+                ours.matrix.copy_(torch.where(theirs.mask[:, None], ours.matrix, theirs.matrix))

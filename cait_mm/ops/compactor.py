@@ -32,7 +32,8 @@ class Compactor(nn.Module):
     def forward(self, parameter: Tensor) -> Tensor:
         """A linear layer's weight (groups * width, inputs) or bias (groups * width,) times the matrices."""
         rows = parameter.reshape(*self.matrix.shape[:2], -1)
-        return (self.matrix.transpose(1, 2) @ rows).reshape(parameter.shape)
+        # In this order the matrix's gradient comes out in its own layout; the other costs a copy of it every step.
+        return (rows.mT @ self.matrix).mT.contiguous().view(parameter.shape)
 
     def column_norms(self) -> Tensor:
         """Importance of every channel, ``||C[:, j]||``: (groups, width)."""

@@ -14,7 +14,7 @@ from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import Compactor, compactor_of, split_qkv
 from cait_mm.pruning.fold import channel_scores
-from cait_mm.pruning.rule import lasso_gradient, proximal_step, ramp_end, vanishing_steps, wanted_reduction
+from cait_mm.pruning.rule import lasso_gradient_, proximal_step, ramp_end, vanishing_steps, wanted_reduction
 from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select
 from cait_mm.spec import Spec
 
@@ -189,9 +189,8 @@ class CDCP:
         """Turn the compactors' gradients into Eq. 2's; the proximal rule only silences masked channels."""
         strength = self.settings.strength if self.settings.rule == 'lasso' else 0.
         for compactor in self.compactors():
-            matrix = compactor.matrix
-            if matrix.grad is not None:
-                matrix.grad = lasso_gradient(matrix, matrix.grad, compactor.mask, strength)
+            if compactor.matrix.grad is not None:
+                lasso_gradient_(compactor.matrix.grad, compactor.matrix, compactor.mask, strength)
 
     def after_step(self) -> None:
         """What follows the optimizer's step: nothing for the lasso, the proximal step for the proximal rule."""

@@ -7,22 +7,22 @@ from torch import Tensor
 SMALLEST_NORM = 1e-12
 
 
-def lasso_gradient(matrix: Tensor, grad: Tensor, mask: Tensor, strength: float = 1e-5) -> Tensor:
-    """The gradient that a compactor is updated with (Eq. 2, after ResRep).
+def lasso_gradient_(grad: Tensor, matrix: Tensor, mask: Tensor, strength: float = 1e-5) -> Tensor:
+    """Turn a compactor's gradient, in place, into the one it is updated with (Eq. 2, after ResRep).
 
     ``m_j * dL/dC[:, j] + strength * C[:, j] / ||C[:, j]||``: the group lasso pulls every column, and a column that was
     selected as unimportant (mask False) feels nothing else, so it goes to zero without resistance.
 
     Args:
-        matrix, grad: (groups, width, width), columns are channels.
+        grad, matrix: (groups, width, width), columns are channels.
         mask: (groups, width), True for channels that stay.
         strength: The paper's lambda; 0 only silences masked columns.
     """
-    grad = grad * mask[:, None]
-    if not strength:
-        return grad
-    norms = matrix.norm(dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
-    return grad.addcmul_(matrix, strength / norms)
+    grad.mul_(mask[:, None])
+    if strength:
+        norms = matrix.norm(dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
+        grad.addcmul_(matrix, strength / norms)
+    return grad
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
-"""The main job on an embedded default: train, evaluate, time and draw a dense and a merged ViT with UperNet.
+"""The whole path on an embedded default: pretrain, compress, fold, fine-tune with UperNet, measure and draw.
 
-Every step is one of the project's commands and is kept: a second run reuses what is there, an interrupted one goes on.
+A small ViT learns to classify drawn scenes, CAIT compresses it, and UperNet is trained on the dense and on the
+compressed one. Every step is one of the project's commands and is kept: a second run reuses what is there, an
+interrupted one goes on. The configs that are written beside the results can be used like any other.
 """
 import argparse
 import json
@@ -8,32 +10,35 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional
 
-from mmengine.config import Config
 from PIL import Image
 
 from cait_mm.analysis.figures import stacked, token_grids
+from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.spec import make_spec
 from cait_mm.utils.cli import add_json_option, report, run, table
-from cait_mm.utils.files import write_json
+from cait_mm.utils.files import atomic_path, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = {'dense': 'upernet_deit_scenes', 'ATME': 'upernet_atme_deit_scenes'}
+CLASSIFIERS = {'dense': 'compress_deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}
+SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'}
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=ROOT / 'quickstart', help='where everything goes')
-    parser.add_argument('--iters', type=int, default=1000, help='training iterations of each model')
+    parser.add_argument('--iters', type=int, default=1000, help='training iterations of each UperNet')
+    parser.add_argument('--epochs', type=int, default=12,
+                        help='epochs of the classifier\'s pretraining; compressing it takes two thirds of them')
     parser.add_argument('--train', type=int, default=480, help='training scenes')
     parser.add_argument('--val', type=int, default=80, help='validation scenes')
     parser.add_argument('--seed', type=int, default=0)
     add_json_option(parser)
     args = parser.parse_args()
-    if min(args.iters, args.train, args.val) < 1:
-        parser.error('--iters, --train and --val are positive numbers')
+    if min(args.iters, args.train, args.val) < 1 or args.epochs < 3:
+        parser.error('--iters, --train and --val are positive numbers, --epochs is 3 at least')
+    args.out = args.out.resolve()
     return args
 
 
@@ -49,86 +54,120 @@ def command(script: str, *words: Any, quiet: bool = False) -> None:
                         f'go on where it stopped.\n{tail}'.rstrip())
 
 
-def settings(args: argparse.Namespace, scenes: Path) -> List[str]:
-    """The ``--cfg-options`` that fit a config to this run's data and length."""
-    options = [f'{split}_dataloader.dataset.data_root={scenes}' for split in ('train', 'val', 'test')]
+def write_config(path: Path, name: str, data: Path, start: Optional[Path], lines: str) -> None:
+    """This run's diff of the shipped config ``name``: where the data are, what it starts from, how long it takes.
+
+    Raises:
+        UserError: The folder holds a run with other settings.
+    """
+    loaders = ''.join(f'{split}_dataloader = dict(dataset=dict(data_root={str(data)!r}))\n'
+                      for split in ('train', 'val', 'test'))
+    text = f'_base_ = {str(ROOT / "configs" / f"{name}.py")!r}\n{loaders}{lines}'
+    if start is not None:
+        text += f'model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint={str(start)!r})))\n'
+    if path.is_file() and path.read_text() != text:
+        raise UserError(f'{path.parent} holds a run with other settings: choose another --out, or remove that folder.')
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def classifier(args: argparse.Namespace, name: str, start: Optional[Path]) -> Path:
+    """Train a classifier on the scenes and fold it; the export."""
+    config, folder, export = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
+    write_config(config, CLASSIFIERS[name], args.out / 'scenes' / 'classification', start,
+                 f'randomness = dict(seed={args.seed})\n')
+    if not export.is_file():
+        epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
+        command('train.py', config, '--work-dir', folder, '--resume', '--epochs', epochs)
+        command('fold.py', folder, export, '--json', folder / 'fold.json')
+    return export
+
+
+def segmentor(args: argparse.Namespace, name: str, start: Path) -> Dict[str, Any]:
+    """Train UperNet on an export unless that was done, evaluate it, draw its predictions."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
-    return [*options, f'train_cfg.max_iters={iters}', f'train_cfg.val_interval={iters}',
-            f'param_scheduler.0.end={warmup}', f'param_scheduler.1.begin={warmup}', f'param_scheduler.1.end={iters}',
-            f'randomness.seed={args.seed}']
-
-
-def train_and_test(args: argparse.Namespace, name: str, scenes: Path) -> Dict[str, Any]:
-    """Train a model to its last iteration unless that was done, evaluate it, draw its predictions."""
-    config, folder = ROOT / 'configs' / f'{MODELS[name]}.py', args.out / MODELS[name]
-    options = settings(args, scenes)
-    key = {'options': options, 'config': config.read_text()}
+    config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
+    write_config(config, SEGMENTORS[name], args.out / 'scenes', start, f"""\
+randomness = dict(seed={args.seed})
+train_cfg = dict(max_iters={iters}, val_interval={iters})
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end={warmup}),
+    dict(type='PolyLR', eta_min=0., power=1.0, begin={warmup}, end={iters}, by_epoch=False),
+]
+""")
     result = folder / 'result.json'
     if result.is_file():
-        found = json.loads(result.read_text())
-        if found['key'] == key:
-            print(f'{name}: reusing {result}', file=sys.stderr)
-            return found
-        raise UserError(f'{folder} holds a run with other settings: choose another --out, or remove that folder.')
-    start = time.time()
-    command('train.py', config, '--work-dir', folder, '--resume', '--cfg-options', *options)
-    seconds = time.time() - start
-    metrics = folder / 'metrics.json'
-    command('test.py', config, folder / f'iter_{args.iters}.pth', '--work-dir', folder, '--show-dir', folder / 'show',
-            '--json', metrics, '--cfg-options', *options, quiet=True)
-    found = {'key': key, 'metrics': json.loads(metrics.read_text()), 'train_seconds': seconds}
+        print(f'{name}: reusing {result}', file=sys.stderr)
+        return json.loads(result.read_text())
+    start_time = time.time()
+    command('train.py', config, '--work-dir', folder, '--resume')
+    seconds, metrics = time.time() - start_time, folder / 'metrics.json'
+    command('test.py', config, folder / f'iter_{iters}.pth', '--work-dir', folder, '--show-dir', folder / 'show',
+            '--json', metrics, quiet=True)
+    found = {'metrics': json.loads(metrics.read_text()), 'train_seconds': seconds}
     write_json(result, found)
     return found
 
 
-def draw(args: argparse.Namespace, scenes: Path) -> List[Path]:
+def accuracy(args: argparse.Namespace, name: str, export: Path) -> float:
+    """Top-1 of a folded classifier on the validation scenes."""
+    folder = args.out / CLASSIFIERS[name]
+    if not (folder / 'top1.json').is_file():
+        command('test.py', args.out / f'{CLASSIFIERS[name]}.py', export, '--work-dir', folder, '--json',
+                folder / 'top1.json', quiet=True)
+    return json.loads((folder / 'top1.json').read_text())['top1']
+
+
+def draw(args: argparse.Namespace, export: Path) -> List[Path]:
     """Predictions of both models below each other, and the merged token grid over a scene."""
-    images = sorted((scenes / 'images' / 'validation').iterdir())[:4]
+    images = sorted((args.out / 'scenes' / 'images' / 'validation').iterdir())[:4]
     predictions = []
     for image in images:
-        found = {name: next((args.out / MODELS[name] / 'show').rglob(f'*{image.stem}*'), None) for name in MODELS}
+        found = {name: next((args.out / folder / 'show').rglob(f'*{image.stem}*'), None)
+                 for name, folder in SEGMENTORS.items()}
         if all(found.values()):
             names = [f'{name}: truth left, prediction right' for name in found]
             sheet = args.out / f'prediction_{image.stem}.png'
             stacked([Image.open(path).convert('RGB') for path in found.values()], names).save(sheet)
             predictions.append(sheet)
-    backbone = Config.fromfile(ROOT / 'configs' / f'{MODELS["ATME"]}.py').model.backbone
-    spec = make_spec(backbone['arch'], backbone['merge'])
     grid = args.out / 'token_grid.png'
-    token_grids(Image.open(images[0]), spec).save(grid)
+    token_grids(Image.open(images[0]), read_checkpoint(str(export)).spec).save(grid)
     return [*predictions, grid]
 
 
-def summary(names: Sequence[str], results: Dict[str, Any], speed: Dict[str, Any]) -> str:
+def summary(results: Dict[str, Any], top1: Dict[str, float], speed: Dict[str, Any], args: argparse.Namespace) -> str:
     rows = []
-    for name in names:
-        model = speed['models'][str(ROOT / 'configs' / f'{MODELS[name]}.py')]
+    for name, result in results.items():
+        model = speed['models'][str(args.out / f'{SEGMENTORS[name]}.py')]
         encoder, overall = model['encoder'], model['overall']
         rows.append([name, f'{encoder["macs"] / 1e9:.2f}', f'{overall["macs"] / 1e9:.2f}',
                      f'{model["params"] / 1e6:.2f}',
                      f'{encoder["speedup"]:.2f}x ({encoder["ideal"]:.2f}x)',
-                     f'{overall["speedup"]:.2f}x ({overall["ideal"]:.2f}x)',
-                     f'{results[name]["metrics"]["mIoU"]:.1f}', f'{results[name]["train_seconds"]:.0f} s'])
+                     f'{overall["speedup"]:.2f}x ({overall["ideal"]:.2f}x)', f'{top1[name]:.1f}',
+                     f'{result["metrics"]["mIoU"]:.1f}', f'{result["train_seconds"]:.0f} s'])
     where = ', '.join(f'{key} {value}' for key, value in speed['conditions'].items())
     return table(['UperNet on', 'encoder GMACs', 'overall GMACs', 'params (M)', 'encoder speed (ideal)',
-                  'overall speed (ideal)', 'mIoU', 'training'], rows) + f'\nspeed: {where}'
+                  'overall speed (ideal)', 'top-1 before', 'mIoU', 'training'], rows) + f'\nspeed: {where}'
 
 
 def main() -> None:
     args = parse_args()
-    scenes = args.out / 'scenes'
-    command('make_scenes.py', scenes, '--train', args.train, '--val', args.val, '--seed', args.seed)
-    results = {name: train_and_test(args, name, scenes) for name in MODELS}
+    command('make_scenes.py', args.out / 'scenes', '--train', args.train, '--val', args.val, '--seed', args.seed)
+    exports = {'dense': classifier(args, 'dense', None)}
+    exports['CAIT'] = classifier(args, 'CAIT', exports['dense'])
+    top1 = {name: accuracy(args, name, export) for name, export in exports.items()}
+    results = {name: segmentor(args, name, export) for name, export in exports.items()}
     speed_file = args.out / 'speed.json'
     if not speed_file.is_file():
-        dense, atme = (ROOT / 'configs' / f'{MODELS[name]}.py' for name in MODELS)
-        command('benchmark.py', atme, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json', speed_file,
+        dense, cait = (args.out / f'{SEGMENTORS[name]}.py' for name in ('dense', 'CAIT'))
+        command('benchmark.py', cait, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json', speed_file,
                 quiet=True)
     speed = json.loads(speed_file.read_text())
-    pictures = draw(args, scenes)
-    text = summary(list(MODELS), results, speed)
+    pictures = draw(args, exports['CAIT'])
+    text = summary(results, top1, speed, args)
     text += ''.join(f'\npicture: {path}' for path in pictures)
-    report(text, {'results': results, 'speed': speed, 'pictures': [str(path) for path in pictures]}, args.json)
+    report(text, {'results': results, 'top1': top1, 'speed': speed, 'pictures': [str(path) for path in pictures]},
+           args.json)
 
 
 if __name__ == '__main__':

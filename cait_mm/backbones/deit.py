@@ -209,12 +209,13 @@ class CAITDeiT(BaseModule):
         if any('.parametrizations.' in key for key in checkpoint.state_dict):
             raise UserError(f'checkpoint {checkpoint.path} still holds compactors: export it first with python '
                             f'tools/fold.py {checkpoint.path} OUT.')
-        carried = checkpoint.spec
+        carried = checkpoint.spec and _with_merges(checkpoint.spec, self.spec)
         if carried is not None and carried != self.spec:
             raise UserError(f'checkpoint {checkpoint.path} is another model than this backbone: '
                             f'{_difference(carried, self.spec)}.')
         notes, optional = self._fit_pos_embed(checkpoint), []
-        if carried is None and self.merges and not any(key.startswith('merges.') for key in checkpoint.state_dict):
+        has_merges = any(key.startswith('merges.') for key in checkpoint.state_dict)
+        if self.merges and not has_merges and not (checkpoint.spec and checkpoint.spec.merges):
             optional = ['merges.']
             notes.append(f'merges before blocks {", ".join(self.merges)} start as the mean of their tokens')
         unused = [*CLASSIFIER_KEYS, *([] if self.norm else ['norm.']), *([] if self.num_cls else ['cls_token'])]
@@ -310,9 +311,15 @@ def _spec_of_checkpoint(init_cfg: Optional[Mapping[str, Any]], spec: Spec) -> Sp
     carried = read_checkpoint(path).spec
     if carried is None:
         return spec
+    carried = _with_merges(carried, spec)
     if carried.arch != spec.arch or carried.merges != spec.merges:
         raise UserError(f'checkpoint {path} is another model than the config describes: {_difference(carried, spec)}.')
     return carried
+
+
+def _with_merges(carried: Spec, wanted: Spec) -> Spec:
+    """The spec of an export with the wanted merges where it has none: they start as means, as in a dense checkpoint."""
+    return carried if carried.merges or carried.arch != wanted.arch else carried.replace(merges=wanted.merges)
 
 
 def _difference(carried: Spec, wanted: Spec) -> str:

@@ -107,8 +107,6 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
     else:
         command(ROOT / 'tools/train.py', config, *words)
         command(ROOT / 'tools/fold.py', folder / 'run', export, '--json', folder / 'fold.json')
-        for checkpoint in (folder / 'run').glob('*.pth'):
-            checkpoint.unlink()
     command(ROOT / 'tools/test.py', config, export, *words, '--json', folder / 'test.json')
     found = {'name': name, 'seed': seed, 'folder': folder.name, **json.loads((folder / 'test.json').read_text())}
     write_json(result, found)

@@ -3,10 +3,8 @@
 The result is what init_cfg of the upernet_cait_* configs takes, and what tools/test.py evaluates.
 """
 import argparse
-from pathlib import Path
 
-from cait_mm.errors import UserError
-from cait_mm.pruning.export import before_after, export_training, save_export
+from cait_mm.pruning.export import before_after, export_training, newest_checkpoint, save_export
 from cait_mm.utils.cli import add_json_option, report, run
 
 
@@ -24,16 +22,6 @@ def parse_args() -> argparse.Namespace:
     if args.tolerance < 0 or (args.pad_heads_to or 1) < 1:
         parser.error('--tolerance is not negative, --pad-heads-to positive')
     return args
-
-
-def newest_checkpoint(path: str) -> str:
-    """``path``, or the newest checkpoint where it is a work directory."""
-    if not Path(path).is_dir():
-        return path
-    pointer = Path(path, 'last_checkpoint')
-    if not pointer.is_file():
-        raise UserError(f'{path} holds no last_checkpoint: give a checkpoint, or a work directory of tools/train.py.')
-    return str(Path(path, Path(pointer.read_text().strip()).name))
 
 
 def main() -> None:

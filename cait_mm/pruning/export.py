@@ -1,5 +1,6 @@
 """Exports: small, self-describing checkpoints of a compressed classifier, and what compression changed."""
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
@@ -47,6 +48,56 @@ def training_meta(backbone: CAITDeiT, cdcp: Optional[Mapping[str, Any]]) -> Dict
     return {'spec': backbone.spec.to_dict(), 'img_size': list(backbone.img_size), 'cdcp': dict(cdcp) if cdcp else None}
 
 
+@dataclass(frozen=True)
+class Training:
+    """A training checkpoint's classifier: its backbone (with compactors where ``cdcp`` is set), head and classes."""
+
+    backbone: CAITDeiT
+    head: Dict[str, Tensor]
+    cdcp: Optional[Dict[str, Any]]
+    classes: Optional[Dict[str, Any]]
+
+
+def newest_checkpoint(path: str) -> str:
+    """``path``, or the newest checkpoint where it is a work directory.
+
+    Raises:
+        UserError: It is a directory without one.
+    """
+    if not Path(path).is_dir():
+        return path
+    pointer = Path(path, 'last_checkpoint')
+    if not pointer.is_file():
+        raise UserError(f'{path} holds no last_checkpoint: give a checkpoint, or a work directory of tools/train.py.')
+    return str(Path(path, Path(pointer.read_text().strip()).name))
+
+
+def load_training(path: str) -> Training:
+    """Rebuild the classifier of a training checkpoint from what it says of itself; no config is needed.
+
+    Raises:
+        UserError: It is no such checkpoint, is damaged or not finite.
+    """
+    content = load_file(path)
+    described = (content.get('meta') or {}).get(TRAINING_META) if isinstance(content, Mapping) else None
+    if not described:
+        raise UserError(f'{path} is no checkpoint of the classification stage: give one that tools/train.py wrote with '
+                        'a compress_* config.')
+    weights = content['state_dict']
+    bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    if bad:
+        raise UserError(f'{path}: weight {bad} is not finite; use an earlier checkpoint.')
+    backbone = CAITDeiT(spec=described['spec'], img_size=tuple(described['img_size']), out_indices=(-1,),
+                        final_norm=True).eval()
+    if described['cdcp']:
+        for block in backbone.blocks:
+            add_block_compactors(block.attn, block.mlp.fc1)
+    backbone.load_state_dict({name[len('backbone.'):]: value for name, value in weights.items()
+                              if name.startswith('backbone.')})
+    head = {name: value for name, value in weights.items() if name.startswith('head.')}
+    return Training(backbone, head, described['cdcp'], content['meta'].get('dataset_meta'))
+
+
 @torch.no_grad()
 def export_training(path: str, tolerance: Optional[float] = 1e-3,
                     pad_heads_to: Optional[int] = None) -> Tuple[Dict[str, Any], Folded, Spec]:
@@ -62,31 +113,16 @@ def export_training(path: str, tolerance: Optional[float] = 1e-3,
     Raises:
         UserError: It is no such checkpoint, is damaged or not finite, or channels have not vanished.
     """
-    content = load_file(path)
-    described = (content.get('meta') or {}).get(TRAINING_META) if isinstance(content, Mapping) else None
-    if not described:
-        raise UserError(f'{path} is no checkpoint of the classification stage: give one that tools/train.py wrote with '
-                        'a compress_* config.')
-    weights = content['state_dict']
-    bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
-    if bad:
-        raise UserError(f'{path}: weight {bad} is not finite; use an earlier checkpoint.')
-    spec = Spec.from_dict(described['spec'])
-    backbone = CAITDeiT(spec=spec, img_size=tuple(described['img_size']), out_indices=(-1,), final_norm=True).eval()
-    if described['cdcp']:
-        for block in backbone.blocks:
-            add_block_compactors(block.attn, block.mlp.fc1)
-    backbone.load_state_dict({name[len('backbone.'):]: value for name, value in weights.items()
-                              if name.startswith('backbone.')})
-    if described['cdcp']:
+    found = load_training(path)
+    backbone = found.backbone
+    if found.cdcp:
         masks = masks_of(backbone)
         folded = fold(backbone, masks, tolerance, pad_heads_to)
         _check_equal(without_masked(backbone, masks), folded)
     else:
-        folded = Folded(backbone.state_dict(), spec, 0.)
-    head = {name: value for name, value in weights.items() if name.startswith('head.')}
-    meta = {'source': Path(path).name, 'cdcp': described['cdcp'], 'classes': content['meta'].get('dataset_meta')}
-    return make_export({**folded.state_dict, **head}, folded.spec, **meta), folded, spec
+        folded = Folded(backbone.state_dict(), backbone.spec, 0.)
+    meta = {'source': Path(path).name, 'cdcp': found.cdcp, 'classes': found.classes}
+    return make_export({**folded.state_dict, **found.head}, folded.spec, **meta), folded, backbone.spec
 
 
 def _check_equal(masked: CAITDeiT, folded: Folded) -> None:

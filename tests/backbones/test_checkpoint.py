@@ -197,3 +197,27 @@ def test_real_deit_tiny_loads_strictly(deit_tiny, caplog):
     weights = torch.load(deit_tiny, weights_only=True)['model']
     assert torch.equal(model.blocks[11].attn.qkv.weight, weights['blocks.11.attn.qkv.weight'])
     assert model.pos_embed.shape == (1, 32 * 32 + 1, 192)
+
+
+def test_merges_can_be_put_into_an_export_that_has_none(tmp_path):
+    narrow = small(merge=(), qk_dim=[8, 3, 5], ffn_dim=[96, 40, 11])
+    model = pretrained(export(narrow, tmp_path / 'export.pth'))
+    model.init_weights()
+    assert model.spec.blocks == narrow.spec.blocks and len(model.merges) == 2
+    assert torch.equal(model.blocks[1].attn.qkv.weight, narrow.blocks[1].attn.qkv.weight)
+    assert 'merges before blocks 1, 2 start as the mean' in str(
+        model.load_checkpoint(read_checkpoint(str(tmp_path / 'export.pth'))))
+
+
+def test_a_classifiers_training_checkpoint_keeps_its_head(tmp_path):
+    weights = {f'backbone.{key}': value for key, value in small().state_dict().items()}
+    weights.update({'head.weight': torch.ones(3, 24), 'neck.a': torch.ones(1)})
+    path = saved(tmp_path / 'a.pth', {'state_dict': weights})
+    found = read_checkpoint(path).state_dict
+    assert 'head.weight' in found and 'cls_token' in found and not any('neck' in key for key in found)
+
+
+def test_compactors_have_to_be_folded_first(tmp_path):
+    weights = {**small().state_dict(), 'blocks.0.attn.qkv.parametrizations.weight.original': torch.ones(1)}
+    with pytest.raises(UserError, match='still holds compactors: export it first with python tools/fold.py'):
+        pretrained(saved(tmp_path / 'a.pth', weights)).init_weights()

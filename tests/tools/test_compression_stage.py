@@ -238,6 +238,21 @@ def test_epochs_is_one_option(tool, mini, tmp_path):
     assert status == 2
 
 
+def test_report_draws_the_run(tool, mini, trained, tmp_path):
+    status, text, err = tool('report.py', trained, '--out', tmp_path, '--image', mini.parent / 'val', '--dense',
+                             mini.parent / 'dense.pth', '--json', tmp_path / 'report.json')
+    assert status == 0, err
+    result = json.loads((tmp_path / 'report.json').read_text())
+    assert {Path(path).name for path in result['pictures']} == {'curves.png', 'channels.png', 'heads.png',
+                                                                 'attention.png'}
+    for path in result['pictures']:
+        assert Image.open(path).size[0] > 300
+    run = result['runs'][str(trained)]
+    assert run['near_zero'] == run['masked'] == run['cut'] > 0, 'with both consistencies all that is masked is cut'
+    status, _, err = tool('report.py', tmp_path)
+    assert status == 2 and 'no last_checkpoint' in err
+
+
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(mini, tmp_path):
     broken = tmp_path / 'nan.py'
     broken.write_text(f"""

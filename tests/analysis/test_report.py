@@ -1,0 +1,51 @@
+import json
+
+import pytest
+import torch
+
+from cait_mm.analysis.report import cls_attention, describe, read_scalars
+from cait_mm.backbones import CAITDeiT
+from cait_mm.pruning.selection import BlockChannels
+
+ARCH = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
+
+
+@pytest.mark.parametrize('merge', [(), ((1, 'horizontal'), (2, 'vertical'))])
+def test_cls_attention_is_the_softmax_of_the_last_block(merge):
+    backbone = CAITDeiT(arch=ARCH, merge=merge, qk_dim=5, v_dim=7, out_indices=(-1, ), final_norm=True).eval()
+    image = torch.randn(1, 3, 64, 64)
+    found = cls_attention(backbone, image)
+    assert found.shape == (4, 4)
+    block, inputs = backbone.blocks[-1], []
+    block.attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    with torch.no_grad():
+        backbone.forward_tokens(image)
+        q, k, _ = block.attn.qkv(inputs[0]).split([15, 15, 21], dim=-1)
+        weights = torch.stack([
+            (q[0, :1, 5 * head:5 * head + 5] @ k[0, :, 5 * head:5 * head + 5].T * 8**-0.5).softmax(-1)[0, 1:]
+            for head in range(3)]).mean(0)
+    assert not block.attn.qkv._forward_hooks, 'the hook is gone'
+    cells = 16 if not merge else 4
+    assert found.sum().item() == pytest.approx(weights.sum().item() * 16 / cells, rel=1e-4)
+    torch.testing.assert_close(found.flatten().sort().values, weights.repeat_interleave(16 // cells).sort().values)
+
+
+def test_a_resumed_run_replaces_what_it_did_again(tmp_path):
+    for name, steps in (('1', (1, 2, 3)), ('2', (3, 4))):
+        (tmp_path / name / 'vis_data').mkdir(parents=True)
+        lines = [json.dumps(dict(step=step, loss=int(name) * 10 + step)) for step in steps]
+        (tmp_path / name / 'vis_data' / 'scalars.json').write_text('\n'.join([*lines, json.dumps(dict(step=9, lr=1))]))
+    assert read_scalars(tmp_path, 'loss') == ([1, 2, 3, 4], [11, 12, 23, 24])
+    assert read_scalars(tmp_path, 'none') == ([], [])
+
+
+def test_without_consistency_less_is_cut_than_is_near_zero():
+    scores = BlockChannels(torch.ones(2, 4), torch.ones(2, 4), torch.ones(2, 4), torch.ones(4))
+    masks = BlockChannels(*(torch.ones_like(item, dtype=torch.bool) for item in (scores.q, scores.k, scores.v,
+                                                                                 scores.ffn)))
+    for head, channels in ((0, 3), (1, 1)):  # v loses three channels in one head and one in the other
+        scores.v[head, :channels] = 0
+        masks.v[head, :channels] = False
+    scores.q[0, 0] = 0  # and q one that k keeps
+    masks.q[0, 0] = False
+    assert describe([masks], [scores]) == dict(attention_channels=24, near_zero=5, masked=5, cut=2)

@@ -1,0 +1,82 @@
+"""Draw what happened in a compression run: channels kept, heads, CLS attention, curves (paper, Fig. 6 to 8).
+
+Several work directories stand below each other in the picture of heads, for example runs with and without consistency.
+"""
+import argparse
+from pathlib import Path
+
+from cait_mm.analysis import report as figures
+from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.datasets.images import find_images
+from cait_mm.errors import UserError
+from cait_mm.pruning.cdcp import masks_of
+from cait_mm.pruning.export import Training, load_training, newest_checkpoint
+from cait_mm.pruning.fold import channel_scores, fold
+from cait_mm.utils.cli import add_json_option, report, run, table
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of tools/train.py')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='where the pictures go (default: WORK_DIR/report)')
+    parser.add_argument('--image', type=Path, metavar='FILE_OR_DIR', help='draw the CLS attention over this image')
+    parser.add_argument('--dense', metavar='CHECKPOINT', help='the dense model, drawn beside the compressed one')
+    add_json_option(parser)
+    return parser.parse_args()
+
+
+def compressed(training: Training) -> CAITDeiT:
+    """The backbone as it will be exported."""
+    if not training.cdcp:
+        return training.backbone
+    folded = fold(training.backbone, masks_of(training.backbone), tolerance=None)
+    small = CAITDeiT(spec=folded.spec, img_size=training.backbone.img_size, out_indices=(-1,), final_norm=True).eval()
+    small.load_state_dict(folded.state_dict)
+    return small
+
+
+def dense(checkpoint: str, like: CAITDeiT) -> CAITDeiT:
+    """The dense model of the same architecture."""
+    backbone = CAITDeiT(arch=like.spec.arch, img_size=like.img_size, out_indices=(-1,), final_norm=True).eval()
+    backbone.load_checkpoint(read_checkpoint(checkpoint))
+    return backbone
+
+
+def draw_attention(args: argparse.Namespace, training: Training, out: Path) -> Path:
+    path = find_images(args.image, 1)[0] if args.image.is_dir() else args.image
+    if not path.is_file():
+        raise UserError(f'{path} does not exist.')
+    models = {'dense': dense(args.dense, training.backbone)} if args.dense else {}
+    image = figures.load_image(path, training.backbone.img_size)
+    figure = figures.attention_maps(image, {**models, 'compressed': compressed(training)})
+    return figures.save(figure, out / 'attention.png')
+
+
+def main() -> None:
+    args = parse_args()
+    out = args.out or args.work_dirs[0] / 'report'
+    loaded = {path: load_training(newest_checkpoint(str(path))) for path in args.work_dirs}
+    first = loaded[args.work_dirs[0]]
+    pruned = {path: run.backbone for path, run in loaded.items() if run.cdcp}
+    pictures = [figures.save(figures.curves(args.work_dirs[0]), out / 'curves.png')]
+    result, rows = {}, []
+    if first.cdcp:
+        kept = figures.kept_channels(first.backbone.spec, masks_of(first.backbone))
+        pictures.append(figures.save(kept, out / 'channels.png'))
+    if pruned:
+        heads = {path.name: (channel_scores(model), masks_of(model)) for path, model in pruned.items()}
+        pictures.append(figures.save(figures.channels_per_head(heads), out / 'heads.png'))
+        for path, model in pruned.items():
+            found = figures.describe(masks_of(model), channel_scores(model))
+            result[str(path)] = found
+            rows.append([path, *found.values()])
+    if args.image is not None:
+        pictures.append(draw_attention(args, first, out))
+    text = table(['run', 'attention channels', 'near zero', 'masked', 'cut'], rows) + '\n' if rows else ''
+    text += '\n'.join(f'picture: {path}' for path in pictures)
+    report(text, {'runs': result, 'pictures': [str(path) for path in pictures]}, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

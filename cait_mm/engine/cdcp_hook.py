@@ -90,9 +90,9 @@ def _module(runner: Runner) -> Any:
 
 
 def _compactor_group(runner: Runner) -> dict:
-    matrix = compactor_of(_module(runner).backbone.blocks[0].mlp.fc1).matrix
+    columns = compactor_of(_module(runner).backbone.blocks[0].mlp.fc1).columns
     return next(group for group in runner.optim_wrapper.param_groups
-                if any(parameter is matrix for parameter in group['params']))
+                if any(parameter is columns for parameter in group['params']))
 
 
 def _require_plain_training(runner: Runner) -> None:

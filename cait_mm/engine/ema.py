@@ -21,4 +21,4 @@ class CompactorEMA(ExponentialMovingAverage):
         super().update_parameters(model)
         for ours, theirs in zip(self.module.modules(), model.modules()):
             if isinstance(ours, Compactor):
-                ours.matrix.copy_(torch.where(theirs.mask[:, None], ours.matrix, theirs.matrix))
+                ours.columns.copy_(torch.where(theirs.mask[..., None], ours.columns, theirs.columns))

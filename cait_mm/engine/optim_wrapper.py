@@ -52,10 +52,10 @@ class CompactorConstructor(DefaultOptimWrapperConstructor):
         if not isinstance(module, Compactor):
             super().add_params(params, module, prefix, is_dcn_module)
             return
-        if any(module.matrix is parameter for group in params for parameter in group['params']):
+        if any(module.columns is parameter for group in params for parameter in group['params']):
             return  # weight and bias of a layer share their compactor
         beta2 = self.optimizer_cfg.get('betas', (0.9, 0.999))[1]
-        group = {'params': [module.matrix], 'weight_decay': 0.}
+        group = {'params': [module.columns], 'weight_decay': 0.}
         if 'betas' in self.optimizer_cfg or 'Adam' in str(self.optimizer_cfg['type']):
             group['betas'] = (self.paramwise_cfg.get('compactor_beta1', 0.99), beta2)
         if self.base_lr is not None:

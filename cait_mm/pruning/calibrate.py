@@ -83,7 +83,7 @@ def add_calibrated_compactors(backbone: CAITDeiT, calibration: Calibration) -> N
         stacked = torch.cat([score.q, score.k, score.v])
         for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), (stacked, score.ffn[None]),
                                            (block.attn.qkv, block.mlp.fc1)):
-            compactor.matrix.copy_(torch.diag_embed(norms))
+            compactor.columns.copy_(torch.diag_embed(norms))
             for name in ('weight', 'bias'):
                 original = layer.parametrizations[name].original
                 rows = original.reshape(*norms.shape, -1)

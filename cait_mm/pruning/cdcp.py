@@ -189,14 +189,14 @@ class CDCP:
         """Turn the compactors' gradients into Eq. 2's; the proximal rule only silences masked channels."""
         strength = self.settings.strength if self.settings.rule == 'lasso' else 0.
         for compactor in self.compactors():
-            if compactor.matrix.grad is not None:
-                lasso_gradient_(compactor.matrix.grad, compactor.matrix, compactor.mask, strength)
+            if compactor.columns.grad is not None:
+                lasso_gradient_(compactor.columns.grad, compactor.columns, compactor.mask, strength)
 
     def after_step(self) -> None:
         """What follows the optimizer's step: nothing for the lasso, the proximal step for the proximal rule."""
         if self.settings.rule == 'proximal':
             for compactor in self.compactors():
-                proximal_step(compactor.matrix, compactor.mask, self.shrink)
+                proximal_step(compactor.columns, compactor.mask, self.shrink)
 
     @torch.no_grad()
     def largest_masked_norm(self) -> float:

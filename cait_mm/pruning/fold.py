@@ -88,8 +88,8 @@ def without_masked(backbone: CAITDeiT, masks: Sequence[BlockChannels]) -> CAITDe
     backbone = deepcopy(backbone)
     for block, mask, score in zip(backbone.blocks, masks, channel_scores(backbone)):
         cut = removable(mask, score)
-        compactor_of(block.attn.qkv).matrix.mul_(torch.cat([cut.q, cut.k, cut.v])[:, None])
-        compactor_of(block.mlp.fc1).matrix.mul_(cut.ffn[None, None])
+        compactor_of(block.attn.qkv).columns.mul_(torch.cat([cut.q, cut.k, cut.v])[..., None])
+        compactor_of(block.mlp.fc1).columns.mul_(cut.ffn[None, :, None])
     return backbone
 
 

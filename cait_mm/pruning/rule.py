@@ -7,34 +7,34 @@ from torch import Tensor
 SMALLEST_NORM = 1e-12
 
 
-def lasso_gradient_(grad: Tensor, matrix: Tensor, mask: Tensor, strength: float = 1e-5) -> Tensor:
+def lasso_gradient_(grad: Tensor, columns: Tensor, mask: Tensor, strength: float = 1e-5) -> Tensor:
     """Turn a compactor's gradient, in place, into the one it is updated with (Eq. 2, after ResRep).
 
     ``m_j * dL/dC[:, j] + strength * C[:, j] / ||C[:, j]||``: the group lasso pulls every column, and a column that was
     selected as unimportant (mask False) feels nothing else, so it goes to zero without resistance.
 
     Args:
-        grad, matrix: (groups, width, width), columns are channels.
+        grad, columns: (groups, width, width), ``columns[g, j]`` is a channel's column.
         mask: (groups, width), True for channels that stay.
         strength: The paper's lambda; 0 only silences masked columns.
     """
-    grad.mul_(mask[:, None])
+    grad.mul_(mask[..., None])
     if strength:
-        norms = matrix.norm(dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
-        grad.addcmul_(matrix, strength / norms)
+        norms = columns.norm(dim=2, keepdim=True).clamp_min(SMALLEST_NORM)
+        grad.addcmul_(columns, strength / norms)
     return grad
 
 
 @torch.no_grad()
-def proximal_step(matrix: Tensor, mask: Tensor, shrink: float) -> None:
+def proximal_step(columns: Tensor, mask: Tensor, shrink: float) -> None:
     """Shrink the columns that ``mask`` drops by ``shrink`` in norm, in place, after the optimizer's step.
 
     The proximal operator of the group lasso, ``c <- c * max(0, 1 - shrink / ||c||)``: a column reaches exactly zero
     after ``norm / shrink`` steps, however short the run (docs/design.md).
     """
-    norms = matrix.norm(dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
+    norms = columns.norm(dim=2, keepdim=True).clamp_min(SMALLEST_NORM)
     factor = (1 - shrink / norms).clamp_min(0)
-    matrix.mul_(torch.where(mask[:, None], torch.ones_like(factor), factor))
+    columns.mul_(torch.where(mask[..., None], 1., factor))
 
 
 def wanted_reduction(iteration: int, start: int, target: float, step: float = 0.00025, interval: int = 25) -> float:

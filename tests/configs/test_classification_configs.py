@@ -50,7 +50,7 @@ def test_config_trains_and_predicts_one_step(name):
     assert all(torch.isfinite(value) for value in losses.values())
     moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
     assert any(key.startswith('backbone.blocks.0') for key in moved) and 'head.weight' in moved
-    assert not model.cdcp or any(key.endswith('.matrix') for key in moved)
+    assert not model.cdcp or any(key.endswith('.columns') for key in moved)
     model.eval()
     with torch.no_grad():
         found = model.test_step(batch)

@@ -78,7 +78,7 @@ def test_compactors_have_their_own_group_and_every_parameter_one():
     assert sorted(found) == sorted(names.values())
     for group in groups:
         name = names[group['params'][0]]
-        if name.endswith('.matrix'):
+        if name.endswith('.columns'):
             assert (group['betas'], group['weight_decay'], group['lr']) == ((0.99, 0.95), 0., 1e-4)
         else:
             assert (group['betas'], group['lr']) == ((0.9, 0.95), 1e-3)

@@ -20,9 +20,9 @@ def make_backbone():
     for block in model.blocks:
         add_block_compactors(block.attn, block.mlp.fc1)
         for layer in (block.attn.qkv, block.mlp.fc1):
-            matrix = compactor_of(layer).matrix
+            columns = compactor_of(layer).columns
             with torch.no_grad():
-                matrix.mul_(torch.rand(matrix.shape[0], 1, matrix.shape[2]) + 0.5)
+                columns.mul_(torch.rand(*columns.shape[:2], 1) + 0.5)
     return model
 
 
@@ -70,7 +70,7 @@ def test_a_channel_can_come_back(backbone):
     compactor = compactor_of(backbone.blocks[0].mlp.fc1)
     gone = int((~compactor.mask[0]).nonzero()[0])
     with torch.no_grad():
-        compactor.matrix[:, :, gone] *= 100
+        compactor.columns[:, gone] *= 100
     assert cdcp.before_iteration(55)['flips'] > 0 and compactor.mask[0, gone]
 
 
@@ -87,26 +87,25 @@ def test_gradients_become_those_of_eq_2(backbone, rule):
     cdcp = CDCP(backbone, settings(rule=rule, strength=0.1), start=0, iterations=200)
     cdcp.before_iteration(50)
     for compactor in cdcp.compactors():
-        compactor.matrix.grad = torch.randn_like(compactor.matrix)
-    before = [compactor.matrix.grad.clone() for compactor in cdcp.compactors()]
+        compactor.columns.grad = torch.randn_like(compactor.columns)
+    before = [compactor.columns.grad.clone() for compactor in cdcp.compactors()]
     cdcp.apply_gradient_rule()
     for grad, compactor in zip(before, cdcp.compactors()):
-        matrix, mask = compactor.matrix.detach(), compactor.mask[:, None]
-        pull = 0.1 * matrix / matrix.norm(dim=1, keepdim=True) if rule == 'lasso' else 0.
-        torch.testing.assert_close(compactor.matrix.grad, grad * mask + pull)
+        columns, mask = compactor.columns.detach(), compactor.mask[..., None]
+        pull = 0.1 * columns / columns.norm(dim=2, keepdim=True) if rule == 'lasso' else 0.
+        torch.testing.assert_close(compactor.columns.grad, grad * mask + pull)
 
 
 def test_proximal_steps_empty_masked_columns_and_touch_no_other(backbone):
     cdcp = CDCP(backbone, settings(), start=0, iterations=80)
     cdcp.before_iteration(50)
-    before = [compactor.matrix.detach().clone() for compactor in cdcp.compactors()]
+    before = [compactor.columns.detach().clone() for compactor in cdcp.compactors()]
     norm = cdcp.largest_masked_norm()
     for _ in range(math.ceil(norm / cdcp.shrink)):
         cdcp.after_step()
     assert cdcp.shrink == 4 / 80 and cdcp.largest_masked_norm() == 0
-    for matrix, compactor in zip(before, cdcp.compactors()):
-        keep = compactor.mask[:, None].expand_as(matrix)
-        assert torch.equal(compactor.matrix[keep], matrix[keep])
+    for columns, compactor in zip(before, cdcp.compactors()):
+        assert torch.equal(compactor.columns[compactor.mask], columns[compactor.mask])
 
 
 def test_the_ramp_has_to_end_within_the_run(backbone):

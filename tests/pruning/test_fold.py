@@ -26,7 +26,7 @@ def trained():
     backbone = build()
     for block in backbone.blocks:
         for compactor in add_block_compactors(block.attn, block.mlp.fc1):
-            nn.init.normal_(compactor.matrix, std=0.3)
+            nn.init.normal_(compactor.columns, std=0.3)
         nn.init.normal_(block.attn.qkv.parametrizations.bias.original)
         nn.init.normal_(block.mlp.fc1.parametrizations.bias.original)
     return backbone
@@ -38,9 +38,9 @@ def zeroed(backbone, masks):
     for block, mask, score in zip(model.blocks, masks, channel_scores(backbone)):
         cut = removable(mask, score)
         with torch.no_grad():
-            stacked = compactor_of(block.attn.qkv).matrix
-            stacked *= torch.cat([cut.q, cut.k, cut.v])[:, None]
-            compactor_of(block.mlp.fc1).matrix *= cut.ffn[None, None]
+            stacked = compactor_of(block.attn.qkv).columns
+            stacked *= torch.cat([cut.q, cut.k, cut.v])[..., None]
+            compactor_of(block.mlp.fc1).columns *= cut.ffn[None, :, None]
     return model
 
 

@@ -5,39 +5,39 @@ from cait_mm.pruning.rule import lasso_gradient_, proximal_step, ramp_end, wante
 
 
 def test_gradient_rule_column_by_column():
-    matrix, grad = torch.randn(2, 4, 4), torch.randn(2, 4, 4)
+    columns, grad = torch.randn(2, 4, 4), torch.randn(2, 4, 4)
     mask = torch.tensor([[True, False, True, True], [False, True, True, False]])
-    got = lasso_gradient_(grad.clone(), matrix, mask, 0.1)
+    got = lasso_gradient_(grad.clone(), columns, mask, 0.1)
     for group in range(2):
-        for column in range(4):
-            c = matrix[group, :, column]
-            wanted = 0.1 * c / c.norm() + (grad[group, :, column] if mask[group, column] else 0)
-            torch.testing.assert_close(got[group, :, column], wanted)
+        for channel in range(4):
+            c = columns[group, channel]
+            wanted = 0.1 * c / c.norm() + (grad[group, channel] if mask[group, channel] else 0)
+            torch.testing.assert_close(got[group, channel], wanted)
 
 
 def test_a_vanished_column_is_guarded():
-    matrix, grad = torch.zeros(1, 3, 3), torch.ones(1, 3, 3)
-    got = lasso_gradient_(grad.clone(), matrix, torch.tensor([[True, False, True]]), 0.1)
-    assert got.isfinite().all() and (got[0, :, 1] == 0).all() and (got[0, :, 0] == 1).all()
+    columns, grad = torch.zeros(1, 3, 3), torch.ones(1, 3, 3)
+    got = lasso_gradient_(grad, columns, torch.tensor([[True, False, True]]), 0.1)
+    assert got.isfinite().all() and (got[0, 1] == 0).all() and (got[0, 0] == 1).all()
 
 
 def test_lasso_is_the_gradient_of_the_norm():
-    matrix = torch.randn(2, 4, 4, requires_grad=True)
-    matrix.norm(dim=1).sum().backward()
+    columns = torch.randn(2, 4, 4, requires_grad=True)
+    columns.norm(dim=2).sum().backward()
     mask = torch.ones(2, 4, dtype=torch.bool)
-    torch.testing.assert_close(lasso_gradient_(torch.zeros(2, 4, 4), matrix.detach(), mask, 1.), matrix.grad)
+    torch.testing.assert_close(lasso_gradient_(torch.zeros(2, 4, 4), columns.detach(), mask, 1.), columns.grad)
 
 
 def test_proximal_steps_reach_exactly_zero_in_norm_over_shrink_steps():
-    matrix = torch.eye(3)[None].clone()
+    columns = torch.eye(3)[None].clone()
     mask = torch.tensor([[True, False, True]])
     for _ in range(9):
-        proximal_step(matrix, mask, 0.1)
-    assert matrix[0, 1, 1] == pytest.approx(0.1, abs=1e-5)
-    proximal_step(matrix, mask, 0.1001)
-    assert (matrix[0, :, 1] == 0).all() and matrix[0].diag().tolist() == [1, 0, 1]
-    proximal_step(matrix, mask, 0.1)
-    assert matrix.isfinite().all()
+        proximal_step(columns, mask, 0.1)
+    assert columns[0, 1, 1] == pytest.approx(0.1, abs=1e-5)
+    proximal_step(columns, mask, 0.1001)
+    assert (columns[0, 1] == 0).all() and columns[0].diag().tolist() == [1, 0, 1]
+    proximal_step(columns, mask, 0.1)
+    assert columns.isfinite().all()
 
 
 def test_ramp_is_the_papers():

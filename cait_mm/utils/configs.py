@@ -1,14 +1,16 @@
 """Read a config of any OpenMMLab library and prepare this process for it."""
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 
 from cait_mm.errors import UserError
 
 LIBRARIES = ('mmseg', 'mmdet')
+_SCOPES = count()
 
 
 def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> Config:
@@ -32,5 +34,6 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
             import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
         except ImportError as error:
             raise UserError(f'config {path} needs {scope}, which cannot be imported ({error}): install it.') from error
-    init_default_scope(scope)
+    # init_default_scope would warn, through whatever logger is there, each time a process changes the library.
+    DefaultScope.get_instance(f'{scope}-{next(_SCOPES)}', scope_name=scope)
     return config

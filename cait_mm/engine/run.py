@@ -190,7 +190,16 @@ def draw_predictions(config: Config, folder: Optional[str] = None, interval: int
 
 
 def build_runner(config: Config) -> Runner:
-    """The Runner of a config, with one name per work directory so that several can live in one process."""
+    """The Runner of a config, with one name per work directory so that several can live in one process.
+
+    Raises:
+        UserError: The config asks for a strategy (FSDP, DeepSpeed, ColossalAI) that this Runner would ignore, or that
+            splits the weights CDCP needs whole.
+    """
+    split = (config.get('strategy') or {}).get('type') or (config.get('model_wrapper_cfg') or {}).get('type', '')
+    if config.get('strategy') or 'FullySharded' in split:
+        why = 'CDCP needs whole weights and gradients in every process' if config.model.get('cdcp') else 'not supported'
+        raise UserError(f'the config asks for {split}: {why}; train with DDP (bash tools/dist_train.sh).')
     config.setdefault('experiment_name', f'{Path(config.work_dir).name}_{os.getpid()}_{next(_RUNS)}')
     if config.get('visualizer'):
         config.visualizer['name'] = config.experiment_name  # MMEngine hands out the same one for the same name

@@ -7,6 +7,7 @@ from timm.data import create_transform
 
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.pruning.fold import channel_scores
 
 IMAGES = 48
 
@@ -42,3 +43,20 @@ def test_real_weights_classify_real_images_before_and_after_merging(deit_tiny, m
     with torch.inference_mode():
         right = (model(images).argmax(1) == labels).float().mean().item()
     assert right >= least
+
+
+def test_a_calibrated_start_changes_the_order_of_channels_and_not_the_function():
+    torch.manual_seed(0)
+    arch = dict(embed_dim=24, depth=2, num_heads=3, img_size=(64, 64))
+    model = Classifier(dict(type='CAITDeiT', arch=arch), num_classes=5, cdcp=dict(target=0.3)).eval()
+    images = [torch.randn(4, 3, 64, 64) for _ in range(3)]
+    before = model(images[0])
+    model.calibrate(images)
+    torch.testing.assert_close(model(images[0]), before, atol=1e-4, rtol=1e-4)
+    norms = channel_scores(model.backbone)[0]
+    assert norms.ffn.min() >= 0.499 and norms.ffn.std() > 0.1 and (norms.q.diff(dim=1) < 1e-6).all()
+
+
+def test_a_pruned_start_is_refused_by_cdcp():
+    with pytest.raises(UserError, match='is pruned already.*model.cdcp=None'):
+        Classifier(dict(type='CAITDeiT', arch='deit_tiny', qk_dim=60), cdcp=dict(target=0.3))

@@ -222,6 +222,8 @@ def test_a_training_checkpoint_is_no_backbone_yet(tool, mini, trained, tmp_path)
     (['optim_wrapper.type=OptimWrapper'], 'use optim_wrapper.type=GradRuleOptimWrapper'),
     (['train_dataloader.batch_size=5'], 'mixup needs an even batch'),
     (['model.cdcp.speed=2'], 'unknown speed'),
+    (['strategy.type=DeepSpeedStrategy'], 'DeepSpeedStrategy: CDCP needs whole weights'),
+    (['model_wrapper_cfg.type=MMFullyShardedDataParallel'], 'MMFullyShardedDataParallel: CDCP needs whole weights'),
 ])
 def test_a_run_that_cannot_work_is_a_sentence(tool, mini, tmp_path, options, message):
     status, _, err = tool('train.py', mini, '--work-dir', tmp_path, '--cfg-options', *options)

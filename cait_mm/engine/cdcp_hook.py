@@ -69,6 +69,8 @@ class CDCPHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Describe the classifier, so that tools/fold.py needs no config."""
         model = _module(runner)
+        if not hasattr(model, 'cdcp'):
+            return
         settings = dataclasses.asdict(model.cdcp) if model.cdcp else None
         checkpoint['meta'][TRAINING_META] = training_meta(model.backbone, settings)
 

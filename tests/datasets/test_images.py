@@ -1,10 +1,14 @@
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
+from timm.data import create_transform
+from timm.data.auto_augment import rand_augment_transform
 
 from cait_mm.datasets import ImageFolder, RepeatAugSampler
 from cait_mm.datasets.images import find_images, load_batches, spread
 from cait_mm.errors import UserError
+from cait_mm.utils.configs import load_config
 
 
 @pytest.fixture
@@ -73,3 +77,12 @@ def test_repeated_augmentation_sees_a_third_three_times(monkeypatch):
     assert list(sampler) == first
     monkeypatch.setattr('cait_mm.datasets.samplers.get_dist_info', lambda: (1, 2))
     assert len(list(RepeatAugSampler(list(range(768)), seed=3))) == 384
+
+
+def test_the_recipes_augmentation_takes_any_draw():
+    transform = load_config(str(ROOT / 'configs' / 'compress_deit_s_imagenet.py')).train_dataloader.dataset.transform
+    image, augment = Image.new('RGB', (64, 64), (90, 60, 30)), create_transform(**transform)
+    strongest = rand_augment_transform(transform.auto_augment.replace('mstd0.5', 'mstd20'), {})
+    for _ in range(150):  # a wide spread of strengths reaches the upper bound, where an operation may refuse
+        strongest(image)
+    assert augment(image).shape == (3, 224, 224)

@@ -27,7 +27,7 @@ model = dict(
     data_preprocessor=dict(mixup=dict(_delete_=True, mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=3)),
     cdcp=dict(target=0.45, interval=2, start_epoch=0, calibration_images=12))
 train_dataloader = dict(batch_size=6, num_workers=1, dataset=dict(
-    data_root='{folder}', transform=dict(input_size=64, auto_augment='rand-m9-mstd0.5-inc1', re_prob=0.25)))
+    data_root='{folder}', transform=dict(input_size=64, auto_augment='rand-m9-mstd0.5-mmax9-inc1', re_prob=0.25)))
 val_dataloader = dict(batch_size=6, num_workers=0, dataset=dict(data_root='{folder}', transform=dict(input_size=64)))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=6, val_interval=6)

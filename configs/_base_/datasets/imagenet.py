@@ -1,12 +1,13 @@
 # ImageNet-1k at 224x224 with DeiT's augmentation, by timm: docs/prepare_data.md#imagenet
 dataset_type = 'ImageFolder'
 data_root = 'data/imagenet'
+# DeiT's RandAugment but for mmax9: at strength 10 timm posterizes to 0 bits, which Pillow 13 refuses.
 train_transform = dict(
     input_size=224,
     is_training=True,
     interpolation='bicubic',
     color_jitter=0.3,
-    auto_augment='rand-m9-mstd0.5-inc1',
+    auto_augment='rand-m9-mstd0.5-mmax9-inc1',
     re_prob=0.25,
     re_mode='pixel')
 test_transform = dict(input_size=224, interpolation='bicubic', crop_pct=224 / 256)

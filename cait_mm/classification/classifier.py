@@ -120,7 +120,8 @@ class Classifier(BaseModel):
             UserError: The file is missing or damaged, or does not fit; every key that does not is listed.
         """
         checkpoint = read_checkpoint(path)
-        head = {key[len('head.'):]: value for key, value in checkpoint.state_dict.items() if key.startswith('head.')}
+        head = {key[len('head.'):]: checkpoint.state_dict.pop(key) for key in list(checkpoint.state_dict)
+                if key.startswith('head.')}
         plain = self._plain_backbone() if self.cdcp else self.backbone
         report = plain.load_checkpoint(checkpoint)
         if self.cdcp:
@@ -141,6 +142,7 @@ class Classifier(BaseModel):
             raise UserError(f'the head in {path} has {rows} classes, model.num_classes is {self.num_classes}: make '
                             'them equal, pick classes with model.head_rows, or start anew with model.new_head=True.')
         strict_load(self.head, Checkpoint(path, head), unused=(), optional=())
+        report.notes.append(f'its head of {rows} classes' + (f', {self.num_classes} of them' if self.head_rows else ''))
 
     @torch.no_grad()
     def calibrate(self, images: Iterable[Tensor]) -> None:

@@ -28,8 +28,8 @@ SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=ROOT / 'quickstart', help='where everything goes')
-    parser.add_argument('--iters', type=int, default=700, help='training iterations of each UperNet')
-    parser.add_argument('--epochs', type=int, default=10,
+    parser.add_argument('--iters', type=int, default=1000, help='training iterations of each UperNet')
+    parser.add_argument('--epochs', type=int, default=12,
                         help='epochs of the classifier\'s pretraining; compressing it takes two thirds of them')
     parser.add_argument('--train', type=int, default=480, help='training scenes')
     parser.add_argument('--val', type=int, default=80, help='validation scenes')

@@ -32,7 +32,8 @@ class Classifier(BaseModel):
         label_smoothing: Of the loss where labels are indices; mixup smooths the labels it mixes itself.
         distillation: ``dict(alpha=..., teacher=...)``, see
             :class:`~cait_mm.classification.distillation.HardDistillation`; the teacher is the dense model of the same
-            checkpoint unless it is named. None trains on labels alone.
+            checkpoint, or of the file that ``teacher`` names, or the config of another model. None trains on labels
+            alone.
         cdcp: Channel pruning during training, see :class:`~cait_mm.pruning.cdcp.CDCPSettings`; needs ``CDCPHook``.
         data_preprocessor: See :class:`~cait_mm.classification.mixup.MixupPreprocessor`.
 
@@ -66,7 +67,9 @@ class Classifier(BaseModel):
     def _build_distillation(self, config: Optional[Mapping[str, Any]]) -> Optional[HardDistillation]:
         if not config or not config.get('alpha'):
             return None
-        teacher = config.get('teacher') or dense_teacher(self.backbone, self.num_classes, self.head_rows)
+        teacher = config.get('teacher')
+        if not isinstance(teacher, Mapping):
+            teacher = dense_teacher(self.backbone, self.num_classes, self.head_rows, teacher)
         return HardDistillation(**{**config, 'teacher': teacher}, num_classes=self.num_classes)
 
     def _add_compactors(self) -> None:

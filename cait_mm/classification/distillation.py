@@ -60,17 +60,17 @@ class HardDistillation:
         return self
 
 
-def dense_teacher(backbone: CAITDeiT, num_classes: int, head_rows: Optional[Sequence[int]]) -> Dict[str, Any]:
-    """Config of the dense model that ``backbone`` starts from.
+def dense_teacher(backbone: CAITDeiT, num_classes: int, head_rows: Optional[Sequence[int]],
+                  checkpoint: Optional[str] = None) -> Dict[str, Any]:
+    """Config of the dense twin of ``backbone``, with the weights of ``checkpoint`` or those that it starts from.
 
     Raises:
-        UserError: The backbone starts from no checkpoint, or from a compressed one.
+        UserError: No file is named, and the backbone starts from none or from a compressed one.
     """
-    init_cfg = backbone.init_cfg
-    if not init_cfg or not init_cfg.get('checkpoint') or backbone.spec.is_pruned:
-        raise UserError('distillation needs a teacher: this model does not start from a dense checkpoint, so name one, '
-                        'for example model.distillation.teacher=dict(type="Classifier", backbone=dict(type="CAITDeiT", '
-                        'arch="deit_tiny", init_cfg=dict(type="Pretrained", checkpoint=FILE))).')
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint) if checkpoint else backbone.init_cfg
+    if not init_cfg or not init_cfg.get('checkpoint') or (backbone.spec.is_pruned and not checkpoint):
+        raise UserError('distillation needs a teacher: this model does not start from a dense checkpoint, so name the '
+                        'file of one (model.distillation.teacher=FILE), or set model.distillation=None.')
     return dict(type='Classifier', num_classes=num_classes, head_rows=head_rows,
                 backbone=dict(type='CAITDeiT', arch=dataclasses.asdict(backbone.spec.arch), init_cfg=init_cfg))
 

@@ -54,6 +54,9 @@ def test_the_default_teacher_is_the_dense_model(tmp_path):
     model.init_weights()
     image = torch.randn(4, 3, 32, 32)
     torch.testing.assert_close(model.distillation.teacher()(image), dense.eval()(image)[:, [4, 0, 2]])
+    narrow = Classifier({**STUDENT, 'qk_dim': 5}, num_classes=3, head_rows=[4, 0, 2],
+                        distillation=dict(alpha=0.5, teacher=str(tmp_path / 'dense.pth')))
+    torch.testing.assert_close(narrow.distillation.teacher()(image), dense(image)[:, [4, 0, 2]])
     assert model.backbone.spec.merges and not torch.allclose(model.eval()(image), dense(image)[:, [4, 0, 2]])
 
 

@@ -49,20 +49,9 @@ def add_compactor(layer: nn.Linear, groups: int = 1) -> Compactor:
     return compactor
 
 
-def remove_compactor(layer: nn.Linear) -> None:
-    """Multiply the compactor into ``layer`` for good."""
-    for name in ('weight', 'bias'):
-        parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
-
-
 def compactor_of(layer: nn.Linear) -> Compactor:
     """The compactor behind ``layer``."""
     return layer.parametrizations.weight[0]
-
-
-def has_compactor(layer: nn.Linear) -> bool:
-    """Whether a compactor is behind ``layer``."""
-    return parametrize.is_parametrized(layer, 'weight')
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from cait_mm.ops.compactor import (
     add_block_compactors,
     add_compactor,
     compactor_of,
-    remove_compactor,
     split_qkv,
 )
 
@@ -51,15 +50,6 @@ def test_gradients_reach_weight_bias_and_compactor():
     assert sorted(names) == ['parametrizations.bias.original', 'parametrizations.weight.0.columns',
                              'parametrizations.weight.original'], 'the shared compactor is one parameter'
     assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
-
-
-def test_removing_keeps_the_function_and_leaves_a_plain_layer():
-    layer, x = nn.Linear(5, 6), torch.randn(3, 5)
-    randomise(add_compactor(layer, groups=3))
-    wanted = layer(x)
-    remove_compactor(layer)
-    torch.testing.assert_close(layer(x), wanted)
-    assert sorted(layer.state_dict()) == ['bias', 'weight'] and type(layer) is nn.Linear
 
 
 def test_a_blocks_compactors_work_per_head():

@@ -11,6 +11,7 @@ from cait_mm.engine.run import (
     read_run_config,
     start_processes,
     stop_processes,
+    unwrapped,
     use_export,
 )
 from cait_mm.errors import UserError
@@ -48,7 +49,7 @@ def main() -> None:
     with logs_aside(args.json):
         runner = build_runner(config)
         if exported:
-            getattr(runner.model, 'module', runner.model).init_weights()
+            unwrapped(runner).init_weights()
         else:
             load_whole(runner, args.checkpoint)
         metrics = {name: float(value) for name, value in runner.test().items()}

@@ -13,7 +13,7 @@ from cait_mm.backbones import CAITDeiT
 from cait_mm.backbones.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
 from cait_mm.classification.distillation import HardDistillation, dense_teacher
 from cait_mm.errors import UserError
-from cait_mm.ops.compactor import add_block_compactors, start_from
+from cait_mm.ops.compactor import add_backbone_compactors, start_from
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.pruning.fold import fold, keep_all
@@ -76,8 +76,7 @@ class Classifier(BaseModel):
         if self.backbone.spec.is_pruned:
             raise UserError('model.cdcp prunes a backbone of full width and this one is pruned already: start from the '
                             'dense checkpoint, or fine-tune the pruned one with model.cdcp=None.')
-        for block in self.backbone.blocks:
-            add_block_compactors(block.attn, block.mlp.fc1)
+        add_backbone_compactors(self.backbone)
 
     def forward(self, inputs: Tensor, targets: Optional[Tensor] = None,
                 mode: str = 'tensor') -> Union[Tensor, Dict[str, Tensor], List[Dict[str, Tensor]]]:

@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from cait_mm.datasets.images import load_batches, spread
 from cait_mm.engine.optim_wrapper import GradRuleAmpOptimWrapper, GradRuleOptimWrapper
+from cait_mm.engine.run import unwrapped
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import compactor_of
 from cait_mm.pruning.cdcp import CDCP
@@ -35,7 +36,7 @@ class CDCPHook(Hook):
         Raises:
             UserError: The run's set-up cannot work with CDCP.
         """
-        model = _module(runner)
+        model = unwrapped(runner)
         settings = getattr(model, 'cdcp', None)
         if settings is None:
             return
@@ -68,14 +69,14 @@ class CDCPHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Describe the classifier, so that tools/fold.py needs no config."""
-        model = _module(runner)
+        model = unwrapped(runner)
         if not hasattr(model, 'cdcp'):
             return
         settings = dataclasses.asdict(model.cdcp) if model.cdcp else None
         checkpoint['meta'][TRAINING_META] = training_meta(model.backbone, settings)
 
     def _calibrate(self, runner: Runner, count: int) -> None:
-        model, dataset = _module(runner), runner.train_loop.dataloader.dataset
+        model, dataset = unwrapped(runner), runner.train_loop.dataloader.dataset
         if not hasattr(dataset, 'samples'):
             raise UserError('start=calibrated reads its images from a dataset with samples, such as ImageFolder; use '
                             'model.cdcp.start=identity with another one.')
@@ -87,12 +88,8 @@ class CDCPHook(Hook):
                   logger='current', level=logging.INFO)
 
 
-def _module(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _compactor_group(runner: Runner) -> dict:
-    columns = compactor_of(_module(runner).backbone.blocks[0].mlp.fc1).columns
+    columns = compactor_of(unwrapped(runner).backbone.blocks[0].mlp.fc1).columns
     return next(group for group in runner.optim_wrapper.param_groups
                 if any(parameter is columns for parameter in group['params']))
 

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner, set_random_seed
 
+from cait_mm.engine.run import unwrapped
 from cait_mm.errors import UserError
 
 
@@ -90,8 +91,7 @@ def _classes(dataset: Any) -> list:
 
 
 def _check(runner: Runner, dataset: Any) -> None:
-    model = getattr(runner.model, 'module', runner.model)
-    found, wanted = len(_classes(dataset)), getattr(model, 'num_classes', None)
+    found, wanted = len(_classes(dataset)), getattr(unwrapped(runner), 'num_classes', None)
     if wanted is None or not found or found == wanted:
         return
     if found < wanted and getattr(dataset, 'ann_file', ''):

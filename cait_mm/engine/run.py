@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from cait_mm.backbones.checkpoint import read_checkpoint
@@ -187,6 +188,11 @@ def draw_predictions(config: Config, folder: Optional[str] = None, interval: int
     if folder:
         config.visualizer['save_dir'] = folder
         config.visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
+
+
+def unwrapped(runner: Runner) -> torch.nn.Module:
+    """The model of a Runner without the wrapper that DDP puts around it."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def build_runner(config: Config) -> Runner:

@@ -75,6 +75,12 @@ def add_block_compactors(attention: Attention, fc1: nn.Linear) -> List[Compactor
     return [add_compactor(attention.qkv, 3 * attention.num_heads), add_compactor(fc1)]
 
 
+def add_backbone_compactors(backbone: nn.Module) -> None:
+    """Compactors for every block of a backbone whose ``blocks`` have ``attn`` and ``mlp.fc1``."""
+    for block in backbone.blocks:
+        add_block_compactors(block.attn, block.mlp.fc1)
+
+
 def split_qkv(stacked: Tensor, heads: int) -> Tuple[Tensor, Tensor, Tensor]:
     """Values per channel of a fused qkv, (3 * heads, width), as q, k and v, (heads, width) each."""
     return stacked[:heads], stacked[heads:2 * heads], stacked[2 * heads:]

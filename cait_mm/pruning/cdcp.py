@@ -133,7 +133,7 @@ class CDCP:
             UserError: They cannot vanish before the run ends, and ``allow_remnants`` does not permit that.
         """
         left = self.iterations - self.end
-        norm = self._largest_leaving()
+        norm = self.largest_masked_norm(self._select(self.settings.target))
         if self.settings.rule == 'proximal':
             steps = math.ceil(norm / self.shrink)
         else:
@@ -199,9 +199,10 @@ class CDCP:
                 proximal_step(compactor.columns, compactor.mask, self.shrink)
 
     @torch.no_grad()
-    def largest_masked_norm(self) -> float:
-        """The largest column norm among masked channels; 0 where nothing is masked."""
-        return max(float((compactor.column_norms() * ~compactor.mask).max()) for compactor in self.compactors())
+    def largest_masked_norm(self, masks: Optional[List[BlockChannels]] = None) -> float:
+        """The largest column norm among the channels that ``masks`` (the current ones) drop; 0 where it is none."""
+        return max(float((compactor.column_norms() * ~mask).max())
+                   for compactor, mask in zip(self.compactors(), _stacked(masks or self.masks())))
 
     def compactors(self) -> Iterator[Compactor]:
         """Every compactor, block by block: qkv, then FFN."""
@@ -211,12 +212,6 @@ class CDCP:
 
     def _select(self, target: float) -> List[BlockChannels]:
         return select(self.backbone.spec, channel_scores(self.backbone), target, self.consistency, self.settings.align)
-
-    @torch.no_grad()
-    def _largest_leaving(self) -> float:
-        """The largest norm among the channels that would leave if the whole target were selected now."""
-        masks = _stacked(self._select(self.settings.target))
-        return max(float((compactor.column_norms() * ~mask).max()) for compactor, mask in zip(self.compactors(), masks))
 
 
 def masks_of(backbone: CAITDeiT) -> List[BlockChannels]:

@@ -11,7 +11,7 @@ from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones import CAITDeiT
 from cait_mm.backbones.checkpoint import load_file
 from cait_mm.errors import UserError
-from cait_mm.ops.compactor import add_block_compactors
+from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import Folded, fold, without_masked
 from cait_mm.spec import Spec
@@ -90,8 +90,7 @@ def load_training(path: str) -> Training:
     backbone = CAITDeiT(spec=described['spec'], img_size=tuple(described['img_size']), out_indices=(-1,),
                         final_norm=True).eval()
     if described['cdcp']:
-        for block in backbone.blocks:
-            add_block_compactors(block.attn, block.mlp.fc1)
+        add_backbone_compactors(backbone)
     backbone.load_state_dict({name[len('backbone.'):]: value for name, value in weights.items()
                               if name.startswith('backbone.')})
     head = {name: value for name, value in weights.items() if name.startswith('head.')}

@@ -13,6 +13,16 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('CAIT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
+_PLAIN = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
+_STAGES = dict(embed_dim=16, depths=(1, 2, 3, 1), num_heads=(1, 2, 2, 4), window_size=4, img_size=(64, 64))
+FAMILIES = {
+    'deit': dict(type='CAITDeiT', arch=_PLAIN, merge=((1, 'horizontal'), (2, 'vertical'))),
+    'lvvit': dict(type='CAITLVViT', arch=dict(_PLAIN, embed_dim=48, stem_dim=2),
+                  merge=((1, 'horizontal'), (2, 'vertical'))),
+    'swin': dict(type='CAITSwin', arch=_STAGES, merge=(('2.1', 'horizontal'), ('2.2', 'vertical'))),
+}
+"""A small merged backbone of every family, for images of 64x64."""
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

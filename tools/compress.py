@@ -1,4 +1,4 @@
-"""Compress a pretrained DeiT without training: merges, a calibrated cut of channels, and an export.
+"""Compress a pretrained ViT without training: merges, a calibrated cut of channels, and an export.
 
 Some dozens of unlabelled images are enough. The export loads as a backbone of MMSeg and MMDet configs, and is a
 starting point for fine-tuning.
@@ -8,11 +8,13 @@ import time
 
 from cait_mm.analysis.flops import reduction
 from cait_mm.analysis.plan import plan
+from cait_mm.arch import ARCHS, get_arch
+from cait_mm.backbones import BACKBONES
 from cait_mm.datasets.images import find_images
 from cait_mm.errors import UserError
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import before_after, save_export
-from cait_mm.spec import ARCHS, Spec, make_spec, parse_merges
+from cait_mm.spec import Spec, make_spec, parse_merges
 from cait_mm.utils.cli import add_json_option, report, run
 from cait_mm.utils.configs import load_config
 
@@ -20,6 +22,8 @@ PAPER_MERGES = {
     'deit_tiny': ((4, 'horizontal'), (8, 'vertical')),
     'deit_small': ((4, 'horizontal'), (7, 'vertical')),
     'deit_base': ((4, 'horizontal'), (7, 'vertical')),
+    'swin_tiny': (('2.4', 'horizontal'), ('2.5', 'vertical')),
+    'swin_small': (('2.7', 'horizontal'), ('2.12', 'vertical')),
 }
 MERGING_SHARE = 0.8
 """Of a target that is far from the paper's; the paper too gives most of the reduction to merging."""
@@ -27,7 +31,8 @@ MERGING_SHARE = 0.8
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('model', metavar='CONFIG_OR_ARCH', help=f'a config with a CAITDeiT, or {", ".join(ARCHS)}')
+    parser.add_argument('model', metavar='CONFIG_OR_ARCH',
+                        help=f'a config with a backbone of ours, or {", ".join(ARCHS)}')
     parser.add_argument('checkpoint', help='the dense pretrained weights')
     parser.add_argument('out', help='the export to write')
     parser.add_argument('--target', type=float, required=True, metavar='SHARE',
@@ -52,17 +57,19 @@ def full_width_spec(args: argparse.Namespace) -> Spec:
         arch, merges = args.model, None
     elif args.model.endswith('.py'):
         backbone = load_config(args.model).get('model', {}).get('backbone', {})
-        if backbone.get('type') != 'CAITDeiT':
-            raise UserError(f'{args.model} has no CAITDeiT backbone to compress.')
-        arch, merges = backbone.get('arch', 'deit_small'), backbone.get('merge', ())
+        family = next((name for name, kind in BACKBONES.items() if kind.__name__ == backbone.get('type')), None)
+        if family is None or 'arch' not in backbone:
+            kinds = ', '.join(kind.__name__ for kind in BACKBONES.values())
+            raise UserError(f'{args.model} has no backbone with an arch to compress (one of {kinds}).')
+        arch, merges = get_arch(backbone['arch'], family), backbone.get('merge', ())
     else:
         raise UserError(f'{args.model} is neither a config file nor one of {", ".join(ARCHS)}.')
     if args.merge is not None:
         merges = parse_merges(args.merge)
     if merges is not None:
         return make_spec(arch, merges)
-    paper = make_spec(arch, PAPER_MERGES[arch])
-    if reduction(paper) < args.target < reduction(paper) + 0.2:
+    paper = make_spec(arch, PAPER_MERGES.get(arch, ()))
+    if paper.merges and reduction(paper) < args.target < reduction(paper) + 0.2:
         return paper
     return plan(arch, MERGING_SHARE * args.target)
 

@@ -7,9 +7,10 @@ from mmengine.config import DictAction
 
 from cait_mm.analysis.flops import classifier_cost, count_macs, count_params
 from cait_mm.analysis.parts import Overall, load_model
+from cait_mm.arch import ARCHS
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
-from cait_mm.spec import ARCHS, Spec, make_spec, parse_merges
+from cait_mm.spec import Spec, make_spec, parse_merges
 from cait_mm.utils.cli import add_json_option, report, run, table
 
 

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from cait_mm.analysis import report as figures
-from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones import CAITBackbone, classifier_backbone
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.datasets.images import find_images
 from cait_mm.errors import UserError
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.export import Training, load_training, newest_checkpoint
 from cait_mm.pruning.fold import channel_scores, fold
+from cait_mm.spec import Spec
 from cait_mm.utils.cli import add_json_option, report, run, table
 
 
@@ -26,24 +27,26 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def compressed(training: Training) -> CAITDeiT:
+def compressed(training: Training) -> CAITBackbone:
     """The backbone as it will be exported."""
     if not training.cdcp:
         return training.backbone
     folded = fold(training.backbone, masks_of(training.backbone), tolerance=None)
-    small = CAITDeiT(spec=folded.spec, img_size=training.backbone.img_size, out_indices=(-1,), final_norm=True).eval()
+    small = classifier_backbone(folded.spec, img_size=training.backbone.img_size).eval()
     small.load_state_dict(folded.state_dict)
     return small
 
 
-def dense(checkpoint: str, like: CAITDeiT) -> CAITDeiT:
+def dense(checkpoint: str, like: CAITBackbone) -> CAITBackbone:
     """The dense model of the same architecture."""
-    backbone = CAITDeiT(arch=like.spec.arch, img_size=like.img_size, out_indices=(-1,), final_norm=True).eval()
+    backbone = classifier_backbone(Spec.dense(like.arch), img_size=like.img_size).eval()
     backbone.load_checkpoint(read_checkpoint(checkpoint))
     return backbone
 
 
 def draw_attention(args: argparse.Namespace, training: Training, out: Path) -> Path:
+    if not training.backbone.arch.has_cls:
+        raise UserError(f'{training.backbone.arch.name} has no CLS token whose attention --image could draw.')
     path = find_images(args.image, 1)[0] if args.image.is_dir() else args.image
     if not path.is_file():
         raise UserError(f'{path} does not exist.')

@@ -1,80 +1,66 @@
 """MACs and parameters, two ways that must agree: the closed form of a spec, and fvcore over a real module.
 
-Both follow fvcore: 1 multiply-accumulate = 1 FLOP, LayerNorm counts 5 per element, softmax, GELU, biases and residual
-sums count nothing. fvcore itself counts nothing for fused attention; here it is counted as its two matrix products.
+Both follow fvcore (see ``cait_mm/arch/cost.py``). fvcore itself counts nothing for fused attention; here it is counted
+as its two matrix products. What is not a block, a family's architecture counts.
 """
 import logging
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
 from torch import nn
 
+from cait_mm.arch.cost import Cost, layer_norm, linear
 from cait_mm.ops.token_merge import fused_tokens, has_conv
 from cait_mm.spec import BlockSpec, Merge, Spec
 
-LAYER_NORM_FLOPS = 5
-"""What fvcore counts per element of a LayerNorm with affine parameters."""
 
+def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: Optional[Tuple[int, int]] = None,
+                   qkv_bias: bool = True) -> Cost:
+    """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens.
 
-@dataclass(frozen=True)
-class Cost:
-    """MACs and parameters of a part; costs add up."""
-
-    macs: int
-    params: int
-
-    def __add__(self, other: 'Cost') -> 'Cost':
-        return Cost(self.macs + other.macs, self.params + other.params)
-
-
-def attention_cost(dim: int, block: BlockSpec, tokens: int) -> Cost:
-    """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens."""
-    qkv = block.num_heads * (2 * block.qk_dim + block.v_dim)
+    ``windows`` is how many attentions are computed beside each other and the tokens in each, padding included; None is
+    one over all tokens.
+    """
+    count, length = windows or (1, tokens)
     values = block.num_heads * block.v_dim
-    products = block.num_heads * tokens**2 * (block.qk_dim + block.v_dim)
-    macs = tokens * dim * (LAYER_NORM_FLOPS + qkv + values) + products
-    return Cost(macs, (dim + 1) * qkv + (values + 1) * dim + 2 * dim)
+    products = Cost(count * block.num_heads * length**2 * (block.qk_dim + block.v_dim), 0)
+    qkv = linear(count * length, dim, block.num_heads * (2 * block.qk_dim + block.v_dim), qkv_bias)
+    return layer_norm(tokens, dim) + qkv + products + linear(count * length, values, dim)
 
 
 def ffn_cost(dim: int, block: BlockSpec, tokens: int) -> Cost:
     """Norm and the two linear layers over ``tokens`` tokens."""
-    return Cost(tokens * dim * (LAYER_NORM_FLOPS + 2 * block.ffn_dim), (2 * dim + 1) * block.ffn_dim + dim + 2 * dim)
+    return layer_norm(tokens, dim) + linear(tokens, dim, block.ffn_dim) + linear(tokens, block.ffn_dim, dim)
 
 
 def merge_cost(dim: int, merge: Merge, tokens: int) -> Cost:
     """The linear layer (and depthwise convolution) of a merge that leaves ``tokens`` tokens."""
-    inputs = fused_tokens(merge.kind) * dim
-    cost = Cost(tokens * inputs * dim, (inputs + 1) * dim)
-    return cost + Cost(tokens * 9 * dim, 10 * dim) if has_conv(merge.kind) else cost
+    cost = linear(tokens, fused_tokens(merge.kind) * dim, dim)
+    return cost + linear(tokens, 9, dim) if has_conv(merge.kind) else cost
 
 
 def backbone_cost(spec: Spec, img_size: Optional[Tuple[int, int]] = None, with_cls_token: bool = True) -> Cost:
-    """Patch embedding, merges and blocks of ``spec`` on an image of ``img_size`` (H, W) pixels.
+    """Stem, merges and blocks of ``spec`` on an image of ``img_size`` (H, W) pixels.
 
     The positional embedding is counted at its pretraining grid.
     """
-    arch, cls = spec.arch, int(with_cls_token)
-    pixels = 3 * arch.patch_size**2
-    height, width = arch.grid(img_size)
-    pos_height, pos_width = arch.grid()
-    embedding = (pixels + 1 + pos_height * pos_width + 2 * cls) * arch.embed_dim
-    cost = Cost(height * width * pixels * arch.embed_dim, embedding)
-    for index, (block, (height, width)) in enumerate(zip(spec.blocks, spec.grids(img_size))):
-        merge = spec.merge_before(index)
+    arch, grid = spec.arch, spec.arch.grid(img_size)
+    with_cls = with_cls_token and arch.has_cls
+    cost = arch.stem_cost(grid, with_cls)
+    for index, (block, inside) in enumerate(zip(spec.blocks, spec.grids(img_size))):
+        dim, merge, tokens = arch.dim(index), spec.merge_before(index), inside[0] * inside[1]
+        cost += arch.enter_cost(index, grid) + Cost(0, arch.bias_params(index))
         if merge:
-            cost += merge_cost(arch.embed_dim, merge, height * width)
-        tokens = height * width + cls
-        cost += attention_cost(arch.embed_dim, block, tokens) + ffn_cost(arch.embed_dim, block, tokens)
+            cost += merge_cost(dim, merge, tokens)
+        cost += attention_cost(dim, block, tokens + with_cls, arch.windows(inside, with_cls), arch.qkv_bias)
+        cost += ffn_cost(dim, block, tokens + with_cls)
+        grid = inside
     return cost
 
 
 def classifier_cost(spec: Spec, img_size: Optional[Tuple[int, int]] = None, num_classes: int = 1000) -> Cost:
-    """The whole classifier: backbone, final norm over all tokens, and the head on CLS."""
-    dim = spec.arch.embed_dim
-    height, width = spec.grids(img_size)[-1]
-    norm = Cost(LAYER_NORM_FLOPS * (height * width + 1) * dim, 2 * dim)
-    return backbone_cost(spec, img_size) + norm + Cost(dim * num_classes, (dim + 1) * num_classes)
+    """The whole classifier: backbone, final norm over all tokens, and the head."""
+    return backbone_cost(spec, img_size) + spec.arch.head_cost(spec.grids(img_size)[-1], num_classes)
 
 
 def reduction(spec: Spec, img_size: Optional[Tuple[int, int]] = None) -> float:

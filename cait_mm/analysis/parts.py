@@ -9,6 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from cait_mm.backbones import BACKBONES
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
@@ -80,7 +81,8 @@ def load_model(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> nn
     if checkpoint.spec is None:
         raise UserError(f'{path} is no export: give a config, or what tools/fold.py or tools/compress.py wrote.')
     classes = len(checkpoint.state_dict.get('head.weight', ()))
-    model = Classifier(dict(type='CAITDeiT', spec=checkpoint.spec.to_dict()), num_classes=classes)
+    backbone = BACKBONES[checkpoint.spec.arch.family].__name__
+    model = Classifier(dict(type=backbone, spec=checkpoint.spec.to_dict()), num_classes=classes)
     model.load_pretrained(path)
     return model.eval()
 

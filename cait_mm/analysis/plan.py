@@ -2,8 +2,9 @@
 from typing import Iterator, List, Sequence, Tuple, Union
 
 from cait_mm.analysis.flops import reduction
+from cait_mm.arch import Arch, get_arch
 from cait_mm.errors import UserError
-from cait_mm.spec import Arch, Merge, Spec, get_arch, make_spec
+from cait_mm.spec import Merge, Spec, make_spec
 
 ALTERNATING = ('horizontal', 'vertical')
 TOLERANCE = 0.02
@@ -62,23 +63,24 @@ def plan(arch: Union[str, Arch],
 
 
 def _spec(arch: Arch, blocks: Sequence[int], kinds: Sequence[str]) -> Spec:
-    return make_spec(arch, [Merge(block, kinds[i % len(kinds)]) for i, block in enumerate(blocks)])
+    return make_spec(arch, [Merge(arch.block_name(block), kinds[i % len(kinds)]) for i, block in enumerate(blocks)])
 
 
 def _even_specs(arch: Arch, kinds: Sequence[str]) -> Iterator[Spec]:
-    for count in range(1, arch.depth):
+    blocks = arch.merge_blocks
+    for count in range(1, len(blocks)):
         try:
-            yield _spec(arch, even_placement(arch.depth, count), kinds)
+            yield _spec(arch, [blocks[place] for place in even_placement(len(blocks), count)], kinds)
         except UserError:
             return
 
 
 def _single_moves(spec: Spec, start: Spec, kinds: Sequence[str]) -> Iterator[Spec]:
     """Every placement with one merge of ``spec`` moved by one block, within one block of ``start``."""
-    blocks, home = [merge.block for merge in spec.merges], [merge.block for merge in start.merges]
+    blocks, home = ([placed.arch.block_index(merge.block) for merge in placed.merges] for placed in (spec, start))
     for index in range(len(blocks)):
         for step in (-1, 1):
             moved = [*blocks[:index], blocks[index] + step, *blocks[index + 1:]]
-            allowed = abs(moved[index] - home[index]) <= 1 and 0 <= moved[index] < spec.arch.depth
+            allowed = abs(moved[index] - home[index]) <= 1 and moved[index] in spec.arch.merge_blocks
             if allowed and len(set(moved)) == len(moved):
                 yield _spec(spec.arch, sorted(moved), kinds)

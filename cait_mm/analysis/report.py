@@ -42,7 +42,8 @@ def kept_channels(spec: Spec, masks: Sequence[BlockChannels]) -> Figure:
                                                     ('ffn_dim', 'FFN', RED))):
         shares = [100 * getattr(cut, name) / getattr(full, name) for full, cut in zip(spec.blocks, pruned.blocks)]
         axes.bar(np.arange(len(shares)) + 0.27 * (offset - 1), shares, 0.27, label=label, color=colour)
-    axes.set(xlabel='block (0-based)', ylabel='channels kept, %', ylim=(0, 105), xticks=range(len(spec.blocks)))
+    axes.set(xlabel='block (0-based)', ylabel='channels kept, %', ylim=(0, 105))
+    axes.set_xticks(range(len(spec.blocks)), [spec.arch.block_name(index) for index in range(len(spec.blocks))])
     axes.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1))
     return figure
 

@@ -1,5 +1,6 @@
 """Strict loading of pretrained ViTs: everything that was expected arrives, or an error lists what did not."""
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -12,6 +13,11 @@ from torch import Tensor
 from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
+
+CLASSIFIER_KEYS = ('head.', 'aux_head.', 'head_dist.', 'fc_norm.', 'pre_logits.')
+"""What a classifier's checkpoint holds behind the backbone."""
+HEAD_KEYS = ('head.', 'aux_head.')
+"""What of it our classifiers use."""
 
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
 
@@ -60,8 +66,8 @@ def load_file(path: str) -> Any:
 def read_checkpoint(path: str) -> Checkpoint:
     """Read a local file or a URL and find the backbone in it.
 
-    Official DeiT (``{'model': ...}``), timm (a bare state dict), exports of ours and OpenMMLab training checkpoints
-    (``{'state_dict': {'backbone. ...'}}``) are understood. A classifier's ``head.`` is kept.
+    Official checkpoints (``{'model': ...}``), timm's (a bare state dict), exports of ours and OpenMMLab training
+    checkpoints (``{'state_dict': {'backbone. ...'}}``) are understood. A classifier's head is kept, as ``head.``.
 
     Raises:
         UserError: The file is missing, truncated, or holds no weights.
@@ -74,10 +80,11 @@ def read_checkpoint(path: str) -> Checkpoint:
             break
     if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f'checkpoint {path} holds no state_dict.')
-    for prefix, beside in (('module.', ()), ('backbone.', 'head.')):
+    for prefix, beside in (('module.', ()), ('backbone.', HEAD_KEYS)):
         if any(key.startswith(prefix) for key in weights):
             weights = {key.removeprefix(prefix): value for key, value in weights.items()
-                       if key.startswith((prefix, *([beside] if beside else [])))}
+                       if key.startswith((prefix, *beside))}
+    weights = {re.sub(r'^head\.fc\.', 'head.', key): value for key, value in weights.items()}  # timm's Swin
     meta = content.get('meta') or {}
     spec = meta.get('cait_spec') if isinstance(meta, Mapping) else None
     return Checkpoint(path, dict(weights), Spec.from_dict(spec) if spec else None)

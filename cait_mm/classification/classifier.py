@@ -9,8 +9,8 @@ from timm.layers import trunc_normal_
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
-from cait_mm.backbones import CAITDeiT
-from cait_mm.backbones.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
+from cait_mm.backbones import CAITBackbone, classifier_backbone
+from cait_mm.backbones.checkpoint import HEAD_KEYS, Checkpoint, LoadReport, read_checkpoint, strict_load
 from cait_mm.classification.distillation import HardDistillation, dense_teacher
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import add_backbone_compactors, start_from
@@ -21,7 +21,10 @@ from cait_mm.pruning.fold import fold, keep_all
 
 @MODELS.register_module()
 class Classifier(BaseModel):
-    """DeiT's classifier on any spec: the last block's CLS, normalised, goes through a linear head.
+    """A family's own classifier on any spec: the normalised CLS, in Swin the mean token, goes through a linear head.
+
+    LV-ViT adds half of what an auxiliary head finds strongest in any token, as its authors do in inference; it is
+    trained on that sum, without token labels (paper, section IV-C5).
 
     Args:
         backbone: Config of a registered backbone. Its ``init_cfg`` names a whole classifier's checkpoint (official,
@@ -54,15 +57,20 @@ class Classifier(BaseModel):
         if head_rows is not None and len(head_rows) != num_classes:
             raise UserError(f'head_rows names {len(head_rows)} rows for num_classes={num_classes}.')
         self.num_classes, self.head_rows, self.new_head = num_classes, head_rows, new_head
-        self.backbone: CAITDeiT = MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True})
-        self.head = nn.Linear(self.backbone.embed_dim, num_classes)
-        trunc_normal_(self.head.weight, std=.02)
-        nn.init.zeros_(self.head.bias)
+        self.backbone: CAITBackbone = MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True})
+        self.head = self._new_head()
+        self.aux_head = self._new_head() if self.backbone.arch.aux_head else None
         self.hard_loss, self.soft_loss = LabelSmoothingCrossEntropy(label_smoothing), SoftTargetCrossEntropy()
         self.distillation = self._build_distillation(distillation)
         self.cdcp = CDCPSettings.from_config(cdcp) if cdcp else None
         if self.cdcp:
             self._add_compactors()
+
+    def _new_head(self) -> nn.Linear:
+        head = nn.Linear(self.backbone.embed_dim, self.num_classes)
+        trunc_normal_(head.weight, std=.02)
+        nn.init.zeros_(head.bias)
+        return head
 
     def _build_distillation(self, config: Optional[Mapping[str, Any]]) -> Optional[HardDistillation]:
         if not config or not config.get('alpha'):
@@ -89,7 +97,9 @@ class Classifier(BaseModel):
                 with ``scores`` (num_classes,) and, where targets are given, ``target``.
         """
         tokens, _ = self.backbone.forward_tokens(inputs)
-        logits = self.head(tokens[:, 0])
+        logits = self.head(self.backbone.pool(tokens))
+        if self.aux_head is not None:
+            logits = logits + 0.5 * self.aux_head(tokens[:, 1:]).amax(1)
         if mode == 'tensor':
             return logits
         if mode == 'predict':
@@ -122,28 +132,29 @@ class Classifier(BaseModel):
             UserError: The file is missing or damaged, or does not fit; every key that does not is listed.
         """
         checkpoint = read_checkpoint(path)
-        head = {key[len('head.'):]: checkpoint.state_dict.pop(key) for key in list(checkpoint.state_dict)
-                if key.startswith('head.')}
+        names = [key for key in checkpoint.state_dict if key.startswith(HEAD_KEYS)]
+        heads = {key: checkpoint.state_dict.pop(key) for key in names}
         plain = self._plain_backbone() if self.cdcp else self.backbone
         report = plain.load_checkpoint(checkpoint)
         if self.cdcp:
             start_from(self.backbone, plain)
-        self._load_head(path, head, report)
+        self._load_heads(path, heads, report)
         return report
 
-    def _load_head(self, path: str, head: Dict[str, Tensor], report: LoadReport) -> None:
-        rows = len(head.get('weight', ()))
+    def _load_heads(self, path: str, heads: Dict[str, Tensor], report: LoadReport) -> None:
+        rows = len(heads.get('head.weight', ()))
         if self.new_head:
             report.notes.append(f'the head of {self.num_classes} classes starts at random')
             return
         if self.head_rows is not None:
             if max(self.head_rows) >= rows:
                 raise UserError(f'head_rows names row {max(self.head_rows)}, the head in {path} has {rows}.')
-            head = {key: value[list(self.head_rows)] for key, value in head.items()}
+            heads = {key: value[list(self.head_rows)] for key, value in heads.items()}
         elif rows != self.num_classes:
             raise UserError(f'the head in {path} has {rows} classes, model.num_classes is {self.num_classes}: make '
                             'them equal, pick classes with model.head_rows, or start anew with model.new_head=True.')
-        strict_load(self.head, Checkpoint(path, head), unused=(), optional=())
+        own = nn.ModuleDict({'head': self.head, **({'aux_head': self.aux_head} if self.aux_head else {})})
+        strict_load(own, Checkpoint(path, heads), unused=(), optional=())
         report.notes.append(f'its head of {rows} classes' + (f', {self.num_classes} of them' if self.head_rows else ''))
 
     @torch.no_grad()
@@ -154,7 +165,7 @@ class Classifier(BaseModel):
         add_calibrated_compactors(plain, calibrate(plain, images))
         self.backbone.load_state_dict(plain.state_dict())
 
-    def _plain_backbone(self) -> CAITDeiT:
+    def _plain_backbone(self) -> CAITBackbone:
         """The same backbone without compactors."""
-        plain = CAITDeiT(spec=self.backbone.spec, img_size=self.backbone.img_size, out_indices=(-1,), final_norm=True)
-        return plain.to(self.backbone.pos_embed)
+        plain = classifier_backbone(self.backbone.spec, img_size=self.backbone.img_size)
+        return plain.to(next(self.backbone.parameters()))

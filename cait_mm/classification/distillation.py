@@ -1,5 +1,4 @@
 """Hard distillation: learn the class that a teacher sees (paper, section IV-A1; DeiT)."""
-import dataclasses
 from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 import timm
@@ -10,7 +9,7 @@ from mmengine.registry import MODELS
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones import CAITBackbone
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
 
@@ -60,7 +59,7 @@ class HardDistillation:
         return self
 
 
-def dense_teacher(backbone: CAITDeiT, num_classes: int, head_rows: Optional[Sequence[int]],
+def dense_teacher(backbone: CAITBackbone, num_classes: int, head_rows: Optional[Sequence[int]],
                   checkpoint: Optional[str] = None) -> Dict[str, Any]:
     """Config of the dense twin of ``backbone``, with the weights of ``checkpoint`` or those that it starts from.
 
@@ -72,7 +71,7 @@ def dense_teacher(backbone: CAITDeiT, num_classes: int, head_rows: Optional[Sequ
         raise UserError('distillation needs a teacher: this model does not start from a dense checkpoint, so name the '
                         'file of one (model.distillation.teacher=FILE), or set model.distillation=None.')
     return dict(type='Classifier', num_classes=num_classes, head_rows=head_rows,
-                backbone=dict(type='CAITDeiT', arch=dataclasses.asdict(backbone.spec.arch), init_cfg=init_cfg))
+                backbone=dict(type=type(backbone).__name__, arch=backbone.arch.to_dict(), init_cfg=init_cfg))
 
 
 @MODELS.register_module()

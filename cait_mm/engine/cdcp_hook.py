@@ -89,7 +89,7 @@ class CDCPHook(Hook):
 
 
 def _compactor_group(runner: Runner) -> dict:
-    columns = compactor_of(unwrapped(runner).backbone.blocks[0].mlp.fc1).columns
+    columns = compactor_of(unwrapped(runner).backbone.flat_blocks()[0].mlp.fc1).columns
     return next(group for group in runner.optim_wrapper.param_groups
                 if any(parameter is columns for parameter in group['params']))
 

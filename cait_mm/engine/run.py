@@ -110,10 +110,15 @@ def set_epochs(config: Config, epochs: int) -> None:
         raise UserError(f'--epochs {epochs} does not fit: it is a positive number, for configs that count epochs; '
                         'others take --cfg-options train_cfg.max_iters=N.')
     config.train_cfg.max_epochs = epochs
-    for scheduler in config.get('param_scheduler') or []:
+    schedulers = [scheduler for scheduler in config.get('param_scheduler') or [] if scheduler.get('by_epoch', True)]
+    for scheduler in schedulers:
         for key in ('begin', 'end', 'T_max'):
-            if scheduler.get('by_epoch', True) and scheduler.get(key):
-                scheduler[key] = max(1, round(scheduler[key] * epochs / old))
+            if scheduler.get(key):
+                scheduler[key] = max(min(1, epochs - 1), round(scheduler[key] * epochs / old))
+    # A run of one epoch has no room for a warm-up of whole epochs.
+    empty = [scheduler for scheduler in schedulers if 'end' in scheduler and scheduler.get('begin', 0) >= scheduler.end]
+    if empty:
+        config.param_scheduler = [scheduler for scheduler in config.param_scheduler if scheduler not in empty]
     cdcp = config.model.get('cdcp')
     if cdcp:
         cdcp.start_epoch = cdcp.get('start_epoch', CDCPSettings.start_epoch) * epochs / old

@@ -1,4 +1,6 @@
 """Self-attention whose query/key width and value width are free, as channel pruning leaves them."""
+from typing import Optional
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,21 +17,23 @@ class Attention(nn.Module):
         qk_dim: Width of query and key per head.
         v_dim: Width of value per head.
         head_dim: The dense model's width per head; fixes the scale.
+        qkv_bias: Whether query, key and value have a bias.
     """
 
-    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int) -> None:
+    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int,
+                 qkv_bias: bool = True) -> None:
         super().__init__()
         self.num_heads, self.qk_dim, self.v_dim = num_heads, qk_dim, v_dim
         self.scale = head_dim ** -0.5
-        self.qkv = nn.Linear(dim, num_heads * (2 * qk_dim + v_dim))
+        self.qkv = nn.Linear(dim, num_heads * (2 * qk_dim + v_dim), bias=qkv_bias)
         self.proj = nn.Linear(num_heads * v_dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+    def forward(self, x: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+        """(B, N, C) -> (B, N, C); ``bias``, which broadcasts to (B, heads, N, N), is added before the softmax."""
         heads = self.num_heads
         widths = [heads * self.qk_dim, heads * self.qk_dim, heads * self.v_dim]
         q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
-        x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         return self.proj(x.transpose(1, 2).flatten(2))
 
     def extra_repr(self) -> str:

@@ -41,10 +41,15 @@ class Compactor(nn.Module):
         return self.columns.norm(dim=2)
 
 
+def linear_parameters(layer: nn.Linear) -> Tuple[str, ...]:
+    """``weight`` and, where there is one, ``bias``."""
+    return ('weight',) if layer.bias is None else ('weight', 'bias')
+
+
 def add_compactor(layer: nn.Linear, groups: int = 1) -> Compactor:
     """Put a compactor behind ``layer``; its weight and bias become their products with it wherever they are read."""
     compactor = Compactor(groups, layer.out_features // groups).to(layer.weight)
-    for name in ('weight', 'bias'):
+    for name in linear_parameters(layer):
         parametrize.register_parametrization(layer, name, compactor)
     return compactor
 
@@ -76,8 +81,8 @@ def add_block_compactors(attention: Attention, fc1: nn.Linear) -> List[Compactor
 
 
 def add_backbone_compactors(backbone: nn.Module) -> None:
-    """Compactors for every block of a backbone whose ``blocks`` have ``attn`` and ``mlp.fc1``."""
-    for block in backbone.blocks:
+    """Compactors for every block of a backbone whose ``flat_blocks()`` have ``attn`` and ``mlp.fc1``."""
+    for block in backbone.flat_blocks():
         add_block_compactors(block.attn, block.mlp.fc1)
 
 

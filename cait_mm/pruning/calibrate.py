@@ -21,9 +21,9 @@ from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones import CAITBackbone
 from cait_mm.ops.attention import Attention
-from cait_mm.ops.compactor import add_block_compactors
+from cait_mm.ops.compactor import add_block_compactors, linear_parameters
 from cait_mm.pruning.selection import BlockChannels
 
 START_NORMS = (0.5, 1.5)
@@ -39,29 +39,28 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrate(backbone: CAITDeiT, images: Iterable[Tensor]) -> Calibration:
+def calibrate(backbone: CAITBackbone, images: Iterable[Tensor]) -> Calibration:
     """Turn a full-width backbone into its singular basis, in place; its outputs stay the same.
 
     Args:
         backbone: Pretrained, merges in place, full widths, no compactors yet.
         images: Batches (B, 3, H, W), normalised as in training.
     """
-    training = backbone.training
+    training, like = backbone.training, next(backbone.parameters())
     backbone.eval()
     with _statistics(backbone) as statistics:
         for batch in images:
-            backbone.forward_tokens(batch.to(backbone.pos_embed))
+            backbone.forward_tokens(batch.to(like))
     backbone.train(training)
     scores, means = [], []
-    for index, block in enumerate(backbone.blocks):
-        found = statistics[index]
+    for block, found in zip(backbone.flat_blocks(), statistics):
         moments = found['qkv'] / found['tokens']
         qk, v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
         means.append((found['sum'] / found['tokens']).to(block.mlp.fc2.weight))
         rms = (found['square'] / found['tokens']).sqrt()
         ffn = rms * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append((qk, qk, v, ffn))
-    return Calibration([BlockChannels(*(item.to(backbone.pos_embed) for item in block)) for block in scores], means)
+    return Calibration([BlockChannels(*(item.to(like) for item in block)) for block in scores], means)
 
 
 def start_norms(scores: Sequence[BlockChannels]) -> List[BlockChannels]:
@@ -77,34 +76,34 @@ def start_norms(scores: Sequence[BlockChannels]) -> List[BlockChannels]:
 
 
 @torch.no_grad()
-def add_calibrated_compactors(backbone: CAITDeiT, calibration: Calibration) -> None:
+def add_calibrated_compactors(backbone: CAITBackbone, calibration: Calibration) -> None:
     """Put compactors on every block whose column norms follow the importance; the function stays the same."""
-    for block, score in zip(backbone.blocks, start_norms(calibration.scores)):
+    for block, score in zip(backbone.flat_blocks(), start_norms(calibration.scores)):
         stacked = torch.cat([score.q, score.k, score.v])
         for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), (stacked, score.ffn[None]),
                                            (block.attn.qkv, block.mlp.fc1)):
             compactor.columns.copy_(torch.diag_embed(norms))
-            for name in ('weight', 'bias'):
+            for name in layer.parametrizations:
                 original = layer.parametrizations[name].original
                 rows = original.reshape(*norms.shape, -1)
                 original.copy_((rows / norms[..., None]).reshape(original.shape))
 
 
 @torch.no_grad()
-def keep_means(state_dict: Dict[str, Tensor], backbone: CAITDeiT, masks: Iterable[BlockChannels],
+def keep_means(state_dict: Dict[str, Tensor], backbone: CAITBackbone, masks: Iterable[BlockChannels],
                calibration: Calibration) -> None:
     """Add to every FFN's output bias what its cut channels contributed on average, in a folded ``state_dict``."""
-    for index, (block, mask, mean) in enumerate(zip(backbone.blocks, masks, calibration.ffn_means)):
+    for index, (block, mask, mean) in enumerate(zip(backbone.flat_blocks(), masks, calibration.ffn_means)):
         cut = ~mask.ffn
-        state_dict[f'blocks.{index}.mlp.fc2.bias'] += block.mlp.fc2.weight[:, cut] @ mean[cut]
+        state_dict[f'{backbone.arch.block_path(index)}.mlp.fc2.bias'] += block.mlp.fc2.weight[:, cut] @ mean[cut]
 
 
 @contextmanager
-def _statistics(backbone: CAITDeiT) -> Iterator[List[Dict[str, Tensor]]]:
+def _statistics(backbone: CAITBackbone) -> Iterator[List[Dict[str, Tensor]]]:
     """Collect, in double precision, second moments of q, k and v per head, sums and squares of the FFN's activation."""
-    found: List[Dict[str, Tensor]] = [{} for _ in backbone.blocks]
+    found: List[Dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
     hooks = []
-    for block, into in zip(backbone.blocks, found):
+    for block, into in zip(backbone.flat_blocks(), found):
         heads = block.attn.num_heads
 
         def on_qkv(_: nn.Module, __: Tuple, output: Tensor, into: Dict = into, heads: int = heads) -> None:
@@ -137,7 +136,8 @@ def _rotate_attention(attention: Attention, moments: Tensor) -> Tuple[Tensor, Te
     scale = s_v.sqrt()[..., None]
     to_v = scale * torch.linalg.solve(roots[2], vh.mT).mT
     change = torch.stack([to_q, to_k, to_v]).flatten(0, 1)
-    for parameter in (attention.qkv.weight, attention.qkv.bias):
+    for name in linear_parameters(attention.qkv):
+        parameter = getattr(attention.qkv, name)
         rows = parameter.double().reshape(*change.shape[:2], -1)
         parameter.copy_((change @ rows).reshape(parameter.shape))
     attention.proj.weight.copy_((u * scale.mT).permute(1, 0, 2).flatten(1))

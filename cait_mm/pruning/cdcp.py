@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import torch
 
 from cait_mm.analysis.flops import classifier_cost
-from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones import CAITBackbone
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import Compactor, compactor_of, split_qkv
 from cait_mm.pruning.fold import channel_scores
@@ -101,7 +101,7 @@ class CDCP:
         UserError: The target is out of reach with these merges, or the ramp does not end within the run.
     """
 
-    def __init__(self, backbone: CAITDeiT, settings: CDCPSettings, start: int, iterations: int,
+    def __init__(self, backbone: CAITBackbone, settings: CDCPSettings, start: int, iterations: int,
                  accumulated: int = 1) -> None:
         self.backbone, self.settings, self.start = backbone, settings, start
         self.iterations, self.accumulated = iterations, accumulated
@@ -176,6 +176,7 @@ class CDCP:
         dense = classifier_cost(Spec.dense(self.backbone.spec.arch)).macs
         found = {'reduction': 1 - classifier_cost(pruned).macs / dense, 'masked_norm': self.largest_masked_norm()}
         for index, (mask, block) in enumerate(zip(masks, pruned.blocks)):
+            index = pruned.arch.block_name(index)
             found.update({f'kept/{index}.{name}': int(getattr(mask, name).sum()) for name in ('q', 'k', 'v', 'ffn')})
             found.update({f'width/{index}.qk': block.qk_dim, f'width/{index}.v': block.v_dim})
         return found
@@ -206,7 +207,7 @@ class CDCP:
 
     def compactors(self) -> Iterator[Compactor]:
         """Every compactor, block by block: qkv, then FFN."""
-        for block in self.backbone.blocks:
+        for block in self.backbone.flat_blocks():
             yield compactor_of(block.attn.qkv)
             yield compactor_of(block.mlp.fc1)
 
@@ -214,10 +215,10 @@ class CDCP:
         return select(self.backbone.spec, channel_scores(self.backbone), target, self.consistency, self.settings.align)
 
 
-def masks_of(backbone: CAITDeiT) -> List[BlockChannels]:
+def masks_of(backbone: CAITBackbone) -> List[BlockChannels]:
     """The selection that the compactors of ``backbone`` hold."""
     return [BlockChannels(*split_qkv(compactor_of(block.attn.qkv).mask, block.attn.num_heads),
-                          compactor_of(block.mlp.fc1).mask[0]) for block in backbone.blocks]
+                          compactor_of(block.mlp.fc1).mask[0]) for block in backbone.flat_blocks()]
 
 
 def _stacked(masks: List[BlockChannels]) -> Iterator[torch.Tensor]:

@@ -2,8 +2,8 @@
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from cait_mm.backbones import CAITDeiT
-from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.backbones import classifier_backbone
+from cait_mm.backbones.checkpoint import HEAD_KEYS, read_checkpoint
 from cait_mm.datasets.images import load_batches
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means
 from cait_mm.pruning.export import make_export
@@ -29,9 +29,9 @@ def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, ali
     Raises:
         UserError: The checkpoint or an image cannot be used, or the target is out of reach.
     """
-    backbone = CAITDeiT(spec=spec, out_indices=(-1,), final_norm=True).eval()
+    backbone = classifier_backbone(spec).eval()
     loaded = read_checkpoint(checkpoint)
-    head = {key: value for key, value in loaded.state_dict.items() if key.startswith('head.')}
+    head = {key: value for key, value in loaded.state_dict.items() if key.startswith(HEAD_KEYS)}
     backbone.load_checkpoint(loaded)
     calibration = calibrate(backbone, load_batches(images, spec.arch.img_size[0]))
     add_calibrated_compactors(backbone, calibration)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cait_mm.analysis.flops import classifier_cost
-from cait_mm.backbones import CAITDeiT
-from cait_mm.backbones.checkpoint import load_file
+from cait_mm.backbones import CAITBackbone, classifier_backbone
+from cait_mm.backbones.checkpoint import HEAD_KEYS, load_file
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.pruning.cdcp import masks_of
@@ -43,7 +43,7 @@ def save_export(export: Mapping[str, Any], path: Union[str, Path]) -> None:
                         f'({os.path.dirname(os.path.abspath(path))}).') from error
 
 
-def training_meta(backbone: CAITDeiT, cdcp: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+def training_meta(backbone: CAITBackbone, cdcp: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
     """What a training checkpoint has to say so that :func:`export_training` needs no config."""
     return {'spec': backbone.spec.to_dict(), 'img_size': list(backbone.img_size), 'cdcp': dict(cdcp) if cdcp else None}
 
@@ -52,7 +52,7 @@ def training_meta(backbone: CAITDeiT, cdcp: Optional[Mapping[str, Any]]) -> Dict
 class Training:
     """A training checkpoint's classifier: its backbone (with compactors where ``cdcp`` is set), head and classes."""
 
-    backbone: CAITDeiT
+    backbone: CAITBackbone
     head: Dict[str, Tensor]
     cdcp: Optional[Dict[str, Any]]
     classes: Optional[Dict[str, Any]]
@@ -87,13 +87,12 @@ def load_training(path: str) -> Training:
     bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
     if bad:
         raise UserError(f'{path}: weight {bad} is not finite; use an earlier checkpoint.')
-    backbone = CAITDeiT(spec=described['spec'], img_size=tuple(described['img_size']), out_indices=(-1,),
-                        final_norm=True).eval()
+    backbone = classifier_backbone(Spec.from_dict(described['spec']), img_size=tuple(described['img_size'])).eval()
     if described['cdcp']:
         add_backbone_compactors(backbone)
     backbone.load_state_dict({name[len('backbone.'):]: value for name, value in weights.items()
                               if name.startswith('backbone.')})
-    head = {name: value for name, value in weights.items() if name.startswith('head.')}
+    head = {name: value for name, value in weights.items() if name.startswith(HEAD_KEYS)}
     return Training(backbone, head, described['cdcp'], content['meta'].get('dataset_meta'))
 
 
@@ -124,9 +123,9 @@ def export_training(path: str, tolerance: Optional[float] = 1e-3,
     return make_export({**folded.state_dict, **found.head}, folded.spec, **meta), folded, backbone.spec
 
 
-def _check_equal(masked: CAITDeiT, folded: Folded) -> None:
+def _check_equal(masked: CAITBackbone, folded: Folded) -> None:
     """Raise where the folded weights do not compute what the masked model does."""
-    small = CAITDeiT(spec=folded.spec, img_size=masked.img_size, out_indices=(-1,), final_norm=True).eval()
+    small = classifier_backbone(folded.spec, img_size=masked.img_size).eval()
     small.load_state_dict(folded.state_dict)
     image = torch.randn(1, 3, *masked.img_size, generator=torch.Generator().manual_seed(0))
     wanted, found = masked.forward_tokens(image)[0], small.forward_tokens(image)[0]
@@ -137,8 +136,8 @@ def _check_equal(masked: CAITDeiT, folded: Folded) -> None:
 def before_after(before: Spec, after: Spec, path: Union[str, Path]) -> Tuple[str, Dict[str, Any]]:
     """What compression changed, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
     dense, cost = classifier_cost(Spec.dense(before.arch)), classifier_cost(after)
-    rows = [[index, str(before.merge_before(index) or '').partition(':')[2], f'{full.qk_dim} => {cut.qk_dim}',
-             f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
+    rows = [[before.arch.block_name(index), str(before.merge_before(index) or '').partition(':')[2],
+             f'{full.qk_dim} => {cut.qk_dim}', f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
             for index, (full, cut) in enumerate(zip(before.blocks, after.blocks))]
     text = table(['block', 'merge before', 'q, k per head', 'v per head', 'FFN'], rows)
     text += (f'\nMACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({1 - cost.macs / dense.macs:.1%} saved), '

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cait_mm.backbones.deit import CAITDeiT, widths_in_state_dict
+from cait_mm.backbones.base import CAITBackbone, widths_in_state_dict
 from cait_mm.errors import UserError
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import compactor_of, split_qkv
@@ -27,16 +27,16 @@ class Folded:
     largest_cut: float
 
 
-def channel_scores(backbone: CAITDeiT) -> List[BlockChannels]:
+def channel_scores(backbone: CAITBackbone) -> List[BlockChannels]:
     """The importance of every channel of a backbone with compactors: its column's norm."""
     scores = []
-    for block in backbone.blocks:
+    for block in backbone.flat_blocks():
         q, k, v = split_qkv(compactor_of(block.attn.qkv).column_norms().detach(), block.attn.num_heads)
         scores.append(BlockChannels(q, k, v, compactor_of(block.mlp.fc1).column_norms().detach()[0]))
     return scores
 
 
-def keep_all(backbone: CAITDeiT) -> List[BlockChannels]:
+def keep_all(backbone: CAITBackbone) -> List[BlockChannels]:
     """Masks under which every channel of a backbone with compactors stays."""
     return [BlockChannels(*(torch.ones_like(getattr(score, name), dtype=torch.bool) for name in ('q', 'k', 'v', 'ffn')))
             for score in channel_scores(backbone)]
@@ -50,7 +50,7 @@ def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
     return BlockChannels(both, both, _level(masks.v, scores.v), masks.ffn)
 
 
-def fold(backbone: CAITDeiT, masks: Sequence[BlockChannels], tolerance: Optional[float] = 1e-3,
+def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Optional[float] = 1e-3,
          pad_heads_to: Optional[int] = None) -> Folded:
     """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
 
@@ -68,13 +68,14 @@ def fold(backbone: CAITDeiT, masks: Sequence[BlockChannels], tolerance: Optional
     state = {name: value.detach().clone() for name, value in backbone.state_dict().items()
              if '.parametrizations.' not in name}
     largest = 0.
-    for index, (block, mask, score) in enumerate(zip(backbone.blocks, masks, scores)):
+    for index, (block, mask, score) in enumerate(zip(backbone.flat_blocks(), masks, scores)):
         cut = removable(mask, score)
         for name in ('q', 'k', 'v', 'ffn'):
             lost = getattr(score, name)[~getattr(cut, name)]
             largest = max(largest, float(lost.max()) if lost.numel() else 0.)
         weights = {**_fold_attention(block.attn, cut, pad_heads_to), **_fold_ffn(block.mlp, cut.ffn)}
-        state.update({f'blocks.{index}.{name}': value.detach().clone() for name, value in weights.items()})
+        path = backbone.arch.block_path(index)
+        state.update({f'{path}.{name}': value.detach().clone() for name, value in weights.items()})
     if tolerance is not None and largest > tolerance:
         raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, above {tolerance:g}: it has '
                         'not vanished, so cutting it changes the model. Train longer, use the proximal rule, or allow '
@@ -83,10 +84,10 @@ def fold(backbone: CAITDeiT, masks: Sequence[BlockChannels], tolerance: Optional
 
 
 @torch.no_grad()
-def without_masked(backbone: CAITDeiT, masks: Sequence[BlockChannels]) -> CAITDeiT:
+def without_masked(backbone: CAITBackbone, masks: Sequence[BlockChannels]) -> CAITBackbone:
     """A copy of a backbone with compactors whose columns that can be removed under ``masks`` are zero."""
     backbone = deepcopy(backbone)
-    for block, mask, score in zip(backbone.blocks, masks, channel_scores(backbone)):
+    for block, mask, score in zip(backbone.flat_blocks(), masks, channel_scores(backbone)):
         cut = removable(mask, score)
         compactor_of(block.attn.qkv).columns.mul_(torch.cat([cut.q, cut.k, cut.v])[..., None])
         compactor_of(block.mlp.fc1).columns.mul_(cut.ffn[None, :, None])
@@ -105,17 +106,19 @@ def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: Opti
     heads = attention.num_heads
     parts = [(cut.q, 0), (cut.k, 1), (cut.v, 2)]
     weight = attention.qkv.weight.unflatten(0, (3, heads, -1))
-    bias = attention.qkv.bias.unflatten(0, (3, heads, -1))
-    weights = [_rows(weight[part], mask) for mask, part in parts]
-    biases = [_rows(bias[part][..., None], mask) for mask, part in parts]
+    stacks = {'weight': [_rows(weight[part], mask) for mask, part in parts]}
+    if attention.qkv.bias is not None:
+        bias = attention.qkv.bias.unflatten(0, (3, heads, -1))
+        stacks['bias'] = [_rows(bias[part][..., None], mask) for mask, part in parts]
     proj = _rows(attention.proj.weight.T.unflatten(0, (heads, -1)), cut.v)
     if pad_heads_to:
-        width = -(-max(part.shape[1] for part in weights) // pad_heads_to) * pad_heads_to
-        weights, biases = ([_pad(part, width) for part in stack] for stack in (weights, biases))
+        width = -(-max(part.shape[1] for part in stacks['weight']) // pad_heads_to) * pad_heads_to
+        stacks = {name: [_pad(part, width) for part in stack] for name, stack in stacks.items()}
         proj = _pad(proj, width)
-    return {'attn.qkv.weight': torch.cat([part.flatten(0, 1) for part in weights]),
-            'attn.qkv.bias': torch.cat([part.flatten() for part in biases]),
-            'attn.proj.weight': proj.flatten(0, 1).T.contiguous()}
+    qkv = {f'attn.qkv.{name}': torch.cat([part.flatten(0, 1) for part in stack]) for name, stack in stacks.items()}
+    if 'bias' in stacks:
+        qkv['attn.qkv.bias'] = qkv['attn.qkv.bias'].squeeze(1)
+    return {**qkv, 'attn.proj.weight': proj.flatten(0, 1).T.contiguous()}
 
 
 def _fold_ffn(mlp: torch.nn.Module, mask: Tensor) -> Dict[str, Tensor]:

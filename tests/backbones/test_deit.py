@@ -144,4 +144,4 @@ def test_attention_is_fused_without_a_mask(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', spy)
     small()(torch.randn(1, 3, 64, 64))
     assert len(calls) == 4
-    assert all(count == 3 and kwargs == {'scale': 8 ** -0.5} for count, kwargs in calls)
+    assert all(count == 3 and kwargs == {'scale': 8 ** -0.5, 'attn_mask': None} for count, kwargs in calls)

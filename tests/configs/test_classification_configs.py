@@ -115,3 +115,9 @@ def test_one_option_changes_the_length(epochs):
     assert config.model.cdcp.start_epoch == 30 * epochs / 300
     model = MODELS.build(config.model)
     CDCP(model.backbone, model.cdcp, round(config.model.cdcp.start_epoch * 5004), epochs * 5004).check_vanishing(1e-4)
+
+
+def test_a_run_of_one_epoch_has_no_warm_up():
+    config = load('compress_deit_scenes.py')
+    set_epochs(config, 1)
+    assert [(item.type, item.begin, item.end) for item in config.param_scheduler] == [('CosineAnnealingLR', 0, 1)]

@@ -18,7 +18,7 @@ def small_spec(heads=3, merge=MERGE):
 
 def random_scores(spec, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    heads, width, hidden = spec.arch.num_heads, spec.arch.head_dim, spec.arch.ffn_dim
+    heads, width, hidden = spec.blocks[0].num_heads, spec.blocks[0].head_dim, spec.blocks[0].ffn_dim
     return [BlockChannels(*(torch.rand(heads, width, generator=generator) for _ in range(3)),
                           torch.rand(hidden, generator=generator)) for _ in spec.blocks]
 
@@ -52,10 +52,10 @@ def literal(spec, scores, target):
 
     def kept():
         return [BlockChannels(*(torch.tensor([[(index, module, head, channel) not in unimportant
-                                               for channel in range(spec.arch.head_dim)] for head in range(heads)])
+                                               for channel in range(spec.blocks[0].head_dim)] for head in range(heads)])
                                 for module in 'qkv'),
                               torch.tensor([(index, 'ffn', 0, channel) not in unimportant
-                                            for channel in range(spec.arch.ffn_dim)]))
+                                            for channel in range(spec.blocks[0].ffn_dim)]))
                 for index in range(spec.arch.depth)]
 
     queue = sorted((score, *place, channel) for place, row in local.items() for channel, score in row.items())

@@ -3,7 +3,11 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(
-        norm_decay_mult=0., custom_keys=dict(pos_embed=dict(decay_mult=0.), cls_token=dict(decay_mult=0.))))
+        norm_decay_mult=0.,
+        custom_keys=dict(
+            pos_embed=dict(decay_mult=0.),
+            cls_token=dict(decay_mult=0.),
+            relative_position_bias_table=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     dict(type='PolyLR', eta_min=0., power=1.0, begin=1500, end=160000, by_epoch=False),

@@ -6,7 +6,11 @@ optim_wrapper = dict(
     constructor='CompactorConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
-        flat_decay_mult=0., custom_keys=dict(pos_embed=dict(decay_mult=0.), cls_token=dict(decay_mult=0.))))
+        flat_decay_mult=0.,
+        custom_keys=dict(
+            pos_embed=dict(decay_mult=0.),
+            cls_token=dict(decay_mult=0.),
+            relative_position_bias_table=dict(decay_mult=0.))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=5, end=300, convert_to_iter_based=True),

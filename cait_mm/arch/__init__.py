@@ -1,0 +1,45 @@
+"""Dense architectures as data, one file for each family."""
+from dataclasses import fields
+from typing import Any, Dict, Mapping, Union
+
+from cait_mm.arch.base import Arch, BlockName, BlockSpec, check_keys, check_positive_int
+from cait_mm.arch.deit import DEIT, DeiTArch
+from cait_mm.arch.lvvit import LVVIT, LVViTArch
+from cait_mm.arch.swin import SWIN, SwinArch
+from cait_mm.errors import UserError
+
+ARCHS: Dict[str, Arch] = {**DEIT, **LVVIT, **SWIN}
+FAMILIES = {family.family: family for family in (DeiTArch, LVViTArch, SwinArch)}
+
+
+def get_arch(arch: Union[str, Arch, Mapping[str, Any]], family: str = 'deit') -> Arch:
+    """An architecture from its name, its fields or itself.
+
+    Args:
+        arch: A name from :data:`ARCHS`, an :class:`Arch`, or its fields; they may name their ``family``.
+        family: Which family fields belong to that do not name one.
+
+    Raises:
+        UserError: There is no such architecture, or it is impossible.
+    """
+    if isinstance(arch, Arch):
+        return arch
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise UserError(f'unknown architecture {arch!r}: use one of {", ".join(ARCHS)}, or a dict of '
+                            f'{", ".join(FAMILIES[family].required)}.')
+        return ARCHS[arch]
+    data = {'name': 'custom', 'family': family, **arch}
+    name = data.pop('family')
+    if name not in FAMILIES:
+        raise UserError(f'arch family={name!r}: use one of {", ".join(FAMILIES)}.')
+    found = FAMILIES[name]
+    missing = [key for key in found.required if key not in data]
+    if missing:
+        raise UserError(f'arch lacks {", ".join(missing)}: a free {name} needs {", ".join(found.required)}.')
+    check_keys('arch', data, [field.name for field in fields(found)])
+    return found(**data)
+
+
+__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'SwinArch', 'check_keys',
+           'check_positive_int', 'get_arch']

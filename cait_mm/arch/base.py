@@ -1,0 +1,158 @@
+"""What every dense architecture says of itself, as plain data: shapes, names, and the cost of what is not a block.
+
+A family is one subclass here and one backbone in ``cait_mm/backbones``; everything else is generic. Blocks are counted
+through all stages, 0-based. Their *name* is what people write: the index itself, or ``stage.block`` where there are
+stages.
+"""
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Union
+
+from cait_mm.arch.cost import Cost
+from cait_mm.errors import UserError
+from cait_mm.ops.token_merge import Grid
+
+BlockName = Union[int, str]
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """Widths of one block: ``qk_dim`` and ``v_dim`` per head, ``ffn_dim`` in all.
+
+    ``head_dim`` is the dense width per head: it fixes the softmax scale, however narrow the block becomes.
+    """
+
+    num_heads: int
+    qk_dim: int
+    v_dim: int
+    ffn_dim: int
+    head_dim: int
+
+
+class Arch(ABC):
+    """A dense architecture. Subclasses are frozen dataclasses whose fields are what a config may set.
+
+    Every one has ``name``, ``embed_dim``, ``mlp_ratio``, ``patch_size``, ``depth``, the number of blocks in all, and
+    ``img_size``, the pixels (H, W) that it was pretrained at.
+    """
+
+    family: ClassVar[str]
+    required: ClassVar[Tuple[str, ...]]
+    """Fields that a free architecture has to give."""
+    has_cls: ClassVar[bool] = True
+    qkv_bias: ClassVar[bool] = True
+    aux_head: ClassVar[bool] = False
+    """Whether the classifier adds a head over all tokens to the one on CLS."""
+    norm_eps: ClassVar[float] = 1e-5
+    least_side: ClassVar[int] = 1
+    """Tokens that a merge has to leave on each side of the grid."""
+
+    name: str
+    embed_dim: int
+    depth: int
+    mlp_ratio: float
+    patch_size: int
+    img_size: Tuple[int, int]
+
+    def _check_common(self) -> None:
+        size = self.img_size
+        object.__setattr__(self, 'img_size', (size, size) if isinstance(size, int) else tuple(size))
+        for field in ('embed_dim', 'patch_size'):
+            check_positive_int(f'arch {field}', getattr(self, field))
+        if any(side < self.patch_size for side in self.img_size):
+            raise UserError(f'arch img_size={self.img_size} is smaller than one patch of {self.patch_size} pixels.')
+        for block in range(self.depth):
+            if self.dim(block) % self.heads(block):
+                raise UserError(f'arch embed_dim={self.dim(block)} is not divisible by num_heads={self.heads(block)}.')
+
+    @abstractmethod
+    def dim(self, block: int) -> int:
+        """Channels of a token in ``block``."""
+
+    @abstractmethod
+    def heads(self, block: int) -> int:
+        """Attention heads of ``block``."""
+
+    @property
+    def out_dim(self) -> int:
+        """Channels of the last block."""
+        return self.dim(self.depth - 1)
+
+    def dense_block(self, block: int) -> BlockSpec:
+        """The full widths of ``block``."""
+        head_dim = self.dim(block) // self.heads(block)
+        return BlockSpec(self.heads(block), head_dim, head_dim, int(self.dim(block) * self.mlp_ratio), head_dim)
+
+    @property
+    def merge_blocks(self) -> range:
+        """The blocks that a merge may stand before."""
+        return range(self.depth)
+
+    def block_name(self, block: int) -> BlockName:
+        """What people call ``block``."""
+        return block
+
+    def block_index(self, name: Any) -> int:
+        """The block that people call ``name``.
+
+        Raises:
+            UserError: There is none, or a merge may not stand before it.
+        """
+        if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < self.depth:
+            raise UserError(f'{self.name} has blocks 0 to {self.depth - 1}.')
+        return name
+
+    @abstractmethod
+    def block_path(self, block: int) -> str:
+        """Where ``block`` stands in a state dict, without a final dot."""
+
+    @staticmethod
+    @abstractmethod
+    def sizes(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
+        """The fields that the names and shapes in a backbone's ``state_dict`` tell; empty where it is another family.
+        """
+
+    def grid(self, img_size: Optional[Tuple[int, int]] = None) -> Grid:
+        """The patch grid (H, W) of an image of ``img_size`` pixels; partial patches are padded to whole ones."""
+        height, width = img_size or self.img_size
+        return -(-height // self.patch_size), -(-width // self.patch_size)
+
+    def enter(self, block: int, grid: Grid) -> Grid:
+        """The grid that ``block`` gets from the grid behind the block before it, merges aside."""
+        return grid
+
+    @abstractmethod
+    def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
+        """What comes before block 0, on ``grid`` patches; embeddings are counted at the pretraining size."""
+
+    def enter_cost(self, block: int, grid: Grid) -> Cost:
+        """What stands between ``block`` and the block before it, whose grid is ``grid``; merges aside."""
+        return Cost(0, 0)
+
+    def windows(self, grid: Grid, with_cls: bool) -> Tuple[int, int]:
+        """How many attentions a block computes beside each other, and the tokens in each, padding included."""
+        return 1, grid[0] * grid[1] + int(with_cls)
+
+    def bias_params(self, block: int) -> int:
+        """Parameters of a block's position bias."""
+        return 0
+
+    @abstractmethod
+    def head_cost(self, grid: Grid, num_classes: int) -> Cost:
+        """Final norm and classifier behind the last block, whose grid is ``grid``."""
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain JSON types; :func:`~cait_mm.arch.get_arch` reads them."""
+        data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {'family': self.family, **data}
+
+
+def check_positive_int(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f'{name}={value!r} must be a positive whole number.')
+
+
+def check_keys(what: str, data: Mapping[str, Any], known: Sequence[str]) -> None:
+    unknown = [key for key in data if key not in known]
+    if unknown:
+        raise UserError(f'{what} has unknown keys {", ".join(map(str, unknown))}; it knows {", ".join(known)}.')

@@ -1,0 +1,62 @@
+"""DeiT: one width and one grid from the first block to the last, CLS in front."""
+from dataclasses import dataclass
+from typing import Any, ClassVar, Dict, Mapping, Tuple
+
+from cait_mm.arch.base import Arch, check_positive_int
+from cait_mm.arch.cost import Cost, layer_norm, linear
+from cait_mm.ops.token_merge import Grid
+
+
+@dataclass(frozen=True)
+class DeiTArch(Arch):
+    """A dense DeiT, or any plain ViT of its make."""
+
+    family: ClassVar[str] = 'deit'
+    required: ClassVar[Tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')
+    norm_eps: ClassVar[float] = 1e-6
+
+    name: str
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4.0
+    patch_size: int = 16
+    img_size: Tuple[int, int] = (224, 224)
+
+    def __post_init__(self) -> None:
+        for field in ('depth', 'num_heads'):
+            check_positive_int(f'arch {field}', getattr(self, field))
+        self._check_common()
+
+    def dim(self, block: int) -> int:
+        return self.embed_dim
+
+    def heads(self, block: int) -> int:
+        return self.num_heads
+
+    def block_path(self, block: int) -> str:
+        return f'blocks.{block}'
+
+    @staticmethod
+    def sizes(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
+        blocks = [int(key.split('.')[1]) for key in state_dict if key.startswith('blocks.')]
+        if not blocks or 'patch_embed.proj.weight' not in state_dict:
+            return {}
+        return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}
+
+    def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
+        return linear(grid[0] * grid[1], 3 * self.patch_size**2, self.embed_dim) + self._embedding_cost(with_cls)
+
+    def _embedding_cost(self, with_cls: bool) -> Cost:
+        height, width = self.grid()
+        return Cost(0, (height * width + 2 * int(with_cls)) * self.embed_dim)
+
+    def head_cost(self, grid: Grid, num_classes: int) -> Cost:
+        return layer_norm(grid[0] * grid[1] + 1, self.embed_dim) + linear(1, self.embed_dim, num_classes)
+
+
+DEIT = {
+    'deit_tiny': DeiTArch('deit_tiny', 192, 12, 3),
+    'deit_small': DeiTArch('deit_small', 384, 12, 6),
+    'deit_base': DeiTArch('deit_base', 768, 12, 12),
+}

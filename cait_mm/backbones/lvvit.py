@@ -1,0 +1,67 @@
+"""CAITLVViT: LV-ViT with merged tokens and per-block widths; CAITDeiT with another stem and scaled residuals."""
+from typing import Any, ClassVar, Mapping, Sequence, Union
+
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from cait_mm.backbones.block import Block
+from cait_mm.backbones.deit import CAITDeiT
+
+
+class ConvStem(nn.Module):
+    """Four convolutions that make patches: (B, 3, H, W) -> (B, C, ceil(H / patch), ceil(W / patch)).
+
+    Names are the official checkpoints'. Partial patches are padded with zeros at the right and the bottom.
+    """
+
+    def __init__(self, patch_size: int, stem_dim: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.conv1 = nn.Conv2d(3, stem_dim, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem_dim)
+        self.conv2 = nn.Conv2d(stem_dim, stem_dim, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(stem_dim)
+        self.conv3 = nn.Conv2d(stem_dim, stem_dim, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(stem_dim)
+        self.proj = nn.Conv2d(stem_dim, embed_dim, patch_size // 2, stride=patch_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % self.patch_size, 0, -height % self.patch_size))
+        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
+            x = norm(conv(x)).relu()
+        return self.proj(x)
+
+
+@MODELS.register_module()
+class CAITLVViT(CAITDeiT):
+    """LV-ViT with asymmetric token merging and per-block widths.
+
+    Args:
+        arch: ``lvvit_s``, ``lvvit_m``, or a dict with ``embed_dim``, ``depth``, ``num_heads`` and optionally
+            ``mlp_ratio``, ``residual_scale``, ``stem_dim``, ``patch_size``, ``img_size``.
+        out_indices: Blocks whose output is returned.
+        norm_eval: Keep the stem's batch norms on their running statistics in training: for small batches.
+        kwargs: As in :class:`~cait_mm.backbones.deit.CAITDeiT`.
+    """
+
+    family: ClassVar[str] = 'lvvit'
+
+    def __init__(self, arch: Union[str, Mapping[str, Any]] = 'lvvit_s', out_indices: Sequence[int] = (4, 7, 10, 15),
+                 norm_eval: bool = False, **kwargs: Any) -> None:
+        self.norm_eval = norm_eval
+        super().__init__(arch, out_indices=out_indices, **kwargs)
+
+    def _stem(self) -> nn.Module:
+        return ConvStem(self.arch.patch_size, self.arch.stem_dim, self.arch.embed_dim)
+
+    def _block(self, index: int, residual_scale: float = 1.) -> Block:
+        return super()._block(index, self.arch.residual_scale)
+
+    def train(self, mode: bool = True) -> 'CAITLVViT':
+        super().train(mode)
+        if self.norm_eval:
+            for norm in (self.patch_embed.bn1, self.patch_embed.bn2, self.patch_embed.bn3):
+                norm.eval()
+        return self

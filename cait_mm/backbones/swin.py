@@ -1,0 +1,264 @@
+"""CAITSwin: a Swin Transformer with tokens merged in its third stage and per-block widths."""
+import re
+from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from timm.layers import PatchEmbed, trunc_normal_
+from torch import Tensor, nn
+
+from cait_mm.arch.swin import SwinArch
+from cait_mm.backbones.base import CAITBackbone, checked_outputs, last
+from cait_mm.backbones.block import Block
+from cait_mm.backbones.checkpoint import Checkpoint
+from cait_mm.ops.token_merge import Grid, TokenMerge, restore
+from cait_mm.ops.windows import WindowAttention
+from cait_mm.spec import Spec, Widths
+
+BUFFERS = ('attn_mask', 'relative_position_index')
+"""What checkpoints hold and we compute."""
+
+
+class PatchMerging(nn.Module):
+    """Swin's step between stages: 2x2 tokens of C channels become one of 2C.
+
+    Odd sides are padded with zeros at the right and the bottom. Channels are concatenated column by column, as in the
+    official checkpoints.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tuple[Tensor, Grid]:
+        """(B, H * W, C) on ``grid`` (H, W) -> (B, H' * W', 2C) and its grid, half of it rounded up."""
+        x = x.unflatten(1, grid)
+        if grid[0] % 2 or grid[1] % 2:
+            x = F.pad(x, (0, 0, 0, grid[1] % 2, 0, grid[0] % 2))
+        rows, columns, dim = x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+        x = x.view(len(x), rows, 2, columns, 2, dim).permute(0, 1, 3, 4, 2, 5).reshape(len(x), rows * columns, 4 * dim)
+        return self.reduction(self.norm(x)), (rows, columns)
+
+
+class Stage(nn.Module):
+    """The blocks of a stage, the merges before them, and the step to the next stage.
+
+    Args:
+        blocks: In order.
+        merges: By the index of the block within the stage.
+        downsample: None after the last stage that is built.
+    """
+
+    def __init__(self, blocks: Sequence[Block], merges: Mapping[str, TokenMerge],
+                 downsample: Optional[PatchMerging]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.merges = nn.ModuleDict(merges)
+        self.downsample = downsample
+
+
+@MODELS.register_module()
+class CAITSwin(CAITBackbone):
+    """Swin with asymmetric token merging in its third stage and per-block widths (paper, section IV-D2).
+
+    Windows are ``min(window_size, side)`` on each axis, an axis of one window is not shifted, so merged maps and images
+    of any size need no padding beyond whole windows. Merged maps of the third and fourth stage are restored.
+
+    Args:
+        arch: ``swin_tiny``, ``swin_small``, ``swin_base``, or a dict with ``embed_dim``, ``depths``, ``num_heads`` and
+            optionally ``mlp_ratio``, ``patch_size``, ``window_size``, ``img_size`` (the pretraining size).
+        merge: ``(('2.4', 'horizontal'), ...)``: ``'stage.block'``, both 0-based, each before the whole block.
+        qk_dim, v_dim, ffn_dim: Widths (per head for qk and v), one for all blocks or one per block, counted through
+            all stages; None is dense.
+        spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
+        img_size: Pixels (H, W) of a classifier's images; None is the pretraining size. Any input size works.
+        out_indices: Stages whose output is returned. Stages after the last one are not built.
+        final_norm: Apply the classifier's final norm to the last output, instead of a norm of its own (``norm0`` to
+            ``norm3``, as in MMSeg and MMDet) to each.
+        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        with_cp: Recompute blocks in the backward pass to save memory.
+        frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n stages.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; None starts from random weights.
+
+    Raises:
+        UserError: The description is impossible, or contradicts the checkpoint's spec.
+    """
+
+    family: ClassVar[str] = 'swin'
+
+    def __init__(self,
+                 arch: Union[str, Mapping[str, Any]] = 'swin_tiny',
+                 merge: Sequence[Tuple[str, str]] = (),
+                 qk_dim: Widths = None,
+                 v_dim: Widths = None,
+                 ffn_dim: Widths = None,
+                 spec: Union[None, str, Spec, Mapping[str, Any]] = None,
+                 img_size: Union[None, int, Tuple[int, int]] = None,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 final_norm: bool = False,
+                 restore_mode: str = 'nearest',
+                 drop_path_rate: float = 0.,
+                 with_cp: bool = False,
+                 frozen_stages: int = -1,
+                 init_cfg: Optional[Mapping[str, Any]] = None) -> None:
+        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, restore_mode, with_cp,
+                         frozen_stages, init_cfg)
+        arch: SwinArch = self.arch
+        self.out_indices = checked_outputs(out_indices, len(arch.depths), f'{arch.name} has stages')
+        self._check_frozen(len(arch.depths), 'stages')
+        self._img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size or arch.img_size)
+        self.drop_path_rates = torch.linspace(0, drop_path_rate, arch.depth).tolist()
+        self.patch_embed = PatchEmbed(None, arch.patch_size, embed_dim=arch.embed_dim, flatten=False,
+                                      output_fmt='NHWC', strict_img_size=False, dynamic_img_pad=True,
+                                      norm_layer=nn.LayerNorm)
+        self._build_blocks()
+        self.norm = nn.LayerNorm(self.embed_dim) if final_norm else None
+        for stage in () if final_norm else self.out_indices:
+            self.add_module(f'norm{stage}', nn.LayerNorm(arch.stage_dim(stage)))
+        self._random_weights()
+        self._freeze()
+
+    @property
+    def stages(self) -> int:
+        """Stages that are built: up to the last of ``out_indices``."""
+        return self.out_indices[-1] + 1
+
+    @property
+    def embed_dim(self) -> int:
+        return self.arch.stage_dim(self.out_indices[-1])
+
+    @property
+    def img_size(self) -> Tuple[int, int]:
+        return self._img_size
+
+    def flat_blocks(self) -> List[Block]:
+        return [block for stage in self.layers for block in stage.blocks]
+
+    def _build_blocks(self) -> None:
+        arch, merges = self.arch, {self.arch.block_index(merge.block): merge for merge in self.spec.merges}
+        stages = []
+        for stage, (first, count) in enumerate(zip(arch.first_blocks[:self.stages], arch.depths)):
+            dim = arch.stage_dim(stage)
+            stages.append(Stage(
+                [self._block(first + place, shifted=place % 2 == 1) for place in range(count)],
+                {str(place): TokenMerge(dim, merges[first + place].kind) for place in range(count)
+                 if first + place in merges},
+                PatchMerging(dim) if stage + 1 < self.stages else None))
+        self.layers = nn.ModuleList(stages)
+
+    def _block(self, index: int, shifted: bool) -> Block:
+        arch, spec, dim = self.arch, self.spec.blocks[index], self.arch.dim(index)
+        attention = WindowAttention(dim, spec.num_heads, spec.qk_dim, spec.v_dim, spec.head_dim, arch.qkv_bias,
+                                    arch.window_size, shifted)
+        return Block(attention, dim, spec.ffn_dim, self.drop_path_rates[index], arch.norm_eps)
+
+    def _random_weights(self) -> None:
+        super()._random_weights()
+        for block in self.flat_blocks():
+            trunc_normal_(block.attn.relative_position_bias_table, std=.02)
+        for stage in self.layers:
+            if stage.downsample is not None:
+                trunc_normal_(stage.downsample.reduction.weight, std=.02)
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """Image (B, 3, H, W) -> maps (B, C * 2**i, H / 4 / 2**i, W / 4 / 2**i), rounded up, for i in ``out_indices``.
+        """
+        img_size, maps = tuple(x.shape[-2:]), []
+        for stage, (tokens, grid) in enumerate(self._stream(x)):
+            if stage not in self.out_indices:
+                continue
+            norm = getattr(self, f'norm{stage}', self.norm if stage == self.out_indices[-1] else None)
+            tokens = tokens if norm is None else norm(tokens)
+            merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+            maps.append(restore(merged, self.arch.stage_grid(stage, img_size), self.restore_mode))
+        return tuple(maps)
+
+    def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
+        """Image (B, 3, H, W) -> the last stage's tokens (B, H' * W', C) and their grid (H', W')."""
+        tokens, grid = last(self._stream(x))
+        return tokens if self.norm is None else self.norm(tokens), grid
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        return tokens.mean(1)
+
+    def _stream(self, x: Tensor) -> Iterator[Tuple[Tensor, Grid]]:
+        """Yield the tokens (B, N, C) and the grid (H, W) at the end of every stage, before the next one's."""
+        x = self.patch_embed(x)
+        grid = tuple(x.shape[1:3])
+        x = x.flatten(1, 2)
+        for stage in self.layers:
+            for place, block in enumerate(stage.blocks):
+                if str(place) in stage.merges:
+                    x, grid = stage.merges[str(place)](x, grid)
+                x = self._run(block, x, grid)
+            yield x, grid
+            if stage.downsample is not None:
+                x, grid = stage.downsample(x, grid)
+
+    def _unused(self) -> List[str]:
+        behind = [f'layers.{stage}.' for stage in range(self.stages, len(self.arch.depths))]
+        return [*([] if self.norm else ['norm.']), f'layers.{self.stages - 1}.downsample.', *behind]
+
+    def _optional(self) -> List[str]:
+        return [f'norm{stage}.' for stage in self.out_indices]
+
+    def _fit(self, checkpoint: Checkpoint) -> List[str]:
+        """Take timm's names for ours, leave out what is computed, resample bias tables of another window."""
+        state = {key: value for key, value in checkpoint.state_dict.items() if not key.endswith(BUFFERS)}
+        checkpoint.state_dict = _official_names(state)
+        notes, window = set(), self.arch.window_size
+        for key, table in checkpoint.state_dict.items():
+            if key.endswith('relative_position_bias_table') and table.dim() == 2:
+                old = (round(table.shape[0]**.5) + 1) // 2
+                if old != window and (2 * old - 1)**2 == table.shape[0]:
+                    checkpoint.state_dict[key] = resize_bias_table(table, window)
+                    notes.add(f'bias tables resized from window {old} to {window}')
+        missing = [stage for stage in self.out_indices
+                   if hasattr(self, f'norm{stage}') and f'norm{stage}.weight' not in checkpoint.state_dict]
+        if missing:
+            notes.add(f'norms of the outputs {", ".join(map(str, missing))} start anew')
+        return sorted(notes)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and what stands before it.
+
+        Returns:
+            The parameter's layer, and the number of layers (the built blocks + 2).
+        """
+        layers, name = len(self.flat_blocks()) + 2, param_name[len(prefix):]
+        if not param_name.startswith(prefix):
+            return layers - 1, layers
+        if name.startswith('patch_embed'):
+            return 0, layers
+        part = re.match(r'layers\.(\d+)\.(?:(?:blocks|merges)\.(\d+)|downsample)', name)
+        if not part:
+            return layers - 1, layers
+        first = self.arch.first_blocks[int(part[1])]
+        # A downsampling stands before the next stage's first block.
+        return first + (self.arch.depths[int(part[1])] if part[2] is None else int(part[2])) + 1, layers
+
+    def _frozen(self) -> Tuple[List[nn.Module], List[nn.Parameter]]:
+        if self.frozen_stages < 0:
+            return [], []
+        norms = [getattr(self, f'norm{stage}') for stage in range(self.frozen_stages) if hasattr(self, f'norm{stage}')]
+        return [self.patch_embed, *self.layers[:self.frozen_stages], *norms], []
+
+
+def resize_bias_table(table: Tensor, window: int) -> Tensor:
+    """Resample a table of relative position biases (rows, heads) bicubically to a square window of side ``window``."""
+    side, heads = round(table.shape[0]**.5), table.shape[1]
+    maps = table.T.reshape(1, heads, side, side).float()
+    maps = F.interpolate(maps, size=(2 * window - 1,) * 2, mode='bicubic', align_corners=False)
+    return maps.flatten(2)[0].T.to(table.dtype)
+
+
+def _official_names(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """timm puts the step between stages at the start of the later one, official checkpoints at the end of the earlier.
+    """
+    if any(key.startswith('layers.0.downsample.') for key in state):
+        return state
+    return {re.sub(r'^layers\.(\d+)\.downsample', lambda found: f'layers.{int(found[1]) - 1}.downsample', key): value
+            for key, value in state.items()}

@@ -1,0 +1,117 @@
+"""Attention in windows of a token grid (Swin), on grids of any size.
+
+On each axis the window is ``min(window_size, side)``; an axis that fits into one window is not shifted. Merged grids
+and small images so get smaller windows, whose relative positions are a part of the full table.
+"""
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cait_mm.ops.attention import Attention
+from cait_mm.ops.token_merge import Grid
+
+
+def window_of(grid: Grid, window_size: int) -> Grid:
+    """The window (H, W) on ``grid``."""
+    return min(window_size, grid[0]), min(window_size, grid[1])
+
+
+def window_count(grid: Grid, window: Grid) -> int:
+    """Windows that cover ``grid``, padding included."""
+    return -(-grid[0] // window[0]) * -(-grid[1] // window[1])
+
+
+def shift_of(grid: Grid, window: Grid) -> Grid:
+    """By how much a shifted block moves the grid: half a window, nothing on an axis of one window."""
+    return tuple(0 if side <= length else length // 2 for side, length in zip(grid, window))
+
+
+def partition(x: Tensor, window: Grid) -> Tensor:
+    """(B, H, W, C) -> (B * windows, h * w, C); H and W are multiples of the window's (h, w)."""
+    batch, height, width, dim = x.shape
+    x = x.view(batch, height // window[0], window[0], width // window[1], window[1], dim)
+    return x.transpose(2, 3).reshape(-1, window[0] * window[1], dim)
+
+
+def unpartition(x: Tensor, window: Grid, grid: Grid) -> Tensor:
+    """The inverse of :func:`partition`: (B * windows, h * w, C) -> (B, H, W, C) for ``grid`` (H, W)."""
+    rows, columns = grid[0] // window[0], grid[1] // window[1]
+    x = x.view(-1, rows, columns, *window, x.shape[-1])
+    return x.transpose(2, 3).reshape(-1, *grid, x.shape[-1])
+
+
+@lru_cache(maxsize=64)
+def relative_index(window: Grid, table_window: int) -> Tensor:
+    """Where each pair of a window's tokens finds its offset in the table of a window of side ``table_window``.
+
+    Returns:
+        (h * w, h * w), rows of a table ``((2 * table_window - 1)**2, heads)``. An offset is in the same row whatever
+        the window, so that a smaller window reads a part of the full table.
+    """
+    y, x = (axis.flatten() for axis in torch.meshgrid(*(torch.arange(side) for side in window), indexing='ij'))
+    rows = y[:, None] - y[None] + table_window - 1
+    columns = x[:, None] - x[None] + table_window - 1
+    return rows * (2 * table_window - 1) + columns
+
+
+@lru_cache(maxsize=16)
+def shift_mask(grid: Grid, window: Grid, shift: Grid) -> Tensor:
+    """Which tokens of a window of the shifted grid were neighbours before: (windows, h * w, h * w), 0 or -inf.
+
+    Args:
+        grid: (H, W), multiples of the window's sides.
+    """
+    def parts(side: int, length: int, moved: int) -> Tensor:
+        part = torch.zeros(side)
+        if moved:
+            part[side - length:side - moved], part[side - moved:] = 1, 2
+        return part
+
+    rows, columns = (parts(*axis) for axis in zip(grid, window, shift))
+    regions = partition((3 * rows[:, None] + columns)[None, :, :, None], window)[..., 0]
+    return torch.zeros(1).masked_fill(regions[:, None] != regions[:, :, None], -torch.inf)
+
+
+class WindowAttention(Attention):
+    """Multi-head self-attention within windows, with a bias by relative position for each head.
+
+    State-dict names are Swin's and timm's.
+
+    Args:
+        dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias: As in :class:`~cait_mm.ops.attention.Attention`.
+        window_size: The largest side of a window; it also sets the size of the bias table.
+        shifted: Whether windows are shifted by half their side.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int, qkv_bias: bool = True,
+                 window_size: int = 7, shifted: bool = False) -> None:
+        super().__init__(dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias)
+        self.window_size, self.shifted = window_size, shifted
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1)**2, num_heads))
+
+    def position_bias(self, window: Grid) -> Tensor:
+        """(1, heads, h * w, h * w) for a window (h, w)."""
+        index = relative_index(window, self.window_size).to(self.relative_position_bias_table.device)
+        return self.relative_position_bias_table[index].permute(2, 0, 1)[None]
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        """(B, H * W, C) on ``grid`` (H, W) -> (B, H * W, C)."""
+        batch, window = len(x), window_of(grid, self.window_size)
+        bias = self.position_bias(window)
+        if grid == window:
+            return super().forward(x, bias)
+        shift = shift_of(grid, window) if self.shifted else (0, 0)
+        padded = tuple(-(-side // length) * length for side, length in zip(grid, window))
+        x = x.unflatten(1, grid)
+        if padded != grid:
+            x = F.pad(x, (0, 0, 0, padded[1] - grid[1], 0, padded[0] - grid[0]))
+        if any(shift):
+            x = x.roll((-shift[0], -shift[1]), (1, 2))
+            mask = shift_mask(padded, window, shift).to(bias)
+            bias = (bias + mask[:, None]).repeat(batch, 1, 1, 1)
+        x = unpartition(super().forward(partition(x, window), bias), window, padded)
+        if any(shift):
+            x = x.roll(shift, (1, 2))
+        return x[:, :grid[0], :grid[1]].flatten(1, 2)

@@ -1,4 +1,4 @@
-"""Every compress_* config builds, takes a training step with CDCP and predicts; the paper's settings are in them."""
+"""Every classification config builds, trains a step (CDCP included) and predicts; the settings are the paper's."""
 import pytest
 import torch
 from conftest import ROOT
@@ -11,7 +11,7 @@ from cait_mm.engine.run import set_epochs
 from cait_mm.pruning.cdcp import CDCP, CDCPSettings
 from cait_mm.utils.configs import load_config
 
-CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('compress_*.py'))
+CONFIGS = sorted(path.name for kind in ('compress_*', 'atme_*') for path in (ROOT / 'configs').glob(f'{kind}.py'))
 SIZE = 64
 
 
@@ -23,7 +23,7 @@ def offline(config: Config) -> Config:
     """Small images, nothing loaded: the teacher is a model of the same classes with random weights."""
     config.model.backbone.img_size = SIZE
     config.model.backbone.pop('init_cfg', None)
-    if config.model.distillation.alpha:
+    if config.model.distillation and config.model.distillation.alpha:
         tiny = dict(type='CAITDeiT', arch=dict(embed_dim=12, depth=1, num_heads=1, img_size=SIZE))
         config.model.distillation.teacher = dict(type='Classifier', num_classes=config.model.num_classes, backbone=tiny)
     return config
@@ -49,7 +49,8 @@ def test_config_trains_and_predicts_one_step(name):
     losses = model.train_step(batch, wrapper)
     assert all(torch.isfinite(value) for value in losses.values())
     moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
-    assert any(key.startswith('backbone.blocks.0') for key in moved) and 'head.weight' in moved
+    first = f'backbone.{model.backbone.arch.block_path(0)}'
+    assert any(key.startswith(first) for key in moved) and 'head.weight' in moved
     assert not model.cdcp or any(key.endswith('.columns') for key in moved)
     model.eval()
     with torch.no_grad():
@@ -74,7 +75,11 @@ def test_config_is_consistent(name):
     ('compress_cait_deit_t_imagenet.py', 0.417, 0.505), ('compress_cait_deit_s_imagenet.py', 0.431, 0.544),
     ('compress_cait_deit_b_imagenet.py', 0.428, 0.579), ('compress_cdcp_deit_t_imagenet.py', 0, 0.312),
     ('compress_cdcp_deit_s_imagenet.py', 0, 0.381), ('compress_cdcp25_deit_t_imagenet.py', 0, 0.251),
-    ('compress_atme_deit_t_imagenet.py', 0.502, None), ('compress_atme_deit_s_imagenet.py', 0.546, None)])
+    ('compress_atme_deit_t_imagenet.py', 0.502, None), ('compress_atme_deit_s_imagenet.py', 0.546, None),
+    ('compress_atme_swin_t_imagenet.py', 0.203, None), ('compress_cait_swin_t_imagenet.py', 0.203, 0.354),
+    ('compress_cdcp_swin_t_imagenet.py', 0, 0.267), ('compress_atme_swin_s_imagenet.py', 0.337, None),
+    ('atme_swin_t_scratch_imagenet.py', 0.203, None), ('atme_swin_s_scratch_imagenet.py', 0.337, None),
+    ('compress_cait_lvvit_s_imagenet.py', 0.391, 0.5)])
 def test_targets_are_the_papers(name, merges_save, target):
     config = load(name)
     model = MODELS.build(config.model)
@@ -98,6 +103,23 @@ def test_recipe_is_the_papers():
     settings = CDCPSettings.from_config(config.model.cdcp)
     assert (settings.start, settings.rule, settings.strength) == ('identity', 'lasso', 1e-5)
     assert (settings.start_epoch, settings.step, settings.interval) == (30, 0.00025, 25)
+
+
+def test_scratch_recipe_is_swins():
+    for size, drop_path in (('t', 0.2), ('s', 0.3)):
+        config = load(f'atme_swin_{size}_scratch_imagenet.py')
+        assert config.model.distillation is None and config.model.backbone.init_cfg is None
+        assert config.model.backbone.drop_path_rate == drop_path and config.model.get('cdcp') is None
+        assert (config.optim_wrapper.optimizer.lr, config.optim_wrapper.clip_grad.max_norm) == (1e-3, 5.0)
+        assert config.train_dataloader.batch_size == 1024 and config.train_cfg.max_epochs == 300
+        assert config.param_scheduler[0].end == 20 and 'EMAHook' not in [hook.type for hook in config.custom_hooks]
+
+
+def test_swins_bias_tables_do_not_decay():
+    config = offline(load('compress_swin_t_imagenet.py'))
+    wrapper = Runner.build_optim_wrapper(_Owner(MODELS.build(config.model)), config.optim_wrapper)
+    decays = {group['weight_decay'] for group in wrapper.param_groups if group['params'][0].shape == (169, 3)}
+    assert decays == {0}
 
 
 def test_controls_have_half_the_macs():

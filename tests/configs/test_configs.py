@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import DATA, ROOT
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 
 from cait_mm.analysis.parts import build_model
@@ -62,7 +62,7 @@ def test_config_trains_and_predicts_one_step(name):
     losses = model.train_step(batch, wrapper)
     assert all(torch.isfinite(value) for value in losses.values())
     moved = [key for key, value in model.state_dict().items() if key in before and not torch.equal(value, before[key])]
-    assert any(key.startswith('backbone.blocks.0') for key in moved)
+    assert any(key.startswith(f'backbone.{model.backbone.arch.block_path(0)}') for key in moved)
     assert any(key.startswith('decode_head') for key in moved)
 
     model.eval()
@@ -84,22 +84,34 @@ class _Owner:
 def test_config_states_its_heads_and_training_consistently(name):
     config = load_config(str(ROOT / 'configs' / name))
     model = config.model
-    dims = {model.neck.embed_dim, *model.decode_head.in_channels, model.auxiliary_head.in_channels}
-    backbone = {key: value for key, value in model.backbone.items() if key not in ('type', 'init_cfg')}
-    from cait_mm.backbones import CAITDeiT
-    assert dims == {CAITDeiT(**backbone).embed_dim}
+    arch = MODELS.build({key: value for key, value in model.backbone.items() if key != 'init_cfg'}).arch
+    if arch.family == 'swin':
+        dims = [arch.stage_dim(stage) for stage in range(4)]
+        assert model.neck is None
+    else:
+        dims = [arch.embed_dim] * 4
+        assert model.neck.embed_dim == arch.embed_dim
+    assert list(model.decode_head.in_channels) == dims
+    assert model.auxiliary_head.in_channels == dims[model.auxiliary_head.in_index]
     assert config.param_scheduler[-1]['end'] == config.train_cfg.max_iters
     assert config.custom_imports['imports'] == ['cait_mm'] and config.default_scope == 'mmseg'
     assert DefaultScope.get_current_instance().scope_name == 'mmseg'
 
 
-@pytest.mark.parametrize('size,merges', [('t', ((4, 'horizontal'), (8, 'vertical'))),
-                                         ('s', ((4, 'horizontal'), (7, 'vertical'))),
-                                         ('b', ((4, 'horizontal'), (7, 'vertical')))])
-def test_ade20k_twins_differ_in_the_backbone_alone(size, merges):
-    dense, atme, cait = (Config.fromfile(ROOT / 'configs' / f'upernet_{kind}_{size}_ade20k.py')
-                         for kind in ('deit', 'atme_deit', 'cait_deit'))
-    for twin in (atme, cait):
+@pytest.mark.parametrize('family,task,merges', [
+    ('deit_t', 'ade20k', ((4, 'horizontal'), (8, 'vertical'))),
+    ('deit_s', 'ade20k', ((4, 'horizontal'), (7, 'vertical'))),
+    ('deit_b', 'ade20k', ((4, 'horizontal'), (7, 'vertical'))),
+    ('swin_t', 'ade20k', (('2.4', 'horizontal'), ('2.5', 'vertical'))),
+    ('swin_s', 'ade20k', (('2.7', 'horizontal'), ('2.12', 'vertical'))),
+    ('swin', 'camvid', (('2.4', 'horizontal'), ('2.5', 'vertical'))),
+    ('lvvit', 'camvid', ((3, 'horizontal'), (5, 'vertical')))])
+def test_twins_differ_in_the_backbone_alone(family, task, merges):
+    dense = Config.fromfile(ROOT / 'configs' / f'upernet_{family}_{task}.py')
+    twins = [name for kind in ('atme', 'cait') for name in CONFIGS if name == f'upernet_{kind}_{family}_{task}.py']
+    assert twins
+    for name in twins:
+        twin = Config.fromfile(ROOT / 'configs' / name)
         assert tuple(map(tuple, twin.model.backbone['merge'])) == merges
         for key in dense:
             if key != 'model':

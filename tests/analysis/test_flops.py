@@ -12,7 +12,7 @@ from cait_mm.analysis.flops import (
     ffn_cost,
     reduction,
 )
-from cait_mm.backbones import CAITDeiT
+from cait_mm.backbones import BACKBONES, CAITDeiT, classifier_backbone
 from cait_mm.classification import Classifier
 from cait_mm.spec import Spec, make_spec
 
@@ -80,10 +80,13 @@ def test_even_widths_at_the_papers_reduction_leave_the_papers_parameters(arch, m
     ('deit_tiny', ((5, 'symmetric'), (6, 'symmetric')), {}),
     ('deit_tiny', ((4, 'horizontal_conv'), (8, 'vertical_conv')), {}),
     ('deit_tiny', ((4, H), (8, V)), dict(qk_dim=[32, 40] * 6, v_dim=56, ffn_dim=700)),
+    ('lvvit_s', (), {}), ('lvvit_s', ((4, H), (9, V)), dict(qk_dim=[32, 40] * 8, v_dim=56, ffn_dim=700)),
+    ('swin_tiny', (), {}), ('swin_tiny', (('2.4', H), ('2.5', V)), {}),
+    ('swin_tiny', (('2.1', H), ('2.3', V), ('2.4', H)), dict(qk_dim=[8, 24] * 6, v_dim=17, ffn_dim=300)),
 ])
 def test_closed_form_equals_fvcore_and_the_module(arch, merge, widths):
     spec = make_spec(arch, merge, **widths)
-    model = Classifier(dict(type='CAITDeiT', spec=spec)).eval()
+    model = Classifier(dict(type=BACKBONES[spec.arch.family].__name__, spec=spec)).eval()
     counted, cost = count_macs(model, (torch.rand(1, 3, 224, 224),)), classifier_cost(spec)
     assert counted[''] == pytest.approx(cost.macs, rel=1e-3)
     assert count_params(model) == cost.params
@@ -96,6 +99,31 @@ def test_backbone_closed_form_at_any_size(size, with_cls_token):
     cost = backbone_cost(backbone.spec, size, with_cls_token)
     assert count_macs(backbone, (torch.rand(1, 3, *size),))[''] == pytest.approx(cost.macs, rel=1e-3)
     assert count_params(backbone) == cost.params
+
+
+@pytest.mark.parametrize('size', [(512, 512), (512, 683), (230, 111)])
+@pytest.mark.parametrize('arch,merge', [('lvvit_s', ((4, H), (9, V))), ('swin_tiny', (('2.1', H), ('2.4', V)))])
+def test_closed_form_of_the_other_families_at_any_size(size, arch, merge):
+    # final_norm stands for Swin's norms of the outputs, which a classifier has not.
+    backbone = classifier_backbone(make_spec(arch, merge)).eval()
+    cost, norm = backbone_cost(backbone.spec, size), backbone.norm
+    assert count_macs(backbone, (torch.rand(1, 3, *size),))[''] == pytest.approx(cost.macs, rel=1e-3)
+    assert count_params(backbone) - count_params(norm) == cost.params
+
+
+def test_get_flops_and_plan_know_every_family(tool):
+    words = ('--arch', 'swin_tiny', '--merge')
+    status, out, _ = tool('get_flops.py', *words, '2.4:horizontal,2.5:vertical', '--json', '-')
+    result = json.loads(out)
+    assert status == 0 and result['merge'] == [['2.4', H], ['2.5', V]] and result['params'] == 28878946
+    assert result['reduction'] == pytest.approx(0.203, abs=5e-4)
+    for arch, target, kind in (('swin_small', 0.337, str), ('lvvit_s', 0.4, int)):
+        status, out, _ = tool('plan.py', '--arch', arch, '--target', target, '--json', '-')
+        result = json.loads(out)
+        assert status == 0 and result['reduction'] == pytest.approx(target, abs=0.02)
+        assert [type(block) for block, _ in result['merge']] == [kind] * len(result['merge'])
+    status, _, err = tool('get_flops.py', *words, '1.0:horizontal')
+    assert status == 2 and 'merge 1.0:horizontal: swin_tiny merges in stage 2' in err
 
 
 def test_dense_deit_small_at_512_matches_the_design():

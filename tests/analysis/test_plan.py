@@ -23,6 +23,12 @@ def test_plans_are_the_papers_placements(arch, target, blocks):
     assert reduction(spec) == pytest.approx(target, abs=0.003)
 
 
+def test_swins_plan_is_the_papers():
+    spec = plan('swin_small', 0.337)
+    assert [merge.block for merge in spec.merges] == ['2.7', '2.12']
+    assert reduction(spec) == pytest.approx(0.337, abs=5e-4)
+
+
 def test_a_plan_for_another_size_counts_at_that_size():
     assert reduction(plan('deit_small', 0.5, (512, 512)), (512, 512)) == pytest.approx(0.5, abs=0.02)
 

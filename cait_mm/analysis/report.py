@@ -58,9 +58,8 @@ def channels_per_head(runs: Dict[str, Tuple[List[BlockChannels], List[BlockChann
     rows = figure.subplots(len(runs), 3, squeeze=False, sharex=True)
     for row, (name, (scores, masks)) in zip(rows, runs.items()):
         for axes, module in zip(row, 'qkv'):
-            near = torch.stack([(getattr(score, module) < NEAR_ZERO).sum(1) for score in scores]).flatten()
-            cut = torch.stack([(~getattr(removable(mask, score), module)).sum(1)
-                               for mask, score in zip(masks, scores)]).flatten()
+            near = torch.cat([(getattr(score, module) < NEAR_ZERO).sum(1) for score in scores])
+            cut = torch.cat([(~getattr(removable(mask, score), module)).sum(1) for mask, score in zip(masks, scores)])
             heads = np.arange(len(near))
             axes.bar(heads, near, 1., color=RED, label='near zero')
             axes.bar(heads, cut, 1., color=BLUE, label='cut')

@@ -3,27 +3,33 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import real_data
+from conftest import FAMILIES, real_data
+from mmengine.registry import MODELS
 from PIL import Image
 
-from cait_mm.backbones import CAITDeiT
-from cait_mm.spec import Spec
+from cait_mm.analysis.flops import reduction
+from cait_mm.classification import Classifier
+from cait_mm.spec import Spec, make_spec
 
-ARCH = dict(name='custom', embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
-CONFIG = f'''
+CONFIG = '''
 default_scope = 'mmseg'
 custom_imports = dict(imports=['cait_mm'], allow_failed_imports=False)
-model = dict(backbone=dict(type='CAITDeiT', arch={ARCH}, merge=((1, 'horizontal'),)))
+model = dict(backbone=dict({}))
 '''
+
+
+def write_models(folder, family):
+    """A config, and a dense classifier's checkpoint, of a small model of a family."""
+    (folder / 'config.py').write_text(CONFIG.format(FAMILIES[family]))
+    dense = Classifier(dict(FAMILIES[family], merge=()), num_classes=5)
+    torch.save({'model': {name.removeprefix('backbone.'): value for name, value in dense.state_dict().items()}},
+               folder / 'dense.pth')
 
 
 @pytest.fixture
 def small(tmp_path):
     """A config, a dense checkpoint with a head, and a folder of images."""
-    (tmp_path / 'config.py').write_text(CONFIG)
-    dense = CAITDeiT(arch=ARCH, out_indices=(-1,), final_norm=True)
-    torch.save({'model': {**dense.state_dict(), 'head.weight': torch.randn(5, 24), 'head.bias': torch.zeros(5)}},
-               tmp_path / 'dense.pth')
+    write_models(tmp_path, 'deit')
     generator = np.random.default_rng(0)
     (tmp_path / 'images').mkdir()
     for index in range(6):
@@ -32,22 +38,27 @@ def small(tmp_path):
     return tmp_path
 
 
-def words(small, *more):
-    return [small / 'config.py', small / 'dense.pth', small / 'out.pth', '--target', 0.3, '--images', small / 'images',
-            '--num-images', 6, *more]
+def words(small, *more, target=0.3):
+    return [small / 'config.py', small / 'dense.pth', small / 'out.pth', '--target', target, '--images',
+            small / 'images', '--num-images', 6, *more]
 
 
-def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small):
-    status, out, err = tool('compress.py', *words(small, '--json', small / 'r.json', '--pad-heads-to', 4))
+@pytest.mark.parametrize('family', FAMILIES)
+def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small, family):
+    write_models(small, family)
+    merging = reduction(make_spec(FAMILIES[family]['arch'], FAMILIES[family]['merge'], family=family))
+    more = ('--json', small / 'r.json', '--pad-heads-to', 4)
+    status, out, err = tool('compress.py', *words(small, *more, target=merging + 0.1))
     assert status == 0 and '=>' in out, err
     result = json.loads((small / 'r.json').read_text())
     content = torch.load(small / 'out.pth', weights_only=True)
     spec = Spec.from_dict(content['meta']['cait_spec'])
-    assert spec == Spec.from_dict(result['spec']) and content['state_dict']['head.weight'].shape == (5, 24)
-    backbone = CAITDeiT(arch=ARCH, merge=((1, 'horizontal'),), out_indices=(0, 2),
-                        init_cfg=dict(type='Pretrained', checkpoint=str(small / 'out.pth')))
+    assert spec == Spec.from_dict(result['spec']) and len(content['state_dict']['head.weight']) == 5
+    backbone = MODELS.build(dict(FAMILIES[family], out_indices=(0, 2),
+                                 init_cfg=dict(type='Pretrained', checkpoint=str(small / 'out.pth'))))
     backbone.init_weights()
-    assert backbone.spec == spec and backbone(torch.randn(1, 3, 64, 64))[1].shape == (1, 24, 4, 4)
+    shape = (1, backbone.embed_dim, 4, 4)
+    assert backbone.spec == spec and backbone(torch.randn(1, 3, 64, 64))[1].shape == shape
     assert all(block.qk_dim == block.v_dim and block.qk_dim % 4 == 0 for block in spec.blocks)
 
 

@@ -288,6 +288,20 @@ def test_report_draws_the_run(tool, mini, trained, tmp_path):
     assert status == 2 and 'no last_checkpoint' in err
 
 
+def test_report_and_benchmark_know_swin(tool, config_of, run_of, tmp_path):
+    trained = run_of('swin')
+    status, text, err = tool('report.py', trained, '--out', tmp_path)
+    assert status == 0, err
+    assert {path.name for path in tmp_path.iterdir()} == {'curves.png', 'channels.png', 'heads.png'}
+    status, _, err = tool('report.py', trained, '--out', tmp_path, '--image', config_of('swin').parent / 'val')
+    assert status == 2 and 'has no CLS token' in err
+    status, _, err = tool('fold.py', trained, tmp_path / 'cait.pth')
+    assert status == 0 and scalars(trained, 'cdcp/kept/2.2.ffn'), err
+    status, text, err = tool('benchmark.py', tmp_path / 'cait.pth', '--against', config_of('swin'), '--shape', 64, 64,
+                             '--rounds', 1, '--cfg-options', 'model.backbone.merge=()')
+    assert status == 0 and 'cait.pth' in text, err
+
+
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(mini, tmp_path):
     broken = tmp_path / 'nan.py'
     broken.write_text(f"""

@@ -24,6 +24,13 @@ FAMILIES = {
 """A small merged backbone of every family, for images of 64x64."""
 
 
+class ModelOwner:
+    """What Runner.build_optim_wrapper reads from a Runner."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)

@@ -1,7 +1,7 @@
 """Every classification config builds, trains a step (CDCP included) and predicts; the settings are the paper's."""
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, ModelOwner
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
@@ -29,19 +29,12 @@ def offline(config: Config) -> Config:
     return config
 
 
-class _Owner:
-    """What Runner.build_optim_wrapper reads from a Runner."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model
-
-
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_trains_and_predicts_one_step(name):
     config = offline(load(name))
     model = MODELS.build(config.model).train()
     model.init_weights()
-    wrapper = Runner.build_optim_wrapper(_Owner(model), config.optim_wrapper)
+    wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
     if model.cdcp:
         wrapper.grad_rule = CDCP(model.backbone, model.cdcp, 0, 10_000_000).apply_gradient_rule
     batch = dict(inputs=torch.randn(2, 3, SIZE, SIZE), targets=torch.tensor([1, 3]))
@@ -117,7 +110,7 @@ def test_scratch_recipe_is_swins():
 
 def test_swins_bias_tables_do_not_decay():
     config = offline(load('compress_swin_t_imagenet.py'))
-    wrapper = Runner.build_optim_wrapper(_Owner(MODELS.build(config.model)), config.optim_wrapper)
+    wrapper = Runner.build_optim_wrapper(ModelOwner(MODELS.build(config.model)), config.optim_wrapper)
     decays = {group['weight_decay'] for group in wrapper.param_groups if group['params'][0].shape == (169, 3)}
     assert decays == {0}
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, ROOT
+from conftest import DATA, ROOT, ModelOwner
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from cait_mm.analysis.parts import build_model
 from cait_mm.utils.configs import load_config
 
-CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('upernet_*.py'))
+KINDS = ('upernet', 'fpn', 'mask2former')
+CONFIGS = sorted(path.name for kind in KINDS for path in (ROOT / 'configs').glob(f'{kind}_*.py'))
 SIZE = (64, 64)
 
 
@@ -57,7 +58,7 @@ def test_config_trains_and_predicts_one_step(name):
     real = name.endswith('_ade20k.py') and (DATA / 'ade20k_samples').exists()
     batch = (real_ade20k_batch if real else random_batch)(config)
 
-    wrapper = Runner.build_optim_wrapper(_Owner(model), config.optim_wrapper)
+    wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items() if value.dtype.is_floating_point}
     losses = model.train_step(batch, wrapper)
     assert all(torch.isfinite(value) for value in losses.values())
@@ -73,13 +74,6 @@ def test_config_trains_and_predicts_one_step(name):
     assert int(result.pred_sem_seg.data.max()) < config.model.decode_head.num_classes
 
 
-class _Owner:
-    """What Runner.build_optim_wrapper reads from a Runner."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model
-
-
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_states_its_heads_and_training_consistently(name):
     config = load_config(str(ROOT / 'configs' / name))
@@ -90,28 +84,43 @@ def test_config_states_its_heads_and_training_consistently(name):
         assert model.neck is None
     else:
         dims = [arch.embed_dim] * 4
-        assert model.neck.embed_dim == arch.embed_dim
+        pyramid = model.neck[0] if isinstance(model.neck, list) else model.neck
+        assert pyramid.embed_dim == arch.embed_dim
+    if isinstance(model.neck, list):
+        assert list(model.neck[1].in_channels) == dims
+        dims = [model.neck[1].out_channels] * 4
     assert list(model.decode_head.in_channels) == dims
-    assert model.auxiliary_head.in_channels == dims[model.auxiliary_head.in_index]
+    assert not model.auxiliary_head or model.auxiliary_head.in_channels == dims[model.auxiliary_head.in_index]
     assert config.param_scheduler[-1]['end'] == config.train_cfg.max_iters
     assert config.custom_imports['imports'] == ['cait_mm'] and config.default_scope == 'mmseg'
     assert DefaultScope.get_current_instance().scope_name == 'mmseg'
 
 
-@pytest.mark.parametrize('family,task,merges', [
-    ('deit_t', 'ade20k', ((4, 'horizontal'), (8, 'vertical'))),
-    ('deit_s', 'ade20k', ((4, 'horizontal'), (7, 'vertical'))),
-    ('deit_b', 'ade20k', ((4, 'horizontal'), (7, 'vertical'))),
-    ('swin_t', 'ade20k', (('2.4', 'horizontal'), ('2.5', 'vertical'))),
-    ('swin_s', 'ade20k', (('2.7', 'horizontal'), ('2.12', 'vertical'))),
-    ('swin', 'camvid', (('2.4', 'horizontal'), ('2.5', 'vertical'))),
-    ('lvvit', 'camvid', ((3, 'horizontal'), (5, 'vertical')))])
-def test_twins_differ_in_the_backbone_alone(family, task, merges):
-    dense = Config.fromfile(ROOT / 'configs' / f'upernet_{family}_{task}.py')
-    twins = [name for kind in ('atme', 'cait') for name in CONFIGS if name == f'upernet_{kind}_{family}_{task}.py']
-    assert twins
+PAPER_MERGES = {
+    'deit_t': ((4, 'horizontal'), (8, 'vertical')),
+    'deit_s': ((4, 'horizontal'), (7, 'vertical')),
+    'deit_b': ((4, 'horizontal'), (7, 'vertical')),
+    'swin_t': (('2.4', 'horizontal'), ('2.5', 'vertical')),
+    'swin_s': (('2.7', 'horizontal'), ('2.12', 'vertical')),
+    'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones on CamVid
+    'lvvit': ((3, 'horizontal'), (5, 'vertical')),
+}
+TWINS = [('upernet', 'deit_t', 'ade20k', 2), ('upernet', 'deit_s', 'ade20k', 2), ('upernet', 'deit_b', 'ade20k', 2),
+         ('fpn', 'deit_s', 'ade20k', 2), ('mask2former', 'deit_s', 'ade20k', 2), ('upernet', 'swin_t', 'ade20k', 2),
+         ('upernet', 'swin_s', 'ade20k', 1), ('upernet', 'swin', 'camvid', 1), ('upernet', 'lvvit', 'camvid', 1),
+         ('upernet', 'deit_s', 'potsdam', 2), ('upernet', 'deit_s', 'isaid', 2), ('upernet', 'swin_t', 'potsdam', 1),
+         ('upernet', 'swin_t', 'isaid', 1), ('mask_rcnn', 'deit_s', 'coco', 2),
+         ('cascade_mask_rcnn', 'swin_t', 'coco', 1), ('cascade_mask_rcnn', 'swin_s', 'coco', 1)]
+
+
+@pytest.mark.parametrize('head,family,task,count', TWINS)
+def test_twins_differ_in_the_backbone_alone(head, family, task, count):
+    folder, merges = ROOT / 'configs', PAPER_MERGES[family]
+    dense = Config.fromfile(folder / f'{head}_{family}_{task}.py')
+    twins = [path for kind in ('atme', 'cait') for path in folder.glob(f'{head}_{kind}_{family}_{task}.py')]
+    assert len(twins) == count
     for name in twins:
-        twin = Config.fromfile(ROOT / 'configs' / name)
+        twin = Config.fromfile(name)
         assert tuple(map(tuple, twin.model.backbone['merge'])) == merges
         for key in dense:
             if key != 'model':

@@ -1,0 +1,9 @@
+# CAIT DeiT-Small + Semantic FPN on ADE20K: the ATME twin's merges and pruned channels; the widths come with the
+# compressed checkpoint, these stand in (upernet_cait_deit_s_ade20k.py has their arithmetic).
+_base_ = './fpn_atme_deit_s_ade20k.py'
+model = dict(
+    backbone=dict(
+        qk_dim=48,
+        v_dim=48,
+        ffn_dim=1260,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_deit_small.pth')))

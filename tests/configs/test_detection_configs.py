@@ -1,0 +1,97 @@
+"""Every detection config builds, takes one training step and predicts one image, at a small size."""
+import numpy as np
+import pytest
+import torch
+from conftest import DATA, ROOT, ModelOwner
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+
+from cait_mm.analysis.parts import build_model
+from cait_mm.utils.configs import load_config
+
+CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('*rcnn_*.py'))
+SIZE = 128
+
+
+def shrink(config: Config) -> Config:
+    """Small inputs, few proposals; nothing is loaded. Widths, merges and heads stay what they are."""
+    config.model.backbone.img_size = SIZE
+    config.model.backbone.pop('init_cfg', None)
+    config.model.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=20)
+    config.model.test_cfg.rpn.update(nms_pre=100, max_per_img=20)
+    stages = config.model.train_cfg.rcnn
+    for stage in stages if isinstance(stages, list) else [stages]:
+        stage.sampler.num = 16
+    return config
+
+
+def real_coco_batch(config: Config):
+    """Two real COCO images through the config's own training pipeline, at a small size."""
+    folder, dataset = DATA / 'coco_100_100', config.train_dataloader.dataset
+    dataset.update(data_root=str(folder), ann_file='annotations/instances_train2017_100.json')
+    dataset.data_prefix = dict(img='images/train2017/')
+
+    def small(steps):
+        for step in steps:
+            if step.type == 'Resize':
+                step.scale = (SIZE, SIZE)
+            if step.type == 'RandomChoiceResize':
+                step.scales = [(SIZE, SIZE)]
+            if step.type == 'RandomCrop':
+                step.crop_size = (64, 96)
+            for branch in step.get('transforms', ()):
+                small(branch)
+
+    small(dataset.pipeline)
+    with DATASETS.switch_scope_and_registry('mmdet') as registry:
+        built = registry.build(dataset)
+    items = [built[0], built[1]]
+    return {'inputs': [item['inputs'] for item in items], 'data_samples': [item['data_samples'] for item in items]}
+
+
+def drawn_batch():
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+    samples = []
+    for _ in range(2):
+        mask = np.zeros((1, SIZE, SIZE), np.uint8)
+        mask[:, 20:90, 30:100] = 1
+        shape = (SIZE, SIZE)
+        sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1., 1.), img_id=0))
+        sample.gt_instances = InstanceData(bboxes=torch.tensor([[30., 20., 100., 90.]]), labels=torch.tensor([7]),
+                                           masks=BitmapMasks(mask, *shape))
+        samples.append(sample)
+    return {'inputs': [torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8) for _ in range(2)],
+            'data_samples': samples}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_and_predicts_one_step(name):
+    config = shrink(load_config(str(ROOT / 'configs' / name)))
+    model = build_model(config).train()
+    model.init_weights()
+    batch = real_coco_batch(config) if (DATA / 'coco_100_100').exists() else drawn_batch()
+    wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    losses = model.train_step(batch, wrapper)
+    assert all(torch.isfinite(value).all() for value in losses.values())
+    moved = [key for key, value in model.named_parameters() if not torch.equal(value, before[key])]
+    for part in (f'backbone.{model.backbone.arch.block_path(0)}', 'neck', 'rpn_head', 'roi_head'):
+        assert any(key.startswith(part) for key in moved), part
+    model.eval()
+    with torch.no_grad():
+        found = model.test_step(batch)
+    assert len(found) == 2 and found[0].pred_instances.masks.shape[0] == len(found[0].pred_instances.scores)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_is_the_papers(name):
+    config = load_config(str(ROOT / 'configs' / name))
+    optimizer = config.optim_wrapper.optimizer
+    epochs, lr = (36, 1e-4) if name.startswith('cascade') else (12, 2e-4)
+    assert (optimizer.type, optimizer.lr, config.train_cfg.max_epochs) == ('AdamW', lr, epochs)
+    assert config.param_scheduler[-1].end == epochs and config.train_dataloader.batch_size == 16
+    resize = next(step for step in config.test_dataloader.dataset.pipeline if step.type == 'Resize')
+    assert tuple(resize.scale) == (1333, 800)

@@ -4,6 +4,7 @@ On each axis the window is ``min(window_size, side)``; an axis that fits into on
 and small images so get smaller windows, whose relative positions are a part of the full table.
 """
 from functools import lru_cache
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -43,35 +44,38 @@ def unpartition(x: Tensor, window: Grid, grid: Grid) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def relative_index(window: Grid, table_window: int) -> Tensor:
+@torch.inference_mode(False)  # what is kept may be needed in training later
+def relative_index(window: Grid, table_window: int, device: Optional[torch.device] = None) -> Tensor:
     """Where each pair of a window's tokens finds its offset in the table of a window of side ``table_window``.
 
     Returns:
         (h * w, h * w), rows of a table ``((2 * table_window - 1)**2, heads)``. An offset is in the same row whatever
         the window, so that a smaller window reads a part of the full table.
     """
-    y, x = (axis.flatten() for axis in torch.meshgrid(*(torch.arange(side) for side in window), indexing='ij'))
+    sides = (torch.arange(side, device=device) for side in window)
+    y, x = (axis.flatten() for axis in torch.meshgrid(*sides, indexing='ij'))
     rows = y[:, None] - y[None] + table_window - 1
     columns = x[:, None] - x[None] + table_window - 1
     return rows * (2 * table_window - 1) + columns
 
 
 @lru_cache(maxsize=16)
-def shift_mask(grid: Grid, window: Grid, shift: Grid) -> Tensor:
+@torch.inference_mode(False)
+def shift_mask(grid: Grid, window: Grid, shift: Grid, device: Optional[torch.device] = None) -> Tensor:
     """Which tokens of a window of the shifted grid were neighbours before: (windows, h * w, h * w), 0 or -inf.
 
     Args:
         grid: (H, W), multiples of the window's sides.
     """
     def parts(side: int, length: int, moved: int) -> Tensor:
-        part = torch.zeros(side)
+        part = torch.zeros(side, device=device)
         if moved:
             part[side - length:side - moved], part[side - moved:] = 1, 2
         return part
 
     rows, columns = (parts(*axis) for axis in zip(grid, window, shift))
     regions = partition((3 * rows[:, None] + columns)[None, :, :, None], window)[..., 0]
-    return torch.zeros(1).masked_fill(regions[:, None] != regions[:, :, None], -torch.inf)
+    return torch.zeros(1, device=device).masked_fill(regions[:, None] != regions[:, :, None], -torch.inf)
 
 
 class WindowAttention(Attention):
@@ -93,8 +97,8 @@ class WindowAttention(Attention):
 
     def position_bias(self, window: Grid) -> Tensor:
         """(1, heads, h * w, h * w) for a window (h, w)."""
-        index = relative_index(window, self.window_size).to(self.relative_position_bias_table.device)
-        return self.relative_position_bias_table[index].permute(2, 0, 1)[None]
+        table = self.relative_position_bias_table
+        return table[relative_index(window, self.window_size, table.device)].permute(2, 0, 1)[None]
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, H * W, C) on ``grid`` (H, W) -> (B, H * W, C)."""
@@ -109,8 +113,8 @@ class WindowAttention(Attention):
             x = F.pad(x, (0, 0, 0, padded[1] - grid[1], 0, padded[0] - grid[0]))
         if any(shift):
             x = x.roll((-shift[0], -shift[1]), (1, 2))
-            mask = shift_mask(padded, window, shift).to(bias)
-            bias = (bias + mask[:, None]).repeat(batch, 1, 1, 1)
+            mask = shift_mask(padded, window, shift, bias.device)
+            bias = (bias + mask[:, None].to(bias)).repeat(batch, 1, 1, 1)
         x = unpartition(super().forward(partition(x, window), bias), window, padded)
         if any(shift):
             x = x.roll(shift, (1, 2))

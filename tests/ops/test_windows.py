@@ -100,3 +100,12 @@ def test_equals_attention_by_hand_on_any_grid(grid, shifted):
     x = torch.randn(2, grid[0] * grid[1], 8)
     with torch.no_grad():
         torch.testing.assert_close(layer(x, grid), naive(layer, x, grid), atol=1e-5, rtol=1e-5)
+
+
+def test_what_inference_keeps_serves_training():
+    layer = WindowAttention(8, 2, 3, 5, 4, window_size=3, shifted=True)
+    x = torch.randn(1, 63, 8)
+    with torch.inference_mode():
+        layer(x, (7, 9))
+    layer(x, (7, 9)).sum().backward()
+    assert layer.relative_position_bias_table.grad.isfinite().all()

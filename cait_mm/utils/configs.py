@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 
 LIBRARIES = ('mmseg', 'mmdet')
 _SCOPES = count()
@@ -19,15 +19,16 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
     Raises:
         UserError: The file is missing or no config, an option does not fit, or the library is not installed.
     """
+    if Path(path).is_dir():
+        raise UserError(f'config {path} is a folder: name a file in it.')
     if not Path(path).is_file():
         raise UserError(f'config {path} does not exist: configs/ holds the ones of this project.')
     try:
         config = Config.fromfile(path)
         config.merge_from_dict(dict(cfg_options or {}))
     except Exception as error:  # a config is a program: anything can go wrong in it
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         options = ' with these --cfg-options' if cfg_options else ''
-        raise UserError(f'config {path} cannot be read{options}: {reason[0]}.') from error
+        raise UserError(f'config {path} cannot be read{options}: {reason_of(error)}.') from error
     scope = config.get('default_scope', 'mmengine')
     if scope in LIBRARIES:
         try:

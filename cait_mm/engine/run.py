@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -17,7 +17,7 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
 from cait_mm.errors import UserError
 from cait_mm.pruning.cdcp import CDCPSettings
-from cait_mm.utils.cli import add_json_option
+from cait_mm.utils.cli import add_cfg_options, add_json_option
 from cait_mm.utils.configs import load_config
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -31,8 +31,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what every command that starts a Runner takes; :func:`read_run_config` reads it."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, for example train_cfg.max_iters=1000')
+    add_cfg_options(parser, 'change the config, for example train_cfg.max_iters=1000')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     add_json_option(parser)

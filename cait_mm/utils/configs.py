@@ -1,8 +1,9 @@
 """Read a config of any OpenMMLab library and prepare this process for it."""
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -10,6 +11,8 @@ from mmengine.registry import DefaultScope
 from cait_mm.errors import UserError, reason_of
 
 LIBRARIES = ('mmseg', 'mmdet')
+BUILD_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
+"""What registries and constructors raise where a config has a wrong key or value."""
 _SCOPES = count()
 
 
@@ -38,3 +41,18 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
     # init_default_scope would warn, through whatever logger is there, each time a process changes the library.
     DefaultScope.get_instance(f'{scope}-{next(_SCOPES)}', scope_name=scope)
     return config
+
+
+@contextmanager
+def building(what: str, config: Config) -> Iterator[None]:
+    """Build ``what`` of ``config`` in here: a wrong key or value becomes a sentence.
+
+    Raises:
+        UserError: Names the config and the reason.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
+        raise UserError(f'{what} of config {config.filename} cannot be built: {reason_of(error)}.') from error

@@ -3,6 +3,7 @@ import argparse
 
 from cait_mm.engine.run import (
     add_run_options,
+    add_tensorboard,
     build_runner,
     draw_predictions,
     process_count,
@@ -36,13 +37,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    config = read_run_config(args)
+    config = read_run_config(args, training=True)
     if args.amp:
         use_amp(config, args.amp)
     if args.epochs is not None:
         set_epochs(config, args.epochs)
     if args.tensorboard:
-        config.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+        add_tensorboard(config)
     if args.draw:
         draw_predictions(config, interval=args.draw)
     if args.resume:

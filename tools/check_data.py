@@ -15,7 +15,7 @@ def main() -> int:
     described = describe_data(load_config(args.config, args.cfg_options))
     lines = []
     for loader, states in described.items():
-        listed = [f'{state} {", ".join(states[state])}' for state in ('found', 'missing', 'unreadable') if states[state]]
+        listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))
     report('\n'.join(lines) or f'{args.config} has no data.', described, args.json)
     return 2 if any(states['missing'] or states['unreadable'] for states in described.values()) else 0

@@ -150,18 +150,6 @@ def test_an_evaluation_needs_no_training_data(tool, tiny, trained, tmp_path):
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 8
 
 
-def test_a_shipped_configs_own_norm_trains_in_two_processes_on_a_cpu(tiny):
-    own_norm = tiny.with_name('own_norm.py')
-    own_norm.write_text(tiny.read_text().replace("norm_cfg = dict(_delete_=True, type='GN', num_groups=2)",
-                                                 "norm_cfg = dict(type='SyncBN')\nsync_bn = 'torch'"))
-    done = train(own_norm, tiny.parent / 'own_norm', '--cfg-options', 'train_cfg.max_iters=2',
-                 'train_cfg.val_interval=2', processes=2)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (done.stdout + done.stderr).count('SyncBN needs accelerators') == 1
-    names = weights(tiny.parent / 'own_norm' / 'iter_2.pth')
-    assert any(name.endswith('running_mean') for name in names)
-
-
 def test_test_refuses_a_checkpoint_of_another_model(tool, tiny, trained, tmp_path):
     status, _, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--cfg-options',
                           'model.decode_head.channels=12')
@@ -259,3 +247,11 @@ def test_tensorboard_that_is_not_there_is_a_sentence(tool, tiny, tmp_path, monke
 def test_the_log_is_not_filled_with_a_line_per_parameter(trained):
     log = next(trained.parent.glob('*/*.log')).read_text()
     assert 'Iter(train)' in log and 'paramwise_options' not in log
+
+
+def test_a_check_says_that_nothing_is_wrong_and_trains_nothing(tool, tiny, tmp_path):
+    status, out, err = tool('train.py', tiny, '--work-dir', tmp_path / 'run', '--check-only')
+    assert status == 0 and 'is ready to be trained' in out, err
+    status, _, err = tool('train.py', tiny, '--check-only', '--cfg-options', 'model.decode_head.type=NoSuch')
+    assert status == 2 and 'NoSuch is not in' in err
+    assert not list(tmp_path.iterdir())

@@ -191,6 +191,9 @@ def test_get_flops_counts_heads_of_both_libraries(tool, tmp_path, name):
     (('configs/none.py',), 'config configs/none.py does not exist'),
     (('--arch', 'deit_small', '--merge', '99:horizontal'), 'deit_small has blocks 0 to 11'),
     (('configs/upernet_deit_t_ade20k.py', '--merge', '4:horizontal'), '--merge goes with --arch'),
+    (('configs/upernet_deit_t_ade20k.py', '--cfg-options', 'model.backbone.foo=3'),
+     'the model of config configs/upernet_deit_t_ade20k.py cannot be built: '),
+    (('configs/upernet_deit_t_ade20k.py', '--cfg-options', 'foo'), '--cfg-options wants KEY=VALUE'),
     ((), 'either a config or --arch'),
 ])
 def test_get_flops_refuses_in_a_sentence(tool, words, message):

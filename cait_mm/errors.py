@@ -1,4 +1,5 @@
-"""The one exception type that tools turn into a single sentence."""
+"""The one exception type that tools turn into a single sentence, and how other exceptions get into one."""
+import re
 
 
 class UserError(ValueError):
@@ -7,3 +8,12 @@ class UserError(ValueError):
     Its message is one sentence that says what is wrong and what to do. Tools print it and exit with status 2
     (:func:`cait_mm.utils.cli.run`); every other exception keeps its traceback, because it is a bug.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """The first sentence of what an exception says, without its full stop, to be put into a sentence of ours."""
+    if isinstance(error, KeyError) and error.args and not re.search(r'\s', str(error.args[0])):
+        return f'{error.args[0]!r} is missing'
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    line = (text.strip().splitlines() or [''])[0]
+    return re.split(r'\.\s+(?=[A-Z])', line)[0].rstrip('. ') or type(error).__name__

@@ -6,12 +6,11 @@ import argparse
 from typing import Any, Dict
 
 import torch
-from mmengine.config import DictAction
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import load_model, parts_of, training_step
 from cait_mm.analysis.speed import conditions, time_interleaved
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shape', nargs=2, type=int, default=(512, 512), metavar=('H', 'W'), help='pixels')
     parser.add_argument('--rounds', type=int, default=10, help='timed rounds; the medians count')
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change every config')
+    add_cfg_options(parser, 'change every config')
     add_json_option(parser)
     args = parser.parse_args()
     if min(args.batch_size, args.rounds, *args.shape, args.threads or 1) < 1:

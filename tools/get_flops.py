@@ -3,7 +3,6 @@ import argparse
 from typing import Any, Dict, Optional, Tuple
 
 import torch
-from mmengine.config import DictAction
 
 from cait_mm.analysis.flops import classifier_cost, count_macs, count_params
 from cait_mm.analysis.parts import Overall, load_model
@@ -11,7 +10,7 @@ from cait_mm.arch import ARCHS
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', nargs='?', help='config file of a segmentor or detector')
     parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
                         help='input size in pixels (default: 512 512, of a classifier its own)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    add_cfg_options(parser)
     parser.add_argument('--arch', choices=sorted(ARCHS), help='count this bare classifier instead of a config')
     parser.add_argument('--merge', default='', metavar='BLOCK:KIND,...',
                         help='its merges, for example 4:horizontal,7:vertical')

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from cait_mm.datasets.scenes import make_scenes, preview
 from cait_mm.utils.cli import add_json_option, report, run
-from cait_mm.utils.files import atomic_path
+from cait_mm.utils.files import atomic_path, unwritable
 
 
 def main() -> None:
@@ -24,9 +24,12 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     root = Path(args.root)
-    meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
-                       progress=lambda steps, total: tqdm(steps, total=total, unit='scene', desc=str(root),
-                                                            disable=None))
+    try:
+        meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
+                           progress=lambda steps, total: tqdm(steps, total=total, unit='scene', desc=str(root),
+                                                              disable=None))
+    except OSError as error:
+        raise unwritable(root, error) from error
     sheet = root / 'preview.png'
     if not meta['reused'] or not sheet.is_file():
         with atomic_path(sheet) as temporary:

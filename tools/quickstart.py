@@ -10,18 +10,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pprint import pformat
 from typing import Any, Dict, List, Optional
 
+from mmengine.config import Config
 from PIL import Image
 
 from cait_mm.analysis.figures import stacked, token_grids
 from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.engine.run import set_epochs
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_json_option, report, run, table
 from cait_mm.utils.files import atomic_path, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSIFIERS = {'dense': 'compress_deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}
+SETTINGS = ('train', 'val', 'seed', 'epochs', 'iters')
+"""The options that change the results."""
 SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'}
 
 
@@ -54,31 +59,58 @@ def command(script: str, *words: Any, quiet: bool = False) -> None:
                         f'go on where it stopped.\n{tail}'.rstrip())
 
 
-def write_config(path: Path, name: str, data: Path, start: Optional[Path], lines: str) -> None:
+def prepare(args: argparse.Namespace) -> None:
+    """Make the scenes and note what this folder's results are made with.
+
+    Raises:
+        UserError: The folder holds a run with other settings.
+    """
+    path, settings = args.out / 'settings.json', {name: getattr(args, name) for name in SETTINGS}
+    found = json.loads(path.read_text()) if path.is_file() else settings
+    differing = [f'--{name} {found[name]}' for name in SETTINGS if found.get(name) != settings[name]]
+    if differing:
+        raise UserError(f'{args.out} holds a run with {" ".join(differing)}: choose another --out, or remove that '
+                        'folder.')
+    command('make_scenes.py', args.out / 'scenes', '--train', args.train, '--val', args.val, '--seed', args.seed)
+    write_json(path, settings)
+
+
+def write_config(path: Path, name: str, data: Path, start: Optional[Path], settings: Dict[str, Any]) -> None:
     """This run's diff of the shipped config ``name``: where the data are, what it starts from, how long it takes.
 
     Raises:
         UserError: The folder holds a run with other settings.
     """
-    loaders = ''.join(f'{split}_dataloader = dict(dataset=dict(data_root={str(data)!r}))\n'
-                      for split in ('train', 'val', 'test'))
-    text = f'_base_ = {str(ROOT / "configs" / f"{name}.py")!r}\n{loaders}{lines}'
     if start is not None:
-        text += f'model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint={str(start)!r})))\n'
+        init_cfg = dict(type='Pretrained', checkpoint=str(start))
+        settings = {**settings, 'model': {**settings.get('model', {}), 'backbone': dict(init_cfg=init_cfg)}}
+    loaders = {f'{split}_dataloader': dict(dataset=dict(data_root=str(data))) for split in ('train', 'val', 'test')}
+    settings = {'_base_': str(ROOT / 'configs' / f'{name}.py'), **loaders, **settings}
+    text = ''.join(f'{key} = {pformat(value, width=110, sort_dicts=False)}\n' for key, value in settings.items())
     if path.is_file() and path.read_text() != text:
         raise UserError(f'{path.parent} holds a run with other settings: choose another --out, or remove that folder.')
     with atomic_path(path) as temporary:
         temporary.write_text(text)
 
 
+def classifier_settings(name: str, epochs: int, seed: int) -> Dict[str, Any]:
+    """What ``--epochs`` of tools/train.py would change in a classifier's config, to be written down, and the seed."""
+    config = Config.fromfile(ROOT / 'configs' / f'{CLASSIFIERS[name]}.py')
+    set_epochs(config, epochs)
+    settings = {'randomness': dict(seed=seed), 'train_cfg': dict(max_epochs=epochs),
+                'param_scheduler': [dict(scheduler) for scheduler in config.param_scheduler]}
+    cdcp = config.model.get('cdcp')
+    return {**settings, 'model': dict(cdcp=dict(start_epoch=cdcp.start_epoch))} if cdcp else settings
+
+
 def classifier(args: argparse.Namespace, name: str, start: Optional[Path]) -> Path:
     """Train a classifier on the scenes and fold it; the export."""
     config, folder, export = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
+    epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
     write_config(config, CLASSIFIERS[name], args.out / 'scenes' / 'classification', start,
-                 f'randomness = dict(seed={args.seed})\n')
+                 classifier_settings(name, epochs, args.seed))
     if not export.is_file():
-        epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
-        command('train.py', config, '--work-dir', folder, '--resume', '--epochs', epochs)
+        command('train.py', config, '--work-dir', folder, '--resume')
         command('fold.py', folder, export, '--json', folder / 'fold.json')
     return export
 
@@ -87,14 +119,14 @@ def segmentor(args: argparse.Namespace, name: str, start: Path) -> Dict[str, Any
     """Train UperNet on an export unless that was done, evaluate it, draw its predictions."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
     config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
-    write_config(config, SEGMENTORS[name], args.out / 'scenes', start, f"""\
-randomness = dict(seed={args.seed})
-train_cfg = dict(max_iters={iters}, val_interval={iters})
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end={warmup}),
-    dict(type='PolyLR', eta_min=0., power=1.0, begin={warmup}, end={iters}, by_epoch=False),
-]
-""")
+    write_config(config, SEGMENTORS[name], args.out / 'scenes', start, {
+        'randomness': dict(seed=args.seed),
+        'train_cfg': dict(max_iters=iters, val_interval=iters),
+        'param_scheduler': [
+            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
+            dict(type='PolyLR', eta_min=0., power=1.0, begin=warmup, end=iters, by_epoch=False),
+        ],
+    })
     result = folder / 'result.json'
     if result.is_file():
         print(f'{name}: reusing {result}', file=sys.stderr)
@@ -152,7 +184,7 @@ def summary(results: Dict[str, Any], top1: Dict[str, float], speed: Dict[str, An
 
 def main() -> None:
     args = parse_args()
-    command('make_scenes.py', args.out / 'scenes', '--train', args.train, '--val', args.val, '--seed', args.seed)
+    prepare(args)
     exports = {'dense': classifier(args, 'dense', None)}
     exports['CAIT'] = classifier(args, 'CAIT', exports['dense'])
     top1 = {name: accuracy(args, name, export) for name, export in exports.items()}

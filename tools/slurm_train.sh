@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Train under Slurm: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 SRUN_ARGS=...] \
 #   bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [options of train.py]
+# PYTHON names the interpreter on the nodes.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     echo "usage: bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [options of tools/train.py]" >&2
@@ -12,8 +13,12 @@ if ! command -v srun > /dev/null; then
 fi
 partition=$1 job=$2 config=$3
 shift 3
+if [ ! -f "$config" ]; then
+    echo "error: config $config does not exist: configs/ holds the ones of this project." >&2
+    exit 2
+fi
 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
 # shellcheck disable=SC2086  # SRUN_ARGS holds several words on purpose
 exec srun -p "$partition" --job-name="$job" --gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
     --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    python -u "$(dirname "$0")/train.py" "$config" --launcher slurm "$@"
+    "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$config" --launcher slurm "$@"

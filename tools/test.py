@@ -8,6 +8,7 @@ from cait_mm.engine.run import (
     add_run_options,
     build_runner,
     draw_predictions,
+    forget_training,
     read_run_config,
     start_processes,
     stop_processes,
@@ -36,7 +37,8 @@ def load_whole(runner: Runner, checkpoint: str) -> None:
 
 def main() -> None:
     args = parse_args()
-    config = read_run_config(args, loaders=('test_dataloader',))
+    config = read_run_config(args, training=False)
+    forget_training(config)
     exported = read_checkpoint(args.checkpoint).spec is not None
     if exported:
         use_export(config, args.checkpoint)

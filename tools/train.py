@@ -1,8 +1,10 @@
 """Train any config of the project, whatever its library (MMSegmentation, MMDetection)."""
 import argparse
 
+from cait_mm.analysis.parts import build_model
 from cait_mm.engine.run import (
     add_run_options,
+    add_tensorboard,
     build_runner,
     draw_predictions,
     process_count,
@@ -31,24 +33,32 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tensorboard', action='store_true', help='also write TensorBoard scalars')
     parser.add_argument('--draw', nargs='?', const=10, type=int, metavar='N',
                         help='draw every N-th prediction of a validation (default: 10)')
+    parser.add_argument('--check-only', action='store_true',
+                        help='say what is wrong with the config, its data and weights and these options; train nothing')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    config = read_run_config(args)
+    config = read_run_config(args, training=True)
     if args.amp:
         use_amp(config, args.amp)
     if args.epochs is not None:
         set_epochs(config, args.epochs)
     if args.tensorboard:
-        config.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+        add_tensorboard(config)
     if args.draw:
         draw_predictions(config, interval=args.draw)
     if args.resume:
         resume_from(config, args.resume)
-    start_processes(config, args.launcher)
+    if not args.check_only:
+        start_processes(config, args.launcher)
     set_total_batch(config, args.total_batch_size, process_count(args.launcher))
+    if args.check_only:
+        build_model(config)
+        result = {'config': args.config, 'work_dir': config.work_dir}
+        report(f'{args.config} is ready to be trained.', result, args.json)
+        return
     with logs_aside(args.json):
         runner = build_runner(config)
         runner.train()

@@ -14,7 +14,7 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.pruning.cdcp import CDCP
-from cait_mm.utils.configs import load_config
+from cait_mm.utils.configs import building, load_config
 
 
 class Encoder(nn.Module):
@@ -54,12 +54,13 @@ def build_model(config: Config) -> nn.Module:
     """The config's model in eval mode on the CPU, with random weights and SyncBN as BN; nothing is downloaded.
 
     Raises:
-        UserError: The config has no model of a segmentor or detector.
+        UserError: The config has no model of a segmentor or detector, or one that cannot be built.
     """
     if 'model' not in config:
         raise UserError('the config has no model.')
     scope = DefaultScope.get_current_instance()
-    with MODELS.switch_scope_and_registry(scope.scope_name if scope else None) as registry:
+    with (building('the model', config),
+          MODELS.switch_scope_and_registry(scope.scope_name if scope else None) as registry):
         model = registry.build(config.model)
     if not hasattr(model, 'extract_feat') and not isinstance(model, Classifier):
         raise UserError(f'{type(model).__name__} is no classifier, segmentor or detector: it has no extract_feat.')
@@ -107,8 +108,9 @@ def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_siz
     if config.get('model', {}).get('type') != 'Classifier':
         raise UserError(f'{path} is no classification config (compress_*), which --train-step is for.')
     config.model.distillation = None
-    model = MODELS.build(config.model).train().to(device)
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    model = build_model(config).train().to(device)
+    with building('the optim_wrapper', config):
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
     size = model.backbone.img_size
     batch = dict(inputs=torch.randn(batch_size, 3, *size, device=device),
                  targets=torch.randint(model.num_classes, (batch_size,), device=device))

@@ -16,6 +16,7 @@ from cait_mm.ops.token_merge import restore
 from cait_mm.pruning.fold import removable
 from cait_mm.pruning.selection import BlockChannels, pruned_spec
 from cait_mm.spec import Spec
+from cait_mm.utils.files import atomic_path
 
 NEAR_ZERO = 1e-3
 """Norm below which a channel counts as near-zero."""
@@ -128,8 +129,8 @@ def curves(work_dir: Path) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG; its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
     return path
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
 
@@ -53,13 +53,12 @@ def load_file(path: str) -> Any:
     """
     path = str(path)
     if '://' not in path and not Path(path).is_file():
-        raise UserError(f'checkpoint {path} does not exist: see {WEIGHTS_PAGE} for how to get or make it, or give '
-                        'another with --cfg-options model.backbone.init_cfg.checkpoint=FILE.')
+        what = 'is a folder, not a file' if Path(path).is_dir() else 'does not exist'
+        raise UserError(f'checkpoint {path} {what}: see {WEIGHTS_PAGE} for how to get or make it.')
     try:
         return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
     except Exception as error:  # torch raises a dozen types for a damaged file
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f'checkpoint {path} cannot be read, it is damaged or no weights file ({reason[0][:200]}): '
+        raise UserError(f'checkpoint {path} cannot be read, it is damaged or no weights file ({reason_of(error)}): '
                         'fetch or make it again.') from error
 
 

@@ -1,15 +1,11 @@
-"""Say what a config's data lack before a run starts, and where to read how to get them.
-
-    python -m cait_mm.datasets.check configs/NAME.py
-"""
-import argparse
+"""Say what a config's data lack before a run starts, and where to read how to get them."""
 import os
 import posixpath
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from cait_mm.datasets.images import IMAGE_SUFFIXES, read_image
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import run
-from cait_mm.utils.configs import load_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 PAGE = 'docs/prepare_data.md'
@@ -33,13 +29,34 @@ def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> Li
     """
     wanted: Dict[Tuple[str, bool], Tuple[List[str], str]] = {}
     for loader in loaders:
-        for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
-            for path, is_file in _paths(dataset):
-                names, _ = wanted.setdefault((path, is_file), ([], str(dataset.get('data_root') or '')))
-                if loader not in names:
-                    names.append(loader)
+        for path, is_file, root in _wanted(cfg, loader):
+            names, _ = wanted.setdefault((path, is_file), ([], root))
+            names.append(loader)
     return [_sentence(path, is_file, names, root) for (path, is_file), (names, root) in wanted.items()
             if not _there(path, is_file)]
+
+
+def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> Dict[str, Dict[str, List[str]]]:
+    """What the datasets of each loader name, as lists of ``found``, ``missing`` and ``unreadable``, and ``remedies``.
+
+    A folder that is found says how many entries it has; it is unreadable where its first picture cannot be decoded. Of
+    an annotation file no more is asked than that it opens and is not empty.
+    """
+    described = {}
+    for loader in (name for name in loaders if cfg.get(name)):
+        states = described[loader] = {'found': [], 'missing': [], 'unreadable': [], 'remedies': []}
+        for path, is_file, root in _wanted(cfg, loader):
+            trouble = _trouble(path, is_file)
+            if not _there(path, is_file):
+                states['missing'].append(path)
+                if _remedy(path, root) not in states['remedies']:
+                    states['remedies'].append(_remedy(path, root))
+            elif trouble:
+                states['unreadable'].append(f'{path} ({trouble})')
+            else:
+                count = '' if is_file else f' ({len(os.listdir(path))} entries)'
+                states['found'].append(path + count)
+    return described
 
 
 def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOADERS) -> None:
@@ -50,8 +67,17 @@ def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOA
     """
     problems = missing_data(cfg, loaders)
     if problems:
-        more = f' {len(problems) - 1} more are missing: python -m cait_mm.datasets.check {path} lists them.'
+        more = f' {len(problems) - 1} more are missing: python tools/check_data.py {path} lists them.'
         raise UserError(problems[0] + (more if len(problems) > 1 else ''))
+
+
+def _wanted(cfg: Mapping[str, Any], loader: str) -> List[Tuple[str, bool, str]]:
+    """Every local path of a loader's datasets once, whether it is a file, and its ``data_root``."""
+    found = {}
+    for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
+        for path, is_file in _paths(dataset):
+            found.setdefault((path, is_file), str(dataset.get('data_root') or ''))
+    return [(*key, root) for key, root in found.items()]
 
 
 def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
@@ -95,24 +121,43 @@ def _there(path: str, is_file: bool) -> bool:
         return next(entries, None) is not None
 
 
+def _trouble(path: str, is_file: bool) -> Optional[str]:
+    """Why a path that is there cannot be read, if it cannot."""
+    try:
+        if is_file:
+            with open(path, 'rb') as file:
+                return None if file.read(1) else 'it is empty'
+        picture = _first_picture(path)
+        if picture is not None:
+            read_image(picture)
+    except OSError as error:
+        return error.strerror
+    except UserError as error:
+        return str(error).rstrip('.')
+    return None
+
+
+def _first_picture(folder: str) -> Optional[Path]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        folders.sort()
+        pictures = sorted(name for name in files if name.lower().endswith(tuple(IMAGE_SUFFIXES)))
+        if pictures:
+            return Path(parent, pictures[0])
+    return None
+
+
 def _sentence(path: str, is_file: bool, loaders: Sequence[str], root: str) -> str:
-    anchor = next((_ANCHORS[part.lower()] for part in f'{root}/{path}'.split('/') if part.lower() in _ANCHORS), '')
     what = f'The annotation file {path} does not exist' if is_file else f'The folder {path} does not exist or is empty'
-    remedy = f'see {PAGE}#{anchor}' if anchor else f'see {PAGE}'
+    return f'{what} ({" and ".join(loaders)}): {_remedy(path, root)}.'
+
+
+def _remedy(path: str, root: str) -> str:
+    anchor = next((_ANCHORS[part.lower()] for part in f'{root}/{path}'.split('/') if part.lower() in _ANCHORS), '')
+    page = f'see {PAGE}#{anchor}' if anchor else f'see {PAGE}'
     if anchor == 'scenes':
-        remedy = f'make them with python tools/make_scenes.py {root.rstrip("/") or "data/scenes"}, {remedy}'
-    return f'{what} ({" and ".join(loaders)}): {remedy}.'
+        return f'make them with python tools/make_scenes.py {root.rstrip("/") or "data/scenes"}, {page}'
+    return page
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
-    path = parser.parse_args().config
-    problems = missing_data(load_config(path))
-    if problems:
-        raise UserError('\n'.join(problems))
-    print(f'Every folder and annotation file that {path} names is there.')
-
-
-if __name__ == '__main__':
-    run(main)

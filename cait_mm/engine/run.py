@@ -4,22 +4,25 @@ import logging
 import os
 from itertools import count
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Any, Iterator, Mapping, Optional, Tuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
-from cait_mm.errors import UserError
+from cait_mm.engine.runner import CheckedRunner
+from cait_mm.errors import UserError, reason_of
 from cait_mm.pruning.cdcp import CDCPSettings
-from cait_mm.utils.cli import add_json_option
+from cait_mm.utils.cli import add_cfg_options, add_json_option
 from cait_mm.utils.configs import load_config
 
+TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
+TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _WORLD_SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 _RUNS = count()
@@ -31,24 +34,59 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what every command that starts a Runner takes; :func:`read_run_config` reads it."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, for example train_cfg.max_iters=1000')
+    add_cfg_options(parser, 'change the config, for example train_cfg.max_iters=1000')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     add_json_option(parser)
 
 
-def read_run_config(args: argparse.Namespace, loaders: Sequence[str] = LOADERS) -> Config:
-    """The config that :func:`add_run_options` describe, with its work directory; the data of ``loaders`` are there.
+def read_run_config(args: argparse.Namespace, training: bool) -> Config:
+    """The config that :func:`add_run_options` describe, with its work directory; its data, and weights to train from,
+    are there.
 
     Raises:
-        UserError: The config cannot be read, or data are missing.
+        UserError: The config cannot be read or lacks a part, or data or weights are missing.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
-    require_data(config, args.config, loaders)
+    lacking = [key for key in (TRAINING_PARTS if training else TEST_PARTS) if config.get(key) is None]
+    if lacking:
+        raise UserError(f'config {args.config} has no {", ".join(lacking)}: it cannot be '
+                        f'{"trained" if training else "evaluated"}.')
+    require_data(config, args.config, LOADERS if training else ('test_dataloader',))
+    if training:
+        require_weights(config)
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     return config
+
+
+def require_weights(config: Config) -> None:
+    """Stop before a run whose model starts from a local file that is not there.
+
+    Raises:
+        UserError: Names the file and the key that names it.
+    """
+    model = dict(config.model)
+    if not (model.get('distillation') or {}).get('alpha'):
+        model.pop('distillation', None)  # a teacher that nobody listens to is not loaded
+    for key, path in _pretrained(model, 'model'):
+        if '://' not in path and not Path(path).is_file():
+            raise UserError(f'checkpoint {path} does not exist: see {WEIGHTS_PAGE} for how to get or make it, or give '
+                            f'another with --cfg-options {key}=FILE.')
+
+
+def _pretrained(node: Any, key: str) -> Iterator[Tuple[str, str]]:
+    """The keys and files of every ``dict(type='Pretrained', checkpoint=FILE)`` and ``teacher=FILE`` below ``node``."""
+    if isinstance(node, str) and key.endswith('.teacher'):
+        yield key, node
+    elif isinstance(node, Mapping):
+        if node.get('type') == 'Pretrained' and isinstance(node.get('checkpoint'), str):
+            yield f'{key}.checkpoint', node['checkpoint']
+        for name, value in node.items():
+            yield from _pretrained(value, f'{key}.{name}')
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _pretrained(value, f'{key}.{index}')
 
 
 def process_count(launcher: str) -> int:
@@ -171,8 +209,9 @@ def use_export(config: Config, path: str) -> None:
     Raises:
         UserError: The config is no classifier's: an export has no weights for other heads.
     """
-    if config.model.type != 'Classifier':
-        raise UserError(f'{path} is the export of a classifier, and this config has a {config.model.type}: give a '
+    kind = config.model.get('type')
+    if kind != 'Classifier':
+        raise UserError(f'{path} is the export of a classifier, and the model of this config is {kind}: give a '
                         'checkpoint that was trained with it, or a compress_* config.')
     config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
     config.model.update(cdcp=None, distillation=None, new_head=False)
@@ -195,17 +234,40 @@ def draw_predictions(config: Config, folder: Optional[str] = None, interval: int
         config.visualizer.setdefault('vis_backends', [dict(type='LocalVisBackend')])
 
 
+def add_tensorboard(config: Config) -> None:
+    """Have the run write TensorBoard scalars too.
+
+    Raises:
+        UserError: TensorBoard is not installed, or the config has no visualizer.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'--tensorboard needs TensorBoard, which cannot be imported ({reason_of(error)}): pip install '
+                        'tensorboard.') from error
+    if not config.get('visualizer'):
+        raise UserError('this config has no visualizer, so --tensorboard has nowhere to write.')
+    config.visualizer['vis_backends'] = [*(config.visualizer.get('vis_backends') or []),
+                                         dict(type='TensorboardVisBackend')]
+
+
+def forget_training(config: Config) -> None:
+    """Leave only what an evaluation needs: a hook that asks for the iteration would have the Runner build the training
+    loop, whose data may not be there."""
+    config.update(train_cfg=None, train_dataloader=None, optim_wrapper=None, param_scheduler=None)
+
+
 def unwrapped(runner: Runner) -> torch.nn.Module:
     """The model of a Runner without the wrapper that DDP puts around it."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def build_runner(config: Config) -> Runner:
+def build_runner(config: Config) -> CheckedRunner:
     """The Runner of a config, with one name per work directory so that several can live in one process.
 
     Raises:
-        UserError: The config asks for a strategy (FSDP, DeepSpeed, ColossalAI) that this Runner would ignore, or that
-            splits the weights CDCP needs whole.
+        UserError: A key or value of the config is wrong, or it asks for a strategy (FSDP, DeepSpeed, ColossalAI) that
+            this Runner would ignore, or that splits the weights CDCP needs whole.
     """
     split = (config.get('strategy') or {}).get('type') or (config.get('model_wrapper_cfg') or {}).get('type', '')
     if config.get('strategy') or 'FullySharded' in split:
@@ -214,4 +276,4 @@ def build_runner(config: Config) -> Runner:
     config.setdefault('experiment_name', f'{Path(config.work_dir).name}_{os.getpid()}_{next(_RUNS)}')
     if config.get('visualizer'):
         config.visualizer['name'] = config.experiment_name  # MMEngine hands out the same one for the same name
-    return Runner.from_cfg(config)
+    return CheckedRunner.from_cfg(config)

@@ -1,5 +1,4 @@
 """Checkpoints that are written whole or not at all."""
-import os
 from typing import Union
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -23,9 +22,9 @@ class AtomicBackend(LocalBackend):
         try:
             with atomic_path(filepath) as temporary:
                 temporary.write_bytes(obj)
-        except OSError as error:
-            raise UserError(f'{filepath} could not be written ({error}); what was written before is kept. Make room in '
-                            f'{os.path.dirname(os.path.abspath(filepath))} and go on with --resume.') from error
+        except UserError as error:
+            sentence = str(error).rstrip('.')
+            raise UserError(f'{sentence}; what was written before is kept, go on with --resume.') from error
 
 
 register_backend('atomic', AtomicBackend, force=True)

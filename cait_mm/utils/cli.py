@@ -1,28 +1,68 @@
 """What every command of the project shares: one-sentence errors, ``--json``, plain tables."""
 import argparse
 import json
+import os
+import subprocess
 import sys
+import traceback
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Callable, Iterator, Optional, Sequence
 
-from cait_mm.errors import UserError
+from mmengine.config import DictAction
+
+from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.files import write_json
 
 
 def run(main: Callable[[], Optional[int]]) -> None:
-    """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 130 after Ctrl-C."""
+    """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 130 after Ctrl-C.
+
+    With ``CAIT_DEBUG=1`` in the environment the traceback of a :class:`UserError`, and of what caused it, comes first.
+    """
     # Upstream's notes to its own developers would bury ours.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
     try:
         status = main()
     except UserError as error:
+        if os.environ.get('CAIT_DEBUG'):
+            traceback.print_exc()
         print(f'error: {error}', file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print('error: interrupted; what was written before is kept.', file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def run_python(*words: Any) -> None:
+    """Run a script with this Python, ``words`` its path and arguments; all of its output goes to standard error.
+
+    Raises:
+        UserError: It failed, and has said why.
+    """
+    print('$', *words, file=sys.stderr, flush=True)
+    if subprocess.run([sys.executable, *map(str, words)], stdout=sys.stderr).returncode:
+        raise UserError(f'{words[0]} failed; run this again to go on.')
+
+
+class _Assignments(DictAction):
+    """MMEngine's ``KEY=VALUE`` words, with an error of the parser where a word is none."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: Optional[str] = None) -> None:
+        for word in values or ():
+            if '=' not in word:
+                parser.error(f'{option_string} wants KEY=VALUE, not {word!r}')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:  # brackets that do not match
+            parser.error(f'{option_string} cannot be read: {reason_of(error)}')
+
+
+def add_cfg_options(parser: argparse.ArgumentParser, text: str = 'change the config') -> None:
+    """Add ``--cfg-options KEY=VALUE ...``, described by ``text``."""
+    parser.add_argument('--cfg-options', nargs='+', action=_Assignments, metavar='KEY=VALUE', help=text)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

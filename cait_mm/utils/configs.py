@@ -1,15 +1,18 @@
 """Read a config of any OpenMMLab library and prepare this process for it."""
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 
 LIBRARIES = ('mmseg', 'mmdet')
+BUILD_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
+"""What registries and constructors raise where a config has a wrong key or value."""
 _SCOPES = count()
 
 
@@ -19,15 +22,16 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
     Raises:
         UserError: The file is missing or no config, an option does not fit, or the library is not installed.
     """
+    if Path(path).is_dir():
+        raise UserError(f'config {path} is a folder: name a file in it.')
     if not Path(path).is_file():
         raise UserError(f'config {path} does not exist: configs/ holds the ones of this project.')
     try:
         config = Config.fromfile(path)
         config.merge_from_dict(dict(cfg_options or {}))
     except Exception as error:  # a config is a program: anything can go wrong in it
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         options = ' with these --cfg-options' if cfg_options else ''
-        raise UserError(f'config {path} cannot be read{options}: {reason[0]}.') from error
+        raise UserError(f'config {path} cannot be read{options}: {reason_of(error)}.') from error
     scope = config.get('default_scope', 'mmengine')
     if scope in LIBRARIES:
         try:
@@ -37,3 +41,18 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
     # init_default_scope would warn, through whatever logger is there, each time a process changes the library.
     DefaultScope.get_instance(f'{scope}-{next(_SCOPES)}', scope_name=scope)
     return config
+
+
+@contextmanager
+def building(what: str, config: Config) -> Iterator[None]:
+    """Build ``what`` of ``config`` in here: a wrong key or value becomes a sentence.
+
+    Raises:
+        UserError: Names the config and the reason.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
+        raise UserError(f'{what} of config {config.filename} cannot be built: {reason_of(error)}.') from error

@@ -6,14 +6,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Optional, Union
 
+from cait_mm.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it on success and vanishes on failure.
 
     The parent folder is made when it is missing.
+
+    Raises:
+        UserError: The file cannot be written; what was there before is still there.
     """
     path = Path(path)
+    try:
+        with _replaced(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Union[str, Path], error: OSError) -> UserError:
+    """The sentence about a file or folder that ``error`` kept from being written."""
+    return UserError(f'{path} could not be written ({error.strerror or error}): choose another place, or make room in '
+                     f'{Path(path).absolute().parent}.')
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix=path.suffix, dir=path.parent)
     os.close(handle)

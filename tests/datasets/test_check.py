@@ -1,4 +1,5 @@
 """What a config's data lack is said in sentences, one per path."""
+import json
 import os
 from pathlib import Path
 
@@ -150,5 +151,30 @@ def test_the_sentence_before_a_run_names_one_path_and_counts_the_rest(tmp_path):
         require_data(cfg, 'configs/a.py')
     text = str(error.value)
     assert 'no/img' in text and 'no/ann' not in text
-    assert '1 more are missing: python -m cait_mm.datasets.check configs/a.py' in text
+    assert '1 more are missing: python tools/check_data.py configs/a.py' in text
     require_data({}, 'configs/a.py')
+
+
+def test_the_command_says_what_is_there_per_split(tool, tmp_path):
+    for split in ('train', 'val'):
+        for folder in ('img', 'ann'):
+            (tmp_path / split / folder).mkdir(parents=True)
+            Image.new('L', (8, 8)).save(tmp_path / split / folder / 'a.png')
+    (tmp_path / 'val' / 'img' / 'a.png').write_bytes(b'no picture')
+    (tmp_path / 'val' / 'list.txt').write_text('')
+    loaders = {f'{split}_dataloader': dict(dataset=dict(
+        data_root=str(tmp_path / split), data_prefix=dict(img_path='img', seg_map_path='ann'),
+        ann_file='list.txt' if split == 'val' else '')) for split in ('train', 'val', 'test')}
+    path = tmp_path / 'config.py'
+    path.write_text('\n'.join(f'{name} = {loader!r}' for name, loader in loaders.items()))
+    status, out, err = tool('check_data.py', path, '--json', tmp_path / 'out.json')
+    assert status == 2 and not err
+    train, val, test = out.splitlines()
+    assert train == f'train: found {tmp_path}/train/img (1 entries), {tmp_path}/train/ann (1 entries)'
+    assert val.startswith(f'val: found {tmp_path}/val/ann (1 entries); unreadable {tmp_path}/val/img (image ')
+    assert val.endswith('list.txt (it is empty)')
+    assert test.startswith('test: missing') and 'see docs/prepare_data.md' in test
+    described = json.loads((tmp_path / 'out.json').read_text())
+    assert [len(described['val_dataloader'][state]) for state in ('found', 'missing', 'unreadable')] == [1, 0, 2]
+    status, out, _ = tool('check_data.py', path, '--cfg-options', 'val_dataloader=None', 'test_dataloader=None')
+    assert status == 0 and out.startswith('train: found')

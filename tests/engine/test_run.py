@@ -55,3 +55,18 @@ def test_launchers_without_processes_or_accelerator_are_a_sentence(monkeypatch):
 def test_drawing_without_a_hook_is_a_sentence():
     with pytest.raises(UserError, match='no visualization hook'):
         run.draw_predictions(config())
+
+
+def test_weights_that_a_run_starts_from_are_looked_for_wherever_the_model_names_them(tmp_path):
+    (tmp_path / 'here.pth').touch()
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'here.pth'))
+    backbone = dict(type='CAITDeiT', init_cfg=start)
+    run.require_weights(Config(dict(model=dict(backbone=backbone))))
+    run.require_weights(Config(dict(model=dict(backbone=dict(init_cfg=dict(
+        type='Pretrained', checkpoint='https://host/a.pth'))))))
+    with pytest.raises(UserError, match='none.pth does not exist.*--cfg-options model.backbone.init_cfg.checkpoint'):
+        run.require_weights(Config(dict(model=dict(backbone=dict(init_cfg=dict(start, checkpoint='none.pth'))))))
+    taught = dict(backbone=backbone, distillation=dict(alpha=0.5, teacher='none.pth'))
+    with pytest.raises(UserError, match='--cfg-options model.distillation.teacher=FILE'):
+        run.require_weights(Config(dict(model=taught)))
+    run.require_weights(Config(dict(model=dict(taught, distillation=dict(alpha=0, teacher='none.pth')))))

@@ -1,6 +1,7 @@
 """tools/train.py and tools/test.py on the embedded scenes: processes, resume, bad input, inference."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -142,6 +143,13 @@ def test_test_draws_and_reports(tool, tiny, trained, tmp_path):
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 8
 
 
+def test_an_evaluation_needs_no_training_data(tool, tiny, trained, tmp_path):
+    status, _, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--show-dir', tmp_path / 'show',
+                          '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')
+    assert status == 0, err
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 8
+
+
 def test_test_refuses_a_checkpoint_of_another_model(tool, tiny, trained, tmp_path):
     status, _, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--cfg-options',
                           'model.decode_head.channels=12')
@@ -184,10 +192,43 @@ def test_what_is_missing_is_a_sentence(tool, name, words, message, tmp_path):
     assert not list(tmp_path.iterdir()), 'nothing is left behind'
 
 
+@pytest.mark.parametrize('option,message', [
+    ('model.backbone.foo=3', r'the model of config .*tiny\.py cannot be built: .*unexpected keyword argument \'foo\''),
+    ('model.bakbone.arch=deit_tiny', 'the model of config .*unexpected keyword argument \'bakbone\''),
+    ('model.decode_head.type=NoSuch', r'cannot be built: NoSuch is not in the mmseg::model registry\.$'),
+    ('optim_wrapper.optimizer.lr=abc', 'the optim_wrapper of config .* cannot be built'),
+    ('param_scheduler.0.type=NoSuch', 'the param_scheduler of config .* cannot be built: NoSuch'),
+    ('train_dataloader.dataset.type=NoSuch', 'the training loop of config .* cannot be built: NoSuch'),
+    ('val_dataloader.dataset.speed=1', 'the validation loop of config .* \'speed\''),
+    ('custom_hooks.0.type=NoSuch', 'the run of config .* cannot be built: NoSuch'),
+    ('train_cfg=None', 'has no train_cfg: it cannot be trained'),
+    ('optim_wrapper=None', 'has no optim_wrapper: it cannot be trained'),
+])
+def test_a_wrong_key_or_value_is_a_sentence(tool, tiny, tmp_path, option, message):
+    status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--cfg-options', option)
+    assert status == 2 and re.search(message, err, re.MULTILINE), err
+    assert 'Traceback' not in err
+
+
+def test_a_bug_while_it_trains_keeps_its_traceback(tiny, tmp_path):
+    buggy = tiny.with_name('buggy.py')
+    buggy.write_text(f"""
+_base_ = '{tiny}'
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
+""")
+    done = train(buggy, tmp_path)
+    assert done.returncode == 1 and 'Traceback' in done.stderr and 'AttributeError' in done.stderr
+
+
 def test_a_missing_pretrained_checkpoint_is_a_sentence(tool, tiny, tmp_path):
     status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--cfg-options',
                           'model.backbone.init_cfg.type=Pretrained', 'model.backbone.init_cfg.checkpoint=none.pth')
     assert status == 2 and 'checkpoint none.pth does not exist: see docs/prepare_data.md#weights' in err
+    assert '--cfg-options model.backbone.init_cfg.checkpoint=FILE' in err
+    assert not list(tmp_path.iterdir()), 'said before the run starts'
+    status, _, err = tool('test.py', tiny, 'none.pth', '--work-dir', tmp_path)
+    assert status == 2 and 'checkpoint none.pth does not exist' in err and 'init_cfg' not in err
 
 
 def test_amp_on_a_cpu_is_a_sentence(tool, tiny, tmp_path):
@@ -195,3 +236,22 @@ def test_amp_on_a_cpu_is_a_sentence(tool, tiny, tmp_path):
         pytest.skip('this machine has an accelerator')
     status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--amp')
     assert status == 2 and '--amp needs an accelerator' in err
+
+
+def test_tensorboard_that_is_not_there_is_a_sentence(tool, tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    status, _, err = tool('train.py', tiny, '--work-dir', tmp_path, '--tensorboard')
+    assert status == 2 and 'pip install tensorboard' in err and 'Traceback' not in err
+
+
+def test_the_log_is_not_filled_with_a_line_per_parameter(trained):
+    log = next(trained.parent.glob('*/*.log')).read_text()
+    assert 'Iter(train)' in log and 'paramwise_options' not in log
+
+
+def test_a_check_says_that_nothing_is_wrong_and_trains_nothing(tool, tiny, tmp_path):
+    status, out, err = tool('train.py', tiny, '--work-dir', tmp_path / 'run', '--check-only')
+    assert status == 0 and 'is ready to be trained' in out, err
+    status, _, err = tool('train.py', tiny, '--check-only', '--cfg-options', 'model.decode_head.type=NoSuch')
+    assert status == 2 and 'NoSuch is not in' in err
+    assert not list(tmp_path.iterdir())

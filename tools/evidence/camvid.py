@@ -6,8 +6,6 @@ Every step's result is kept under --out and not computed again, so an interrupte
 """
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Callable, Dict
 
@@ -17,19 +15,12 @@ from mmengine.structures import PixelData
 
 from cait_mm.analysis.parts import build_model
 from cait_mm.analysis.speed import conditions, time_interleaved
-from cait_mm.errors import UserError
-from cait_mm.utils.cli import run, table
+from cait_mm.utils.cli import add_json_option, report, run, run_python, table
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {'dense': 'upernet_deit_t_camvid', 'ATME': 'upernet_atme_deit_t_camvid', 'CAIT': 'upernet_cait_deit_t_camvid'}
-
-
-def command(*words: Any) -> None:
-    print('$', *words, flush=True)
-    if subprocess.run([sys.executable, *map(str, words)]).returncode:
-        raise UserError(f'{words[0]} failed; run this again to go on.')
 
 
 def peak_memory() -> int:
@@ -41,8 +32,8 @@ def peak_memory() -> int:
 def memory_of(name: str, args: argparse.Namespace) -> Dict[str, int]:
     """Peak memory after three training steps, in a process of its own so that it is this model's alone."""
     result = args.out / f'memory_of_{name}.json'
-    command(Path(__file__), '--steps-of', name, '--batch-size', args.batch_size, '--side', args.side, '--checkpoint',
-            args.checkpoint, '--export', args.export, '--out', result)
+    run_python(Path(__file__), '--steps-of', name, '--batch-size', args.batch_size, '--side', args.side, '--checkpoint',
+               args.checkpoint, '--export', args.export, '--out', result)
     return json.loads(result.read_text())
 
 
@@ -74,9 +65,10 @@ def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:
     config, folder = ROOT / 'configs' / f'{MODELS[name]}.py', args.out / MODELS[name]
     options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={weights_of(name, args)}',
                *(f'{split}_dataloader.dataset.data_root={args.data}' for split in ('train', 'val', 'test'))]
-    command(ROOT / 'tools' / 'train.py', config, '--work-dir', folder, '--resume', *options)
+    run_python(ROOT / 'tools' / 'train.py', config, '--work-dir', folder, '--resume', *options)
     newest = (folder / 'last_checkpoint').read_text().strip()
-    command(ROOT / 'tools' / 'test.py', config, newest, '--work-dir', folder, '--json', folder / 'test.json', *options)
+    run_python(ROOT / 'tools' / 'test.py', config, newest, '--work-dir', folder, '--json', folder / 'test.json',
+               *options)
     return json.loads((folder / 'test.json').read_text())
 
 
@@ -99,6 +91,7 @@ def main() -> None:
     parser.add_argument('--side', type=int, default=320, help='pixels of the timed training step')
     parser.add_argument('--rounds', type=int, default=10)
     parser.add_argument('--steps-of', choices=sorted(MODELS), help=argparse.SUPPRESS)
+    add_json_option(parser)
     args = parser.parse_args()
     if args.steps_of:
         before, step = peak_memory(), training_step(args.steps_of, args)
@@ -115,8 +108,9 @@ def main() -> None:
     first = times[args.models[0]]
     rows = [[name, f'{metrics[name]["mIoU"]:.2f}', f'{metrics[name]["aAcc"]:.2f}', f'{times[name]:.3f} s',
              f'{first / times[name]:.2f}x', f'{memory[name]["peak"] / 2**30:.2f} GiB'] for name in args.models]
-    print(table(['UperNet on', 'test mIoU', 'aAcc', 'training step', 'speed-up', 'peak memory of the process'], rows))
-    print(', '.join(f'{key} {value}' for key, value in times['conditions'].items()))
+    text = table(['UperNet on', 'test mIoU', 'aAcc', 'training step', 'speed-up', 'peak memory of the process'], rows)
+    text += '\n' + ', '.join(f'{key} {value}' for key, value in times['conditions'].items())
+    report(text, {'metrics': metrics, 'steps': times, 'memory': memory}, args.json)
 
 
 if __name__ == '__main__':

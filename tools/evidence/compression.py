@@ -8,8 +8,6 @@ import argparse
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any, Dict, List, Tuple
@@ -17,7 +15,7 @@ from typing import Any, Dict, List, Tuple
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import run, table
+from cait_mm.utils.cli import add_json_option, report, run, run_python, table
 from cait_mm.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,12 +65,6 @@ randomness = dict(seed={seed})
 """
 
 
-def command(*words: Any) -> None:
-    print('$', *words, flush=True)
-    if subprocess.run([sys.executable, *map(str, words)]).returncode:
-        raise UserError(f'{words[0]} failed; run this again to go on.')
-
-
 def write_config(path: Path, variant: Dict[str, Any], seed: int, args: argparse.Namespace, checkpoint: Path) -> None:
     """The variant's config: a compress_* config with this evidence's data, length and seed."""
     lines = [line.split() for line in (args.data / 'classes.txt').read_text().splitlines() if line.strip()]
@@ -98,16 +90,16 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
     if 'untrained' in variant:
         start = folder / 'start.pth'
         merges = ','.join(f'{block}:{kind}' for block, kind in variant['merge'])
-        command(ROOT / 'tools/compress.py', 'deit_tiny', args.checkpoint, start, '--target', variant['untrained'],
-                '--merge', merges, '--images', args.data / 'train')
+        run_python(ROOT / 'tools/compress.py', 'deit_tiny', args.checkpoint, start, '--target', variant['untrained'],
+                   '--merge', merges, '--images', args.data / 'train')
     write_config(config, variant, seed, args, start)
     words = ['--work-dir', folder / 'run']
     if 'untrained' in variant and not variant.get('tuned'):
         start.rename(export)
     else:
-        command(ROOT / 'tools/train.py', config, *words)
-        command(ROOT / 'tools/fold.py', folder / 'run', export, '--json', folder / 'fold.json')
-    command(ROOT / 'tools/test.py', config, export, *words, '--json', folder / 'test.json')
+        run_python(ROOT / 'tools/train.py', config, *words)
+        run_python(ROOT / 'tools/fold.py', folder / 'run', export, '--json', folder / 'fold.json')
+    run_python(ROOT / 'tools/test.py', config, export, *words, '--json', folder / 'test.json')
     found = {'name': name, 'seed': seed, 'folder': folder.name, **json.loads((folder / 'test.json').read_text())}
     write_json(result, found)
     return found
@@ -123,8 +115,8 @@ def speed(exports: Dict[str, Path], args: argparse.Namespace) -> Dict[str, Any]:
     """All exports of the first seed in one interleaved run."""
     result = args.out / 'speed.json'
     if not result.is_file():
-        command(ROOT / 'tools/benchmark.py', *exports.values(), '--against', exports['dense, fine-tuned'],
-                '--shape', 224, 224, '--batch-size', 16, '--json', result)
+        run_python(ROOT / 'tools/benchmark.py', *exports.values(), '--against', exports['dense, fine-tuned'],
+                   '--shape', 224, 224, '--batch-size', 16, '--json', result)
     return json.loads(result.read_text())
 
 
@@ -146,6 +138,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--lr', type=float, default=2e-4)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
+    add_json_option(parser)
     args = parser.parse_args()
     args.out = args.out.resolve()
     for path in (args.data / 'classes.txt', args.checkpoint):
@@ -155,15 +148,16 @@ def main() -> None:
     exports = {item['name']: args.out / item['folder'] / 'export.pth' for item in reversed(found)}
     timed = {} if args.no_speed else speed(exports, args)['models']
     dense = cost(exports['dense, fine-tuned'])[0] if 'dense, fine-tuned' in exports else None
-    rows = []
+    rows, models = [], {}
     for name, export in sorted(exports.items(), key=lambda item: list(VARIANTS).index(item[0])):
         macs, params = cost(export)
-        top1 = spread([item['top1'] for item in found if item['name'] == name])
         part = timed.get(str(export), {}).get('overall')
-        rows.append([name, top1, f'{macs / 1e9:.3f}', f'{1 - macs / dense:.1%}' if dense else '', f'{params / 1e6:.2f}',
-                     f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)' if part else ''])
+        top1 = [item['top1'] for item in found if item['name'] == name]
+        models[name] = {'top1': top1, 'macs': macs, 'params': params, 'speed': part}
+        rows.append([name, spread(top1), f'{macs / 1e9:.3f}', f'{1 - macs / dense:.1%}' if dense else '',
+                     f'{params / 1e6:.2f}', f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)' if part else ''])
     write_json(args.out / 'results.json', found)
-    print(table(['variant', 'top-1 %', 'GMACs', 'saved', 'params (M)', 'speed (ideal)'], rows))
+    report(table(['variant', 'top-1 %', 'GMACs', 'saved', 'params (M)', 'speed (ideal)'], rows), models, args.json)
 
 
 if __name__ == '__main__':

@@ -7,15 +7,13 @@ interrupted training run is resumed.
 """
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import run, table
+from cait_mm.utils.cli import add_json_option, report, run, run_python, table
 from cait_mm.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,12 +40,6 @@ test_dataloader = dict(dataset=dict(data_root={data!r}))
 """
 
 
-def command(*words: Any) -> None:
-    print('$', *words, flush=True)
-    if subprocess.run([sys.executable, *map(str, words)]).returncode:
-        raise UserError(f'{words[0]} failed; run this again to go on.')
-
-
 def classify(family: str, compressed: bool, args: argparse.Namespace) -> Path:
     """Train and evaluate a classifier of the family; its export."""
     name = f'compress_{"cait_" if compressed else ""}{family}_imagefolder'
@@ -63,9 +55,9 @@ def classify(family: str, compressed: bool, args: argparse.Namespace) -> Path:
         classes=sum(path.is_dir() for path in (args.images / 'train').iterdir()), alpha=0.5 if compressed else 0,
         init_cfg=dict(type='Pretrained', checkpoint=str(dense)) if compressed else None))
     epochs = args.compress_epochs if compressed else args.epochs
-    command(ROOT / 'tools/train.py', config, '--work-dir', folder / 'run', '--epochs', epochs, '--resume')
-    command(ROOT / 'tools/fold.py', folder / 'run', export, '--json', folder / 'fold.json')
-    command(ROOT / 'tools/test.py', config, export, '--work-dir', folder / 'run', '--json', folder / 'test.json')
+    run_python(ROOT / 'tools/train.py', config, '--work-dir', folder / 'run', '--epochs', epochs, '--resume')
+    run_python(ROOT / 'tools/fold.py', folder / 'run', export, '--json', folder / 'fold.json')
+    run_python(ROOT / 'tools/test.py', config, export, '--work-dir', folder / 'run', '--json', folder / 'test.json')
     return export
 
 
@@ -79,9 +71,9 @@ def segment(family: str, compressed: bool, export: Path, args: argparse.Namespac
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(SEGMENTOR.format(base=str(ROOT / 'configs' / f'{name}.py'), export=str(export),
                                        data=str(args.camvid)))
-    command(ROOT / 'tools/train.py', config, '--work-dir', folder / 'run', '--resume')
+    run_python(ROOT / 'tools/train.py', config, '--work-dir', folder / 'run', '--resume')
     newest = (folder / 'run' / 'last_checkpoint').read_text().strip()
-    command(ROOT / 'tools/test.py', config, newest, '--work-dir', folder / 'run', '--json', result)
+    run_python(ROOT / 'tools/test.py', config, newest, '--work-dir', folder / 'run', '--json', result)
     return config
 
 
@@ -89,13 +81,13 @@ def speed(what: str, models: List[Path], side: int, batch: int, args: argparse.N
     """The second model against the first, interleaved."""
     result = args.out / f'speed_{what}.json'
     if not result.is_file():
-        command(ROOT / 'tools/benchmark.py', models[1], '--against', models[0], '--shape', side, side,
-                '--batch-size', batch, '--json', result)
+        run_python(ROOT / 'tools/benchmark.py', models[1], '--against', models[0], '--shape', side, side,
+                   '--batch-size', batch, '--json', result)
     return json.loads(result.read_text())['models'][str(models[1])]
 
 
-def read(path: Path, key: str) -> str:
-    return f'{json.loads(path.read_text())[key]:.1f}'
+def read(path: Path, key: str) -> float:
+    return json.loads(path.read_text())[key]
 
 
 def main() -> None:
@@ -108,12 +100,13 @@ def main() -> None:
     parser.add_argument('--compress-epochs', type=int, default=6)
     parser.add_argument('--per-class', type=int, default=500)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
+    add_json_option(parser)
     args = parser.parse_args()
     args.images, args.camvid, args.out = args.images.resolve(), args.camvid.resolve(), args.out.resolve()
     for path in (args.images / 'train', args.images / 'val', args.camvid / 'train'):
         if not path.is_dir():
             raise UserError(f'{path} does not exist.')
-    rows, exports = [], {}
+    rows, exports, models = [], {}, {}
     for family in args.families:
         exports[family] = [classify(family, compressed, args) for compressed in (False, True)]
     for family in args.families:
@@ -126,13 +119,18 @@ def main() -> None:
         dense = classifier_cost(read_checkpoint(str(exports[family][0])).spec)
         for index, name in enumerate(('dense', 'CAIT')):
             cost = classifier_cost(read_checkpoint(str(exports[family][index])).spec)
+            scores = {'top1': read(exports[family][index].parent / 'test.json', 'top1'),
+                      'mIoU': read(configs[index].parent / 'test.json', 'mIoU')}
+            models[f'{family} {name}'] = {**scores, 'macs': cost.macs, 'params': cost.params,
+                                          'speed': times if index else {}}
             timed = [f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)' for part in times.values()] if index else [''] * 3
-            rows.append([f'{family} {name}', read(exports[family][index].parent / 'test.json', 'top1'),
-                         f'{cost.macs / 1e9:.3f}', f'{1 - cost.macs / dense.macs:.1%}', f'{cost.params / 1e6:.2f}',
-                         read(configs[index].parent / 'test.json', 'mIoU'), *timed])
+            rows.append([f'{family} {name}', f'{scores["top1"]:.1f}', f'{cost.macs / 1e9:.3f}',
+                         f'{1 - cost.macs / dense.macs:.1%}', f'{cost.params / 1e6:.2f}', f'{scores["mIoU"]:.1f}',
+                         *timed])
     write_json(args.out / 'results.json', rows)
-    print(table(['model', 'top-1 %', 'GMACs', 'saved', 'params (M)', 'CamVid mIoU', 'classifier speed (ideal)',
-                 'UperNet encoder', 'UperNet overall'], rows))
+    text = table(['model', 'top-1 %', 'GMACs', 'saved', 'params (M)', 'CamVid mIoU', 'classifier speed (ideal)',
+                  'UperNet encoder', 'UperNet overall'], rows)
+    report(text, models, args.json)
 
 
 if __name__ == '__main__':

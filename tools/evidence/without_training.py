@@ -22,7 +22,7 @@ from cait_mm.errors import UserError
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import save_export
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import run, table
+from cait_mm.utils.cli import add_json_option, report, run, table
 from cait_mm.utils.files import write_json
 
 MERGES = ('', '7:horizontal,9:vertical', '4:vertical,7:horizontal', '4:horizontal,7:vertical',
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument('--crop-pct', type=float, default=224 / 256, help='1 resizes straight to 224')
     parser.add_argument('--batch-size', type=int, default=50)
     parser.add_argument('--out', type=Path, required=True)
+    add_json_option(parser)
     args = parser.parse_args()
     samples = read_samples(args.images, args.list, args.classes)
     if args.per_class:
@@ -116,7 +117,8 @@ def main() -> None:
         found = done[text]
         rows.append([text or 'dense', f'{found["macs"] / 1e9:.3f}', f'{1 - found["macs"] / dense:.1%}',
                      f'{found["params"] / 1e6:.2f}', f'{found["top1"]:.2f}'])
-    print(table(['merges (0-based) @ cut', 'GMACs', 'saved', 'params (M)', f'top-1 % of {len(samples)}'], rows))
+    sheet = table(['merges (0-based) @ cut', 'GMACs', 'saved', 'params (M)', f'top-1 % of {len(samples)}'], rows)
+    report(sheet, {text: done[text] for text in args.variants}, args.json)
 
 
 if __name__ == '__main__':

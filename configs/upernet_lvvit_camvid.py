@@ -16,6 +16,6 @@ model = dict(
     auxiliary_head=dict(in_channels=96))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=50),
-    dict(type='PolyLR', eta_min=0., power=1.0, begin=50, end=900, by_epoch=False),
+    dict(type='PolyLR', eta_min=0., power=1.0, begin=50, end=300, by_epoch=False),
 ]
-train_cfg = dict(max_iters=900, val_interval=450)
+train_cfg = dict(max_iters=300, val_interval=300)

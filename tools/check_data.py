@@ -1,24 +1,45 @@
-"""Say what of a config's data is there, missing or unreadable, one line per split; status 2 where something is not."""
+"""Say what of a config's data is there, missing or unreadable, one line per split; status 2 where something is not.
+
+Where everything is there, pictures and labels are looked at: labels without pictures and pictures without labels,
+broken files, ids out of range.
+"""
 import argparse
 
 from cait_mm.datasets.check import describe_data
+from cait_mm.datasets.inspect import inspect_data
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run
 from cait_mm.utils.configs import load_config
 
+MOST = 10
+"""Problems that are printed for each split."""
+
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
+    parser.add_argument('--samples', type=int, default=50, metavar='N',
+                        help='pictures and label maps to decode of each split, 0 for all (default: 50)')
     add_cfg_options(parser)
     add_json_option(parser)
     args = parser.parse_args()
-    described = describe_data(load_config(args.config, args.cfg_options))
-    lines = []
+    if args.samples < 0:
+        parser.error('--samples wants a number of pictures, or 0 for all')
+    config = load_config(args.config, args.cfg_options)
+    described, lines = describe_data(config), []
+    intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
+    inspected = inspect_data(config, intact, args.samples or None)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))
+        if loader in inspected:
+            states.update(inspected[loader])
+            lines[-1] += f'; {states["items"]} items, {states["decoded"]} decoded, {len(states["problems"])} problems'
+            lines += [f'  {problem}' for problem in states['problems'][:MOST]]
+            if len(states['problems']) > MOST:
+                lines.append(f'  and {len(states["problems"]) - MOST} more (--json lists all)')
     report('\n'.join(lines) or f'{args.config} has no data.', described, args.json)
-    return 2 if any(states['missing'] or states['unreadable'] for states in described.values()) else 0
+    return 2 if any(states['missing'] or states['unreadable'] or states.get('problems')
+                    for states in described.values()) else 0
 
 
 if __name__ == '__main__':

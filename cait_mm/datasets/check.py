@@ -74,21 +74,21 @@ def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOA
 def _wanted(cfg: Mapping[str, Any], loader: str) -> List[Tuple[str, bool, str]]:
     """Every local path of a loader's datasets once, whether it is a file, and its ``data_root``."""
     found = {}
-    for dataset in _datasets((cfg.get(loader) or {}).get('dataset')):
+    for dataset in datasets_of((cfg.get(loader) or {}).get('dataset')):
         for path, is_file in _paths(dataset):
             found.setdefault((path, is_file), str(dataset.get('data_root') or ''))
     return [(*key, root) for key, root in found.items()]
 
 
-def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
+def datasets_of(node: Any) -> Iterator[Mapping[str, Any]]:
     """The datasets with files of their own inside wrappers like RepeatDataset, ConcatDataset, ClassBalancedDataset."""
     if isinstance(node, (list, tuple)):
         for part in node:
-            yield from _datasets(part)
+            yield from datasets_of(part)
     elif isinstance(node, Mapping):
         inner = [node[key] for key in ('dataset', 'datasets') if key in node]
         if inner:
-            yield from _datasets(inner)
+            yield from datasets_of(inner)
         else:
             yield node
 

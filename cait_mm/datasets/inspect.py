@@ -1,0 +1,117 @@
+"""Look into a config's data before hours of training: broken pictures, labels without pictures, ids out of range.
+
+The datasets are the libraries' own, built without a pipeline, so that what is looked at is what training would read.
+"""
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.images import IMAGE_SUFFIXES, ImageFolder, read_image, spread
+from cait_mm.errors import UserError, reason_of
+from cait_mm.utils.configs import building
+
+IGNORED = 255
+
+
+def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] = 50) -> Dict[str, Dict[str, Any]]:
+    """What is wrong with the data of ``loaders``, whose folders and annotation files are all there.
+
+    Names are compared over whole datasets; pictures and label maps are decoded, ``samples`` of them spread evenly over
+    a dataset (all where it is None).
+
+    Returns:
+        By loader: ``items``, how many there are, ``decoded``, and ``problems``, one sentence each.
+    """
+    found = {}
+    for loader in loaders:
+        items, decoded, problems = 0, 0, []
+        nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
+        for node in nodes:
+            dataset = _build(node, config)
+            pairs = _pairs(dataset)
+            chosen = pairs if samples is None else spread(pairs, samples)
+            problems += [*_unpaired(dataset, pairs), *_out_of_range(dataset)]
+            problems += [problem for pair in chosen for problem in _undecodable(dataset, pair)]
+            items, decoded = items + len(pairs), decoded + len(chosen)
+        if nodes:
+            found[loader] = {'items': items, 'decoded': decoded, 'problems': problems}
+    return found
+
+
+def _build(node: Mapping[str, Any], config: Config) -> Any:
+    plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
+    if 'pipeline' in plain:
+        plain['pipeline'] = []
+    scope = DefaultScope.get_current_instance()
+    name = scope.scope_name if scope else None
+    with building('a dataset', config), DATASETS.switch_scope_and_registry(name) as registry:
+        return registry.build(plain)
+
+
+def _pairs(dataset: Any) -> List[Dict[str, Any]]:
+    """``img_path`` of every item, and ``seg_map_path`` where it has one."""
+    if isinstance(dataset, ImageFolder):
+        return [dict(img_path=path) for path, _ in dataset.samples]
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+def _unpaired(dataset: Any, pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Pictures that an annotation names and that are not there, and labels or pictures without the other."""
+    for pair in pairs:
+        if not os.path.exists(pair['img_path']):
+            yield f'picture {pair["img_path"]} does not exist, but it is annotated.'
+        if pair.get('seg_map_path') and not os.path.exists(pair['seg_map_path']):
+            yield f'picture {pair["img_path"]} has no label map {pair["seg_map_path"]}.'
+    folder = (getattr(dataset, 'data_prefix', None) or {}).get('seg_map_path')
+    suffix = getattr(dataset, 'seg_map_suffix', None)
+    if folder and suffix and os.path.isdir(folder) and not getattr(dataset, 'ann_file', ''):
+        known = {os.path.abspath(pair['seg_map_path']) for pair in pairs}
+        for path in sorted(Path(folder).rglob(f'*{suffix}')):
+            if os.path.abspath(path) not in known:
+                yield f'label map {path} has no picture.'
+
+
+def _out_of_range(dataset: Any) -> Iterator[str]:
+    """Categories of a COCO file that the dataset's classes do not know, and classes that the file lacks."""
+    path = getattr(dataset, 'ann_file', '')
+    if not hasattr(dataset, 'COCOAPI') or not str(path).endswith('.json'):
+        return
+    named = {item['name'] for item in json.loads(Path(path).read_text()).get('categories', ())}
+    classes = set(dataset.metainfo['classes'])
+    if classes - named:
+        yield f'annotation file {path} lacks the categories {", ".join(sorted(classes - named))}.'
+
+
+def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
+    """Why a picture or its label map cannot be used."""
+    if not os.path.exists(pair['img_path']):
+        return
+    size = None
+    if str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
+        try:
+            size = read_image(pair['img_path']).size[::-1]
+        except UserError as error:
+            yield str(error)
+    path = pair.get('seg_map_path')
+    if not path or not os.path.exists(path) or not hasattr(dataset, 'reduce_zero_label'):
+        return
+    from mmseg.datasets.transforms import LoadAnnotations
+    item = dict(pair, reduce_zero_label=dataset.reduce_zero_label, seg_fields=[])
+    try:
+        labels = LoadAnnotations(reduce_zero_label=dataset.reduce_zero_label)(item)['gt_seg_map']
+    except Exception as error:  # OpenCV, Pillow and NumPy each have types of their own
+        yield f'label map {path} cannot be read ({reason_of(error)}).'
+        return
+    classes = len(dataset.metainfo['classes'])
+    wrong = [int(label) for label in np.unique(labels) if label >= classes and label != IGNORED]
+    if wrong:
+        listed = ', '.join(map(str, wrong[:5])) + (' and more' if len(wrong) > 5 else '')
+        yield f'label map {path} holds {listed}, and there are classes 0 to {classes - 1} and {IGNORED} to be ignored.'
+    if size is not None and labels.shape[:2] != size:
+        yield f'label map {path} is {labels.shape[0]}x{labels.shape[1]}, its picture {size[0]}x{size[1]}.'

@@ -1,0 +1,108 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import real_data
+from PIL import Image
+
+TASKS = {'seg': 'configs/upernet_deit_scenes.py', 'cls': 'configs/compress_deit_scenes.py'}
+DETECTION = """
+_base_ = ['{root}/configs/_base_/datasets/scenes_det.py', '{root}/configs/_base_/det_runtime.py']
+"""
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    from cait_mm.datasets.scenes import make_scenes
+    folder = tmp_path_factory.mktemp('scenes') / 'set'
+    make_scenes(folder, train=8, val=8, size=(64, 64))
+    return folder
+
+
+@pytest.fixture
+def data(scenes, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(scenes, tmp_path / 'data', symlinks=True)
+
+
+def check(tool, tmp_path, data, task='seg', *words):
+    config = TASKS.get(task)
+    if task == 'det':
+        from conftest import ROOT
+        config = tmp_path / 'det.py'
+        config.write_text(DETECTION.format(root=ROOT))
+    root = data / 'classification' if task == 'cls' else data
+    options = [f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val', 'test')]
+    words = ('--json', tmp_path / 'out.json', *words, '--cfg-options', *options)
+    status, text, err = tool('check_data.py', config, *words)
+    assert 'Traceback' not in err
+    return status, text, json.loads((tmp_path / 'out.json').read_text())
+
+
+@pytest.mark.parametrize('task,items', [('seg', 8), ('det', 8), ('cls', 8)])
+def test_a_good_set_has_no_problems(tool, tmp_path, data, task, items):
+    status, text, found = check(tool, tmp_path, data, task)
+    assert status == 0, text
+    assert found['train_dataloader']['items'] == items == found['train_dataloader']['decoded']
+    assert all(states['problems'] == [] for states in found.values()) and 'train: found' in text
+
+
+def test_a_broken_picture_is_named_once(tool, tmp_path, data):
+    path = data / 'images' / 'training' / 'scene_000003.jpg'
+    torn = path.read_bytes()[:200]
+    for link in (path, next((data / 'classification' / 'train').rglob(path.name))):
+        link.unlink()
+        link.write_bytes(torn)
+    for task in ('seg', 'det', 'cls'):
+        status, text, found = check(tool, tmp_path, data, task)
+        problems = found['train_dataloader']['problems']
+        assert status == 2 and len(problems) == 1 and 'scene_000003.jpg cannot be read' in problems[0]
+        assert '8 items, 8 decoded, 1 problems' in text and problems[0] in text
+
+
+def test_labels_out_of_range_and_of_another_size_are_named(tool, tmp_path, data):
+    folder = data / 'annotations' / 'validation'
+    first, second = sorted(folder.iterdir())[:2]
+    labels = np.asarray(Image.open(first)).copy()
+    labels[0, :2] = 77, 255
+    Image.fromarray(labels).save(first)
+    Image.fromarray(np.asarray(Image.open(second))[:32]).save(second)
+    status, _, found = check(tool, tmp_path, data)
+    problems = found['val_dataloader']['problems']
+    assert status == 2 and len(problems) == 2 and found['train_dataloader']['problems'] == []
+    assert 'holds 77, and there are classes 0 to 9 and 255 to be ignored' in problems[0]
+    assert 'is 32x64, its picture 64x64' in problems[1]
+
+
+def test_pictures_and_labels_without_the_other_are_named(tool, tmp_path, data):
+    next((data / 'annotations' / 'training').glob('*2.png')).unlink()
+    next((data / 'images' / 'training').glob('*5.jpg')).unlink()
+    status, _, found = check(tool, tmp_path, data)
+    problems = found['train_dataloader']['problems']
+    assert status == 2 and len(problems) == 2
+    assert 'has no label map' in problems[0] and 'scene_000005.png has no picture' in problems[1]
+    status, _, found = check(tool, tmp_path, data, 'det')
+    problem = found['train_dataloader']['problems'][0]
+    assert status == 2 and 'scene_000005.jpg does not exist, but it is annotated' in problem
+
+
+def test_a_coco_file_without_a_class_is_named(tool, tmp_path, data):
+    path = data / 'instances_training.json'
+    content = json.loads(path.read_text())
+    content['categories'][0]['name'] = 'bush'
+    path.write_text(json.dumps(content))
+    status, _, found = check(tool, tmp_path, data, 'det')
+    assert status == 2 and 'lacks the categories tree' in found['train_dataloader']['problems'][0]
+
+
+def test_only_as_many_as_wanted_are_decoded(tool, tmp_path, data):
+    assert check(tool, tmp_path, data, 'seg', '--samples', 3)[2]['train_dataloader']['decoded'] == 3
+    assert check(tool, tmp_path, data, 'seg', '--samples', 0)[2]['train_dataloader']['decoded'] == 8
+
+
+def test_real_camvid_is_in_order(tool, tmp_path):
+    folder = real_data('camvid_subset')
+    options = [f'{split}_dataloader.dataset.data_root={folder}' for split in ('train', 'val', 'test')]
+    status, text, _ = tool('check_data.py', 'configs/upernet_deit_t_camvid.py', '--cfg-options', *options)
+    assert status == 0 and '46 items' in text and '13 items, 13 decoded, 0 problems' in text

@@ -114,8 +114,9 @@ def main() -> None:
                    for compressed, export in zip((False, True), exports[family])]
         times: Dict[str, Any] = {}
         if not args.no_speed:
-            times['class'] = speed(f'{family}_classifier', exports[family], 128, 32, args)['overall']
-            times.update(speed(f'{family}_upernet', configs, 320, 4, args))
+            times['classifier'] = speed(f'{family}_classifier', exports[family], 128, 32, args)['overall']
+            upernet = speed(f'{family}_upernet', configs, 320, 4, args)
+            times.update(encoder=upernet['encoder'], overall=upernet['overall'])
         dense = classifier_cost(read_checkpoint(str(exports[family][0])).spec)
         for index, name in enumerate(('dense', 'CAIT')):
             cost = classifier_cost(read_checkpoint(str(exports[family][index])).spec)
@@ -123,7 +124,8 @@ def main() -> None:
                       'mIoU': read(configs[index].parent / 'test.json', 'mIoU')}
             models[f'{family} {name}'] = {**scores, 'macs': cost.macs, 'params': cost.params,
                                           'speed': times if index else {}}
-            timed = [f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)' for part in times.values()] if index else [''] * 3
+            timed = [f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)' for part in times.values()] if index else []
+            timed += [''] * (3 - len(timed))
             rows.append([f'{family} {name}', f'{scores["top1"]:.1f}', f'{cost.macs / 1e9:.3f}',
                          f'{1 - cost.macs / dense.macs:.1%}', f'{cost.params / 1e6:.2f}', f'{scores["mIoU"]:.1f}',
                          *timed])

@@ -24,7 +24,8 @@ class VolumeDataset(BaseSegDataset):
         **keywords: As :class:`mmseg.datasets.BaseSegDataset`; ``data_prefix.img_path`` is the folder.
 
     Raises:
-        UserError: A listed file is missing, a file cannot be read, or a name says no patient or slice.
+        UserError: A listed file is missing, a file cannot be read, a name says no patient or slice, or labels are not
+            those of the classes.
     """
     METAINFO: Dict[str, Any] = {}
 
@@ -43,6 +44,22 @@ class VolumeDataset(BaseSegDataset):
     def subjects(self) -> Set[str]:
         """The patients of these data."""
         return {self.get_data_info(index)['subject'] for index in range(len(self))}
+
+    def prepare_data(self, idx: int) -> Any:
+        """The item after the pipeline.
+
+        Raises:
+            UserError: Its labels are not those of the classes, as Synapse's 14 original ones are not.
+        """
+        item = super().prepare_data(idx)
+        sample, classes = item.get('data_samples'), len(self.metainfo['classes'])
+        if sample is not None and 'gt_sem_seg' in sample:
+            labels = sample.gt_sem_seg.data
+            top = int(labels.where(labels != self.ignore_index, 0).max())
+            if top >= classes:
+                raise UserError(f'{sample.seg_map_path} has label {top} and the data have {classes} classes: '
+                                'preprocess the files to these labels first.')
+        return item
 
     def _names(self, folder: str) -> List[str]:
         there = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIXES))

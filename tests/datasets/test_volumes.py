@@ -79,6 +79,13 @@ def test_a_list_chooses_files_with_or_without_suffix(data):
         SynapseVolumes(data_root=str(root), data_prefix=dict(img_path='train_npz'), ann_file='train.txt')
 
 
+def test_other_labels_are_a_sentence(repo, data):
+    root, label = data
+    np.savez(root / 'train_npz' / 'case0001_slice000.npz', image=np.zeros((40, 30)), label=np.full((40, 30), 13.))
+    with pytest.raises(UserError, match='case0001_slice000.npz#:label has label 13 and the data have 9 classes'):
+        build(repo, root, 'synapse', 'train_dataloader')[0]
+
+
 def test_cascades_archives_of_acdc_keep_the_phase_in_the_volume(tmp_path):
     np.savez(tmp_path / 'case_001_sliceED_4.npz', img=np.zeros((4, 4)), label=np.zeros((4, 4)))
     info = ACDCVolumes(data_prefix=dict(img_path=str(tmp_path))).get_data_info(0)

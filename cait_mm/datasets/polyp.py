@@ -24,12 +24,12 @@ class PolypDataset(BaseSegDataset):
 
     def __init__(self, split: Optional[str] = None, **keywords: Any) -> None:
         self.split = split
-        super().__init__(**keywords)
+        super().__init__(img_suffix='', seg_map_suffix='', **keywords)
 
     def load_data_list(self) -> List[Dict[str, Any]]:
         """One dict per picture, sorted by name."""
         pictures, masks = (_files(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
-        sequences = self._listed() if self.ann_file else dict.fromkeys(pictures)
+        sequences = self._listed() if self.ann_file else dict.fromkeys([*pictures, *masks])
         for name in sequences:
             for kind, files, key in (('picture', pictures, 'img_path'), ('mask', masks, 'seg_map_path')):
                 if name not in files:

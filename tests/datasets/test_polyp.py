@@ -170,9 +170,11 @@ def test_a_list_that_does_not_fit_is_a_sentence(folders, tmp_path, lines, keywor
         polyps(folders, ann_file='split.txt', **keywords)
 
 
-def test_a_picture_without_a_mask_is_a_sentence(folders, tmp_path):
-    (tmp_path / 'masks' / '2.png').unlink()
-    with pytest.raises(UserError, match='2 has no mask in .*masks'):
+@pytest.mark.parametrize('lost, words', [('masks/2.png', 'no mask in .*masks'),
+                                         ('images/2.tif', 'no picture in .*images')])
+def test_a_picture_without_a_mask_or_the_reverse_is_a_sentence(folders, tmp_path, lost, words):
+    (tmp_path / lost).unlink()
+    with pytest.raises(UserError, match=f'2 has {words}'):
         polyps(folders)
 
 

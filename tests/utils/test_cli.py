@@ -1,0 +1,55 @@
+import argparse
+import json
+
+import pytest
+
+from cait_mm.errors import UserError
+from cait_mm.utils import cli
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    return parser.parse_args(['--cfg-options', *words]).cfg_options
+
+
+def test_cfg_options_are_values_by_key():
+    assert parse('a.b=1', 'c=[x,2]') == {'a.b': 1, 'c': ['x', 2]}
+
+
+@pytest.mark.parametrize('word,message', [('foo', 'wants KEY=VALUE, not \'foo\''), ('a=[1,(2]', 'cannot be read')])
+def test_another_word_is_a_sentence(capsys, word, message):
+    with pytest.raises(SystemExit) as stop:
+        parse('a=1', word)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('debug', ['', '1'])
+def test_a_user_error_is_a_sentence_and_its_cause_is_there_to_be_seen(monkeypatch, capsys, debug):
+    monkeypatch.setenv('CAIT_DEBUG', debug)
+
+    def main():
+        try:
+            raise KeyError('deep')
+        except KeyError as error:
+            raise UserError('what is wrong') from error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.endswith('error: what is wrong\n')
+    assert ('Traceback' in err) == ('deep' in err) == bool(debug)
+
+
+def test_json_on_standard_output_is_alone(capsys):
+    cli.report('for people', {'a': 1}, '-')
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {'a': 1} and err == 'for people\n'
+
+
+def test_a_script_that_fails_is_a_sentence(tmp_path, capfd):
+    (tmp_path / 'a.py').write_text('import sys; print("out"); sys.exit(int(sys.argv[1]))')
+    cli.run_python(tmp_path / 'a.py', 0)
+    assert capfd.readouterr().out == ''
+    with pytest.raises(UserError, match='a.py failed'):
+        cli.run_python(tmp_path / 'a.py', 1)

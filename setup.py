@@ -98,6 +98,7 @@ setup(
         'numpy',
         'pillow',
         'scipy',
+        'tifffile',
     ],
     extras_require={
         'mm': ['mmcv>=2.0.1,<2.2', 'mmengine>=0.10,<1', 'mmsegmentation>=1.2,<2', 'mmdet>=3.3,<4', 'setuptools<81'],

@@ -1,5 +1,11 @@
-"""Data: image folders, the embedded scenes, and what MMSegmentation and MMDetection lack."""
-from cait_mm.datasets.images import ImageFolder
-from cait_mm.datasets.samplers import RepeatAugSampler
+"""Data: image folders, the embedded scenes, and what MMSegmentation and MMDetection lack.
 
-__all__ = ['ImageFolder', 'RepeatAugSampler']
+Importing it makes MMEngine's files know ``slice://``, ``picture://`` and ``mask://``.
+"""
+from cait_mm.datasets.images import ImageFolder
+from cait_mm.datasets.pictures import PictureBackend
+from cait_mm.datasets.samplers import RepeatAugSampler
+from cait_mm.datasets.slices import SliceBackend
+from cait_mm.datasets.subjects import SubjectSplitHook
+
+__all__ = ['ImageFolder', 'PictureBackend', 'RepeatAugSampler', 'SliceBackend', 'SubjectSplitHook']

@@ -12,7 +12,8 @@ PAGE = 'docs/prepare_data.md'
 # a folder name on the way to the data, and the section of the page that tells how to get them
 _ANCHORS = {
     'ade': 'ade20k', 'ade20k': 'ade20k', 'adechallengedata2016': 'ade20k', 'coco': 'coco', 'imagenet': 'imagenet',
-    'camvid': 'camvid', 'isaid': 'isaid', 'potsdam': 'potsdam', 'scenes': 'scenes',
+    'camvid': 'camvid', 'isaid': 'isaid', 'potsdam': 'potsdam', 'scenes': 'scenes', 'synapse': 'synapse',
+    'acdc': 'acdc', 'polyp': 'polyp', 'cvc_clinicdb': 'polyp',
 }
 
 

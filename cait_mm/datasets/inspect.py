@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
+import mmcv
 import numpy as np
+from mmengine import fileio
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
@@ -64,9 +66,9 @@ def _pairs(dataset: Any) -> List[Dict[str, Any]]:
 def _unpaired(dataset: Any, pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Pictures that an annotation names and that are not there, and labels or pictures without the other."""
     for pair in pairs:
-        if not os.path.exists(pair['img_path']):
+        if not _there(pair['img_path']):
             yield f'picture {pair["img_path"]} does not exist, but it is annotated.'
-        if pair.get('seg_map_path') and not os.path.exists(pair['seg_map_path']):
+        if pair.get('seg_map_path') and not _there(pair['seg_map_path']):
             yield f'picture {pair["img_path"]} has no label map {pair["seg_map_path"]}.'
     folder = (getattr(dataset, 'data_prefix', None) or {}).get('seg_map_path')
     suffix = getattr(dataset, 'seg_map_suffix', None)
@@ -75,6 +77,11 @@ def _unpaired(dataset: Any, pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]
         for path in sorted(Path(folder).rglob(f'*{suffix}')):
             if os.path.abspath(path) not in known:
                 yield f'label map {path} has no picture.'
+
+
+def _there(path: str) -> bool:
+    """An address of a slice or picture of ours is there: its dataset has listed the files."""
+    return '://' in path or os.path.exists(path)
 
 
 def _out_of_range(dataset: Any) -> Iterator[str]:
@@ -90,16 +97,21 @@ def _out_of_range(dataset: Any) -> Iterator[str]:
 
 def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
     """Why a picture or its label map cannot be used."""
-    if not os.path.exists(pair['img_path']):
+    if not _there(pair['img_path']):
         return
     size = None
-    if str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
+    if '://' in pair['img_path']:
+        try:
+            size = mmcv.imfrombytes(fileio.get(pair['img_path'])).shape[:2]
+        except UserError as error:
+            yield str(error)
+    elif str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
         try:
             size = read_image(pair['img_path']).size[::-1]
         except UserError as error:
             yield str(error)
     path = pair.get('seg_map_path')
-    if not path or not os.path.exists(path) or not hasattr(dataset, 'reduce_zero_label'):
+    if not path or not _there(path) or not hasattr(dataset, 'reduce_zero_label'):
         return
     from mmseg.datasets.transforms import LoadAnnotations
     item = dict(pair, reduce_zero_label=dataset.reduce_zero_label, seg_fields=[])

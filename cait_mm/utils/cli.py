@@ -27,7 +27,8 @@ def run(main: Callable[[], Optional[int]]) -> None:
     except UserError as error:
         if os.environ.get('CAIT_DEBUG'):
             traceback.print_exc()
-        print(f'error: {error}', file=sys.stderr)
+        # a data loader's process sends its traceback along; the sentence is its end
+        print(f'error: {str(error).rsplit("UserError: ", 1)[-1].strip()}', file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print('error: interrupted; what was written before is kept.', file=sys.stderr)

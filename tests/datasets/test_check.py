@@ -37,7 +37,7 @@ SEGMENTATION = dict(type='BaseSegDataset', data_root='data/x', data_prefix=dict(
 
 @pytest.mark.parametrize('name, anchor, paths', [
     ('ade20k.py', 'ade20k', 4), ('camvid.py', 'camvid', 6), ('scenes_seg.py', 'scenes', 4),
-    ('scenes_det.py', 'scenes', 4)])
+    ('scenes_det.py', 'scenes', 4), ('acdc.py', 'acdc', 2), ('synapse.py', 'synapse', 2), ('polyp.py', 'polyp', 4)])
 def test_every_base_config_points_at_a_section_of_the_page(here, name, anchor, paths):
     sentences = missing_data(Config.fromfile(CONFIGS / name))
     assert len(sentences) == len(set(sentences)) == paths

@@ -1,0 +1,75 @@
+"""Polyps for MMSegmentation: folders of pictures and masks, split by sequence where the sequences are known."""
+import os
+from typing import Any, Dict, List, Optional, Set
+
+from mmseg.datasets import BaseSegDataset
+
+from cait_mm.datasets.pictures import SUFFIXES
+from cait_mm.errors import UserError
+
+
+class PolypDataset(BaseSegDataset):
+    """Pictures with masks of the same names, whatever their suffixes (Kvasir-SEG, CVC-ClinicDB, PraNet's folders).
+
+    Args:
+        ann_file: Lines of ``NAME``, or of ``NAME SEQUENCE SPLIT``; without it, all pictures of the folder.
+        split: Which lines of ``ann_file`` to use, by their third word.
+        **keywords: As :class:`mmseg.datasets.BaseSegDataset`; ``data_prefix`` names the folders.
+
+    Raises:
+        UserError: A picture without a mask or the reverse, a line that does not fit, or a sequence in two splits: its
+            frames show the same polyp.
+    """
+    METAINFO = dict(classes=('background', 'polyp'), palette=[[0, 0, 0], [60, 220, 120]])
+
+    def __init__(self, split: Optional[str] = None, **keywords: Any) -> None:
+        self.split = split
+        super().__init__(img_suffix='', seg_map_suffix='', **keywords)
+
+    def load_data_list(self) -> List[Dict[str, Any]]:
+        """One dict per picture, sorted by name."""
+        pictures, masks = (_files(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
+        sequences = self._listed() if self.ann_file else dict.fromkeys([*pictures, *masks])
+        for name in sequences:
+            for kind, files, key in (('picture', pictures, 'img_path'), ('mask', masks, 'seg_map_path')):
+                if name not in files:
+                    raise UserError(f'{name} has no {kind} in {self.data_prefix[key]}.')
+        if not sequences:
+            raise UserError(f'there are no pictures in {self.ann_file or self.data_prefix["img_path"]}'
+                            f'{f" for split {self.split}" if self.split else ""}.')
+        return [dict(img_path=f'picture://{pictures[name]}', seg_map_path=f'mask://{masks[name]}', subject=sequence,
+                     label_map=self.label_map, reduce_zero_label=self.reduce_zero_label, seg_fields=[])
+                for name, sequence in sorted(sequences.items())]
+
+    def subjects(self) -> Set[str]:
+        """The sequences of these data; empty where they are not known."""
+        return {self.get_data_info(index)['subject'] for index in range(len(self))} - {None}
+
+    def _listed(self) -> Dict[str, Optional[str]]:
+        """Name -> sequence, of this split."""
+        chosen: Dict[str, Optional[str]] = {}
+        split_of: Dict[str, str] = {}
+        with open(self.ann_file, encoding='utf-8') as file:
+            lines = [line.split() for line in file if line.strip()]
+        for words in lines:
+            if len(words) not in ((3, ) if self.split else (1, 3)):
+                raise UserError(f'{self.ann_file} has a line "{" ".join(words)}": NAME SEQUENCE SPLIT'
+                                f'{"" if self.split else " or NAME"} is wanted.')
+            name, sequence, split = words if len(words) == 3 else (words[0], None, None)
+            if sequence and split_of.setdefault(sequence, split) != split:
+                raise UserError(f'{self.ann_file} puts sequence {sequence} into {split_of[sequence]} and {split}: its '
+                                'frames show the same polyp, so split by sequence.')
+            if self.split in (None, split):
+                chosen[_stem(name)] = sequence
+        return chosen
+
+
+def _stem(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in SUFFIXES else name
+
+
+def _files(folder: str) -> Dict[str, str]:
+    """Stem -> path of the pictures in a folder."""
+    return {_stem(name): os.path.join(folder, name) for name in sorted(os.listdir(folder))
+            if name.lower().endswith(SUFFIXES)}

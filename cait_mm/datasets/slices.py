@@ -1,0 +1,130 @@
+"""Slices of medical volumes, in the two formats people have, read through MMEngine's files.
+
+``slice://FILE#INDEX`` is a slice as a grey 8-bit PNG and ``slice://FILE#INDEX:label`` its labels; INDEX is empty for a
+file of one slice. MMSegmentation's own loading, drawing and inference take such paths as they take a picture's.
+"""
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, Optional, Tuple
+
+import cv2
+import h5py
+import numpy as np
+from mmengine.fileio import LocalBackend, register_backend
+
+from cait_mm.errors import UserError
+
+SUFFIXES = ('.npy.h5', '.h5', '.npz')
+"""ACDC's slices and volumes and Synapse's volumes are HDF5, Synapse's slices NumPy archives."""
+IMAGE_KEYS = ('image', 'img')
+_URI = re.compile(r'slice://(?P<path>.+)#(?P<index>\d*)(?P<label>:label)?')
+
+
+def slice_uri(path: str, index: Optional[int] = None, label: bool = False) -> str:
+    """The address of one slice of a file, or of its labels; without an index the file holds one slice."""
+    return f'slice://{path}#{"" if index is None else index}{":label" if label else ""}'
+
+
+def volume_shape(path: str) -> Tuple[int, ...]:
+    """The shape (D, H, W) of a volume's labels, or (H, W) of a slice's.
+
+    Raises:
+        UserError: The file cannot be read, or image and labels differ in shape.
+    """
+    with _opened(path) as file:
+        image, label = (_entry(file, path, key).shape for key in (_image_key(file, path), 'label'))
+    if image != label or len(label) not in (2, 3):
+        raise UserError(f'{path} holds an image of shape {image} and labels of {label}: they have to be the same, '
+                        '(H, W) or (slices, H, W).')
+    return label
+
+
+def read_slice(path: str, index: Optional[int] = None, label: bool = False) -> np.ndarray:
+    """One slice of a file as uint8 (H, W): intensities 0..255, or class ids.
+
+    Intensities in the file are 0..1, as TransUNet's and WSL4MIS' preprocessing leaves them, or bytes. They become bytes
+    because that is what pictures are in MMSegmentation, and what its visualizer and inferencer read.
+
+    Args:
+        path: A file of one slice (H, W) or of a volume (D, H, W), with entries ``image`` (or ``img``) and ``label``.
+        index: Which slice of a volume; None for a file of one slice.
+        label: Read the labels.
+
+    Raises:
+        UserError: The file is missing, damaged, or holds something else.
+    """
+    with _opened(path) as file:
+        entry = _entry(file, path, 'label' if label else _image_key(file, path))
+        if len(entry.shape) != (2 if index is None else 3):
+            wanted = 'one slice (H, W)' if index is None else 'a volume (slices, H, W)'
+            raise UserError(f'{path} holds an array of shape {tuple(entry.shape)} and {wanted} was expected: set '
+                            f'volumes={index is None} for these files.')
+        try:
+            values = np.asarray(entry[()] if index is None else entry[index])
+        except (OSError, IndexError, ValueError) as error:
+            raise UserError(f'{path}, slice {index}, cannot be read ({error}): get the file again.') from error
+    return _class_ids(values, path) if label else _bytes(values, path)
+
+
+class SliceBackend(LocalBackend):
+    """MMEngine's files, for the addresses of :func:`slice_uri`; only reading."""
+
+    def get(self, filepath: str) -> bytes:
+        """The slice or its labels as a PNG.
+
+        Raises:
+            UserError: The address or the file cannot be read.
+        """
+        found = _URI.fullmatch(str(filepath))
+        if not found:
+            raise UserError(f'{filepath} is no slice: write slice://FILE#INDEX or slice://FILE#INDEX:label.')
+        index = int(found['index']) if found['index'] else None
+        return cv2.imencode('.png', read_slice(found['path'], index, bool(found['label'])))[1].tobytes()
+
+
+register_backend('slice', SliceBackend, prefixes='slice', force=True)
+
+
+def _opened(path: str) -> Any:
+    try:
+        return np.load(path) if path.endswith('.npz') else h5py.File(path, 'r')
+    except FileNotFoundError as error:
+        raise UserError(f'{path} does not exist.') from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        kind = 'NumPy archive' if path.endswith('.npz') else 'HDF5 file'
+        raise UserError(f'{path} is no readable {kind} ({error}): get it again.') from error
+
+
+def _image_key(file: Any, path: str) -> str:
+    key = next((key for key in IMAGE_KEYS if key in file), None)
+    if key is None:
+        raise UserError(f'{path} holds {", ".join(file) or "nothing"}: entries "image" and "label" are wanted.')
+    return key
+
+
+def _entry(file: Any, path: str, key: str) -> Any:
+    if key not in file:
+        raise UserError(f'{path} holds {", ".join(file) or "nothing"}: entries "image" and "label" are wanted.')
+    try:
+        return file[key]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f'entry {key} of {path} cannot be read ({error}): get the file again.') from error
+
+
+def _bytes(values: np.ndarray, path: str) -> np.ndarray:
+    if values.dtype == np.uint8:
+        return values
+    low, high = float(values.min()), float(values.max())
+    # not (inside), so that NaN is refused too; interpolation leaves a little outside
+    if not (low >= -0.01 and high <= 1.01):
+        raise UserError(f'intensities of {Path(path).name} go from {low:g} to {high:g}: scale them to 0..1 first, as '
+                        'TransUNet\'s preprocessing does (CT: clip to -125..275 HU).')
+    return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _class_ids(values: np.ndarray, path: str) -> np.ndarray:
+    ids = np.rint(values) if values.dtype.kind == 'f' else values
+    if not (ids == values).all() or ids.min() < 0 or ids.max() > 255:
+        raise UserError(f'labels of {Path(path).name} are no class ids: whole numbers from 0 to 255 are wanted.')
+    return ids.astype(np.uint8)

@@ -1,0 +1,166 @@
+"""Dice, IoU and HD95 by volume or by image, as medical segmentation reports them."""
+import zlib
+from collections import defaultdict
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from scipy import ndimage
+
+from cait_mm.errors import UserError
+
+MEASURES = ('dice', 'iou', 'hd95')
+_NAMES = {'dice': 'Dice', 'iou': 'IoU', 'hd95': 'HD95'}
+
+
+def overlap(pred: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
+    """Dice and IoU of two boolean arrays of one shape, between 0 and 1; two empty ones agree: 1."""
+    both, either = int((pred & truth).sum()), int((pred | truth).sum())
+    return (2 * both / (both + either), both / either) if either else (1., 1.)
+
+
+def hd95(pred: np.ndarray, truth: np.ndarray, spacing: Optional[Sequence[float]] = None) -> float:
+    """The 95th percentile of the distances between two surfaces, from each to the other taken together (as in MedPy).
+
+    A surface is the pixels that an erosion by the direct neighbours removes.
+
+    Args:
+        pred, truth: Boolean arrays of one shape, of any dimension.
+        spacing: The side lengths of a pixel or voxel; None is 1: the distance is then in voxels.
+
+    Returns:
+        NaN where one of the two is empty, 0 where both are.
+    """
+    if not pred.any() or not truth.any():
+        return 0. if pred.any() == truth.any() else float('nan')
+    # nothing outside the box around both changes a distance inside; a margin keeps the border as it is
+    box = ndimage.find_objects((pred | truth).astype(np.uint8))[0]
+    box = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in box)
+    surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (pred, truth)]
+    distances = [ndimage.distance_transform_edt(~other, sampling=spacing)[one]
+                 for one, other in (surfaces, surfaces[::-1])]
+    return float(np.percentile(np.concatenate(distances), 95))
+
+
+@METRICS.register_module()
+class VolumeDice(BaseMetric):
+    """Measures by foreground class and volume, averaged over volumes and then over classes (as TransUNet and CASCADE).
+
+    Every process keeps its slices' labels with volume and slice number; they are put together at the end, so that a
+    volume may be spread over batches and processes. ``mDice``, ``mIoU`` (in percent) and ``mHD95`` average the classes
+    that ``Dice.NAME`` and so on give. Class 0 is background and counts nowhere.
+
+    Empty sides: a class in neither prediction nor truth of a volume agrees (Dice 100, HD95 0); one that is in a single
+    of them has Dice 0 and no distance, so HD95 leaves the volume out. ``empty='transunet'`` counts as TransUNet's and
+    CASCADE's code do, for comparing with their tables: a prediction without truth is Dice 100, every other empty side
+    Dice 0, and the distance is 0 in all these cases.
+
+    Args:
+        measures: Of ``dice``, ``iou``, ``hd95``.
+        spacing: The side lengths (slice distance, y, x) of a voxel for HD95; None counts in voxels, as TransUNet does.
+        ignore_index: The label that counts nowhere.
+        empty: ``'strict'`` or ``'transunet'``.
+        **keywords: As :class:`mmengine.evaluator.BaseMetric`.
+
+    Raises:
+        UserError: An unknown measure or way to count; a slice that does not say its volume; slices of one volume that
+            differ in shape.
+    """
+    unit = 'volumes'
+
+    def __init__(self,
+                 measures: Sequence[str] = ('dice', 'hd95'),
+                 spacing: Optional[Sequence[float]] = None,
+                 ignore_index: int = 255,
+                 empty: str = 'strict',
+                 **keywords: Any) -> None:
+        super().__init__(**keywords)
+        wrong = [measure for measure in measures if measure not in MEASURES]
+        if wrong or empty not in ('strict', 'transunet'):
+            raise UserError(f'{type(self).__name__} measures={tuple(measures)}, empty={empty!r}: measures are '
+                            f'{", ".join(MEASURES)}, and empty is strict or transunet.')
+        self.measures, self.spacing, self.ignore_index, self.empty = tuple(measures), spacing, ignore_index, empty
+
+    def place(self, sample: Mapping[str, Any]) -> Tuple[str, int]:
+        """The volume of a predicted slice, and its number there."""
+        try:
+            return sample['volume'], int(sample['slice'])
+        except KeyError as error:
+            raise UserError(f'a prediction does not say its {error.args[0]}, which VolumeDice puts together by: give '
+                            "PackSegInputs meta_keys with 'volume' and 'slice', or use ImageDice.") from error
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the labels of some slices, compressed: they are mostly background."""
+        for sample in data_samples:
+            pred, truth = (sample[key]['data'].squeeze().cpu().numpy().astype(np.uint8)
+                           for key in ('pred_sem_seg', 'gt_sem_seg'))
+            volume, number = self.place(sample)
+            self.results.append((volume, number, truth.shape, zlib.compress(np.stack([pred, truth]).tobytes(), 1)))
+
+    def compute_metrics(self, results: List[Tuple[str, int, Tuple[int, ...], bytes]]) -> Dict[str, float]:
+        """Put the slices together and average."""
+        volumes: Dict[str, Dict[int, Tuple[Tuple[int, ...], bytes]]] = defaultdict(dict)
+        for volume, number, shape, labels in results:
+            volumes[volume][number] = shape, labels
+        classes = self.dataset_meta['classes'][1:]
+        values = np.array([self._measure(*_stacked(name, slices), len(classes)) for name, slices in volumes.items()])
+        scores: Dict[str, float] = {}
+        for index, measure in enumerate(self.measures):
+            by_class = [_mean(column) for column in values[:, :, index].T]
+            scores[f'm{_NAMES[measure]}'] = _mean(by_class)
+            if len(classes) > 1:
+                scores.update({f'{_NAMES[measure]}.{name}': value for name, value in zip(classes, by_class)})
+        scores[self.unit] = float(len(volumes))
+        return scores
+
+    def _measure(self, pred: np.ndarray, truth: np.ndarray, classes: int) -> List[List[float]]:
+        """Every measure of every class of one volume."""
+        known = truth != self.ignore_index
+        return [self._of_class((pred == label) & known, truth == label) for label in range(1, classes + 1)]
+
+    def _of_class(self, pred: np.ndarray, truth: np.ndarray) -> List[float]:
+        if self.empty == 'transunet' and not (pred.any() and truth.any()):
+            agree = 100. if pred.any() else 0.
+            return [0. if measure == 'hd95' else agree for measure in self.measures]
+        dice, iou = overlap(pred, truth)
+        found = {'dice': 100 * dice, 'iou': 100 * iou}
+        if 'hd95' in self.measures:
+            found['hd95'] = hd95(pred, truth, self.spacing)
+        return [found[measure] for measure in self.measures]
+
+
+@METRICS.register_module()
+class ImageDice(VolumeDice):
+    """Measures by image, averaged over the images: how polyps are reported.
+
+    Args:
+        measures: As :class:`VolumeDice`.
+        **keywords: As :class:`VolumeDice`.
+    """
+    unit = 'images'
+
+    def __init__(self, measures: Sequence[str] = ('dice', 'iou'), **keywords: Any) -> None:
+        super().__init__(measures=measures, **keywords)
+
+    def place(self, sample: Mapping[str, Any]) -> Tuple[str, int]:
+        """The image as a volume of one slice."""
+        return sample['img_path'], 0
+
+
+def _stacked(name: str, slices: Mapping[int, Tuple[Tuple[int, ...], bytes]]) -> Tuple[np.ndarray, np.ndarray]:
+    """Prediction and truth (slices, H, W) of a volume, or (H, W) of a single image."""
+    shapes = {shape for shape, _ in slices.values()}
+    if len(shapes) > 1:
+        raise UserError(f'the slices of volume {name} differ in shape: {sorted(shapes)}.')
+    shape = shapes.pop()
+    labels = [np.frombuffer(zlib.decompress(slices[number][1]), np.uint8).reshape(2, *shape)
+              for number in sorted(slices)]
+    pred, truth = np.stack(labels, 1)
+    return (pred, truth) if len(labels) > 1 else (pred[0], truth[0])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is no NaN; NaN of nothing."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float('nan')

@@ -1,0 +1,129 @@
+"""Every medical config builds, takes one training and one prediction step, and says what its twins say."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import DATA, ROOT, real_data
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+
+from cait_mm.analysis.parts import build_model
+from cait_mm.utils.configs import load_config
+
+CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('cascade_decoder_*.py'))
+FOLDERS = {'acdc': 'acdc_subset', 'polyp': 'cvc_clinicdb_subset'}
+SIZE = (64, 64)
+
+
+def read(name: str) -> Config:
+    return load_config(str(ROOT / 'configs' / name))
+
+
+def random_batch(config: Config):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+    samples = [SegDataSample(
+        gt_sem_seg=PixelData(data=torch.randint(config.model.decode_head.num_classes, (1, *SIZE))),
+        metainfo=dict(img_shape=SIZE, ori_shape=SIZE, pad_shape=SIZE)) for _ in range(2)]
+    return {'inputs': [torch.randint(256, (3, *SIZE), dtype=torch.uint8) for _ in samples], 'data_samples': samples}
+
+
+def real_batch(config: Config, folder):
+    """Two real items through the config's own training pipeline, resized small."""
+    dataset = config.train_dataloader.dataset
+    dataset.data_root = str(folder)
+    if folder.name == FOLDERS['polyp']:
+        dataset.update(data_prefix=dict(img_path='images', seg_map_path='masks'),
+                       ann_file='split_by_sequence.txt', split='train')
+    for step in dataset.pipeline:
+        for key in ('scale', 'crop_size'):
+            if key in step:
+                step[key] = SIZE
+    with DATASETS.switch_scope_and_registry('mmseg') as registry:
+        built = registry.build(dataset)
+    items = [built[2], built[3]]
+    return {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_and_predicts_one_step(name):
+    config = read(name)
+    config.model.data_preprocessor.size = config.model.backbone.img_size = SIZE
+    config.model.backbone.pop('init_cfg')
+    model = build_model(config).train()
+    model.init_weights()
+    folder = DATA / FOLDERS.get(name.split('_')[-1].removesuffix('.py'), 'none')
+    batch = real_batch(config, folder) if folder.exists() else random_batch(config)
+    wrapper = Runner.build_optim_wrapper(SimpleNamespace(model=model), config.optim_wrapper)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    losses = model.train_step(batch, wrapper)
+    assert all(torch.isfinite(value) for value in losses.values())
+    still = [key for key, value in model.named_parameters() if torch.equal(before[key], value)]
+    assert not [key for key in still if key.startswith(('decode_head', 'neck'))]
+    assert len(still) < len(before) / 10, still
+    with torch.no_grad():
+        result = model.eval().test_step({key: value[:1] for key, value in batch.items()})[0]
+    assert result.pred_sem_seg.data.shape == (1, *result.ori_shape)
+    assert set(result.pred_sem_seg.data.unique().tolist()) <= set(range(config.model.decode_head.num_classes))
+
+
+@pytest.mark.parametrize('data, classes, size', [('synapse', 9, 224), ('acdc', 4, 224), ('polyp', 2, 352)])
+@pytest.mark.parametrize('family, kinds', [('deit_s', ('atme', 'cait')), ('swin_t', ('atme', 'cait'))])
+def test_settings_and_twins(data, classes, size, family, kinds):
+    dense = read(f'cascade_decoder_{family}_{data}.py')
+    assert dense.model.decode_head.num_classes == classes and tuple(dense.model.data_preprocessor.size) == (size, size)
+    assert [tuple(step.scale) for step in dense.train_dataloader.dataset.pipeline if step.type == 'Resize'] == [
+        (size, size)]
+    optimizer = dense.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 1e-4)
+    assert (dense.train_cfg.max_epochs, dense.train_dataloader.batch_size) == {
+        'synapse': (150, 24), 'acdc': (150, 12), 'polyp': (100, 16)}[data]
+    assert dense.auto_scale_lr.base_batch_size == dense.train_dataloader.batch_size
+    assert any(hook.type == 'SubjectSplitHook' for hook in dense.custom_hooks)
+    if family == 'deit_s':
+        assert tuple(dense.model.backbone.img_size) == (size, size)
+    for kind in kinds:
+        twin = read(f'cascade_decoder_{kind}_{family}_{data}.py')
+        assert len(twin.model.backbone['merge']) == 2 and ('ffn_dim' in twin.model.backbone) == (kind == 'cait')
+        for key in dense:
+            if key != 'model':
+                assert twin[key] == dense[key], key
+        assert {k: v for k, v in twin.model.items() if k != 'backbone'} == {
+            k: v for k, v in dense.model.items() if k != 'backbone'}
+
+
+@pytest.mark.parametrize('name', ['cascade_decoder_deit_t_acdc.py', 'cascade_decoder_deit_t_polyp.py'])
+def test_small_config_trains_evaluates_and_draws_real_data(tool, tmp_path, name, deit_tiny):
+    """One epoch of four items, then a volume or some frames, through the tools: the commands of docs/tasks.md."""
+    data = name.split('_')[-1].removesuffix('.py')
+    root = real_data(FOLDERS[data])
+    loaders = [f'{loader}_dataloader.dataset.{key}' for loader in ('train', 'val', 'test')
+               for key in (f'data_root={root}', f'indices={4 if loader == "train" else 11 if data == "acdc" else 4}')]
+    words = [f'configs/{name}', '--work-dir', tmp_path / 'run', '--cfg-options', *loaders, 'train_cfg.max_epochs=1',
+             'train_cfg.val_interval=1', 'train_dataloader.batch_size=2', 'default_hooks.checkpoint.interval=1',
+             f'model.backbone.init_cfg.checkpoint={deit_tiny}',
+             *(f'{loader}_dataloader.{key}' for loader in ('train', 'val', 'test')
+               for key in ('num_workers=0', 'persistent_workers=False'))]
+    status, _, err = tool('train.py', *words, '--json', tmp_path / 'train.json')
+    assert status == 0, err
+    status, out, err = tool('test.py', words[0], tmp_path / 'run' / 'epoch_1.pth', *words[1:], '--show-dir',
+                            tmp_path / 'shown')
+    assert status == 0 and ('mDice' in out), err
+    pictures = list((tmp_path / 'shown').rglob('*.png'))
+    assert len(pictures) == (11 if data == 'acdc' else 4)
+
+
+@pytest.mark.parametrize('name', ['cascade_decoder_cait_deit_t_acdc.py', 'cascade_decoder_cait_deit_t_polyp.py'])
+def test_mmsegs_inferencer_takes_config_and_checkpoint(tmp_path, name):
+    from mmseg.apis import MMSegInferencer
+    config = read(name)
+    config.model.backbone.pop('init_cfg')
+    path, weights = tmp_path / 'config.py', tmp_path / 'weights.pth'
+    config.dump(path)
+    torch.save({'state_dict': build_model(config).state_dict(), 'meta': {}}, weights)
+    inferencer = MMSegInferencer(model=str(path), weights=str(weights), device='cpu')
+    image = np.random.default_rng(0).integers(0, 256, (100, 80, 3), dtype=np.uint8)
+    found = inferencer(image, return_datasamples=True)
+    assert found.pred_sem_seg.data.shape == (1, 100, 80)

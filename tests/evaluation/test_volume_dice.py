@@ -1,0 +1,146 @@
+"""Dice, IoU and HD95 against numbers worked out by hand, and volumes put together from scattered slices."""
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.registry import METRICS
+
+from cait_mm.errors import UserError
+from cait_mm.evaluation.volume_dice import hd95, overlap
+
+META = dict(classes=('background', 'a', 'b'), palette=None)
+
+
+def slices(volume, preds, truths):
+    return [dict(pred_sem_seg=dict(data=torch.as_tensor(pred)[None]),
+                 gt_sem_seg=dict(data=torch.as_tensor(truth)[None]), volume=volume, slice=index,
+                 img_path=f'{volume}#{index}')
+            for index, (pred, truth) in enumerate(zip(preds, truths))]
+
+
+def score(samples, batch=3, **config):
+    metric = METRICS.build(dict(type='VolumeDice', **config))
+    metric.dataset_meta = META
+    for start in range(0, len(samples), batch):
+        metric.process({}, samples[start:start + batch])
+    return metric.evaluate(size=len(samples))
+
+
+def cube(z, y, x, size=2, shape=(6, 12, 12), label=1):
+    found = np.zeros(shape, np.int64)
+    found[z:z + size, y:y + size, x:x + size] = label
+    return found
+
+
+def test_by_hand():
+    truth, pred = cube(1, 2, 2), cube(1, 2, 3)  # eight voxels each, four shared
+    assert overlap(pred == 1, truth == 1) == (0.5, pytest.approx(4 / 12))
+    # every voxel of a 2x2x2 cube is surface; half of them are shared, the others one step away
+    assert hd95(pred == 1, truth == 1) == 1
+    result = score(slices('v', pred, truth), measures=('dice', 'iou', 'hd95'))
+    assert result['Dice.a'] == 50 and result['IoU.a'] == pytest.approx(100 / 3) and result['HD95.a'] == 1
+    assert result['volumes'] == 1
+
+
+def test_distance_is_a_percentile_of_both_directions_together():
+    """A bar of 20 pixels and the same with one more, 9 apart: 1 of 41 distances is 9, and the 95th percentile is 0."""
+    truth = np.zeros((20, 40), bool)
+    truth[5, 3:23] = True
+    pred = truth.copy()
+    pred[14, 3] = True
+    assert hd95(pred, truth) == 0
+    far = truth.copy()
+    far[14, 3:7] = True  # 4 of 44, 9 %
+    assert hd95(far, truth) == 9 and hd95(truth, far) == 9
+    assert hd95(pred, truth, spacing=(2, 1)) == 0 and hd95(far, truth, spacing=(2, 1)) == 18
+
+
+def test_a_surface_is_what_an_erosion_removes():
+    """Nested squares of 20 and 10: without their insides all distances are 5 at the sides and more at the corners."""
+    outer, inner = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
+    outer[5:25, 5:25], inner[10:20, 10:20] = True, True
+    border = {True: np.argwhere(outer & ~np.pad(outer[6:24, 6:24] & True, 6)),
+              False: np.argwhere(inner & ~np.pad(inner[11:19, 11:19], 11))}
+    apart = np.sqrt(((border[True][:, None] - border[False][None])**2).sum(2))
+    assert hd95(outer, inner) == pytest.approx(np.percentile([*apart.min(1), *apart.min(0)], 95))
+
+
+def test_equals_medpy_on_random_shapes():
+    binary = pytest.importorskip('medpy.metric.binary', reason='MedPy is not installed')
+    generator = np.random.default_rng(0)
+    for shape in [(20, 30), (1, 20, 20), (6, 24, 18)] * 3:
+        pred, truth = generator.random((2, *shape)) > 0.8
+        assert hd95(pred, truth) == pytest.approx(binary.hd95(pred, truth))
+        assert overlap(pred, truth) == pytest.approx((binary.dc(pred, truth), binary.jc(pred, truth)))
+
+
+@pytest.mark.parametrize('pred, truth, strict, transunet', [
+    ('empty', 'empty', (100, 0), (0, 0)),
+    ('empty', 'full', (0, np.nan), (0, 0)),
+    ('full', 'empty', (0, np.nan), (100, 0)),
+    ('full', 'full', (100, 0), (100, 0))])
+def test_empty_sides(pred, truth, strict, transunet):
+    volumes = {'empty': cube(0, 0, 0, size=0), 'full': cube(1, 2, 2)}
+    for empty, expected in (('strict', strict), ('transunet', transunet)):
+        result = score(slices('v', volumes[pred], volumes[truth]), empty=empty)
+        np.testing.assert_equal((result['Dice.a'], result['HD95.a']), expected)
+
+
+def test_volumes_are_averaged_then_classes():
+    """Class a: 50 and 100 in two volumes; class b: in neither prediction nor truth of one, missed in the other."""
+    half = slices('v', cube(1, 2, 3), cube(1, 2, 2))
+    missed = slices('w', cube(1, 2, 2), cube(1, 2, 2) + cube(3, 8, 8, label=2))
+    result = score(half + missed)
+    assert (result['Dice.a'], result['Dice.b'], result['mDice']) == (75, 50, 62.5)
+    assert (result['HD95.a'], result['HD95.b'], result['mHD95']) == (0.5, 0, 0.25)
+
+
+def test_slices_may_come_in_any_order_and_batch_and_twice():
+    pred, truth = cube(1, 2, 3, size=4), cube(1, 2, 2, size=4)
+    samples = slices('v', pred, truth) + slices('w', truth, truth)
+    expected = score(samples)
+    shuffled = [samples[index] for index in np.random.default_rng(0).permutation(len(samples))]
+    assert score(shuffled, batch=5) == expected == score(samples + samples[:2], batch=1)
+
+
+def test_two_processes_give_what_one_gives():
+    """What distributed evaluation does: results of both are gathered and computed once."""
+    samples = slices('v', cube(1, 2, 3), cube(1, 2, 2)) + slices('w', cube(0, 0, 0), cube(2, 0, 0))
+    parts = []
+    for rank in range(2):
+        metric = METRICS.build(dict(type='VolumeDice'))
+        metric.dataset_meta = META
+        metric.process({}, samples[rank::2])
+        parts.append(metric)
+    assert parts[0].compute_metrics(parts[0].results + parts[1].results) == score(samples)
+
+
+def test_ignored_pixels_count_nowhere():
+    truth, pred = cube(1, 2, 2), cube(1, 2, 2) + cube(3, 8, 8)
+    truth[3:5, 8:10, 8:10] = 255
+    assert score(slices('v', pred, truth))['Dice.a'] == 100
+
+
+def test_images_one_by_one():
+    evaluator = Evaluator([METRICS.build(dict(type='ImageDice'))])
+    evaluator.dataset_meta = dict(classes=('background', 'polyp'))
+    samples = slices('a', cube(1, 2, 3)[1:2], cube(1, 2, 2)[1:2]) + slices('b', cube(1, 2, 2)[1:2], cube(1, 2, 2)[1:2])
+    for sample in samples:
+        del sample['volume'], sample['slice']
+        evaluator.process([sample], {})
+    assert evaluator.evaluate(2) == {'mDice': 75, 'mIoU': pytest.approx((100 / 3 + 100) / 2), 'images': 2}
+
+
+def test_wrong_use_is_a_sentence():
+    with pytest.raises(UserError, match='measures are dice, iou, hd95'):
+        METRICS.build(dict(type='VolumeDice', measures=['jaccard']))
+    with pytest.raises(UserError, match='empty is strict or transunet'):
+        METRICS.build(dict(type='VolumeDice', empty='zero'))
+    sample = slices('v', cube(0, 0, 0)[:1], cube(0, 0, 0)[:1])
+    del sample[0]['slice']
+    with pytest.raises(UserError, match='does not say its slice'):
+        score(sample)
+    uneven = slices('v', cube(0, 0, 0)[:1], cube(0, 0, 0)[:1])
+    uneven += slices('v', np.zeros((2, 4, 4)), np.zeros((2, 4, 4)))[1:]
+    with pytest.raises(UserError, match='slices of volume v differ in shape'):
+        score(uneven)

@@ -1,0 +1,22 @@
+"""A mistake is one sentence and status 2, wherever it was noticed."""
+import pytest
+from torch.utils.data import DataLoader
+
+from cait_mm.errors import UserError
+from cait_mm.utils.cli import run
+
+
+class Broken:
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UserError('a.h5 is no readable HDF5 file: get it again.')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_sentence_of_a_loaders_process_comes_without_its_traceback(capsys, workers):
+    with pytest.raises(SystemExit) as stop:
+        run(lambda: next(iter(DataLoader(Broken(), num_workers=workers))))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == 'error: a.h5 is no readable HDF5 file: get it again.\n'

@@ -12,11 +12,13 @@ from cait_mm.pruning.fold import channel_scores
 IMAGES = 48
 
 
-def test_equals_timms_classifier(tmp_path):
-    theirs = timm.create_model('deit_tiny_patch16_224', pretrained=False, num_classes=7).eval()
-    torch.nn.init.normal_(theirs.head.weight)
+@pytest.mark.parametrize('name,kind,arch', [('deit_tiny_patch16_224', 'CAITDeiT', 'deit_tiny'),
+                                            ('swin_tiny_patch4_window7_224', 'CAITSwin', 'swin_tiny')])
+def test_equals_timms_classifier(tmp_path, name, kind, arch):
+    theirs = timm.create_model(name, pretrained=False, num_classes=7).eval()
+    torch.nn.init.normal_(theirs.get_classifier().weight)
     torch.save({'model': theirs.state_dict()}, tmp_path / 'a.pth')
-    ours = Classifier(dict(type='CAITDeiT', arch='deit_tiny'), num_classes=7).eval()
+    ours = Classifier(dict(type=kind, arch=arch), num_classes=7).eval()
     ours.load_pretrained(str(tmp_path / 'a.pth'))
     image = torch.randn(2, 3, 224, 224)
     with torch.no_grad():

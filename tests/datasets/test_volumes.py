@@ -68,6 +68,18 @@ def test_slices_train_and_volumes_are_evaluated(repo, data, name, scans):
     assert (sample.volume, sample.slice) == (scans[1][1], 1)
 
 
+def test_augmentation_invents_no_labels(repo, data):
+    root, _ = data
+    label = np.zeros((40, 30), np.uint8)
+    label[10:30, 8:22] = 3
+    with h5py.File(root / 'train_slices' / 'patient001_frame01_slice_0.h5', 'w') as file:
+        file['image'], file['label'] = label / 3, label
+    train = build(repo, root, 'acdc', 'train_dataloader')
+    seen = [train[0]['data_samples'].gt_sem_seg.data for _ in range(40)]
+    assert {int(value) for item in seen for value in item.unique()} == {0, 3}
+    assert len({item.numpy().tobytes() for item in seen}) > 5  # and does turn
+
+
 def test_a_list_chooses_files_with_or_without_suffix(data):
     root, _ = data
     (root / 'train.txt').write_text('case0002_slice001\ncase0001_slice000.npz\n')

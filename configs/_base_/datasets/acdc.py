@@ -1,7 +1,8 @@
 # ACDC (4 classes, background included) at 224x224: docs/prepare_data.md#acdc
 # Training reads slices, evaluation volumes, slice by slice; MMSeg's loading reads both through slice:// addresses.
-# Augmentation is TransUNet's, which CASCADE uses: half the time turned by up to 20 degrees, else half the time by
-# quarters and flipped; resized without keeping the ratio.
+# Augmentation is TransUNet's, which CASCADE uses: half the slices are turned by quarters and flipped, half of the others
+# turned by up to 20 degrees; all are resized without keeping the ratio. MMSeg's RandomRotFlip would turn them too, but
+# it interpolates the labels: between background 0 and left ventricle 3 it finds 1 and 2.
 dataset_type = 'cait_mm.datasets.volumes.ACDCVolumes'
 data_root = 'data/acdc'
 img_size = (224, 224)
@@ -10,7 +11,11 @@ meta_keys = ('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomRotFlip', rotate_prob=0.5, flip_prob=0.5, degree=20),
+    dict(
+        type='RandomChoice',
+        transforms=[[dict(type='RandomRotFlip', rotate_prob=0., flip_prob=1.)],
+                    [dict(type='RandomRotate', prob=0.5, degree=20., pad_val=0, seg_pad_val=0)]],
+        prob=[0.5, 0.5]),
     dict(type='Resize', scale=img_size, keep_ratio=False, interpolation='bicubic'),
     dict(type='PackSegInputs', meta_keys=meta_keys)
 ]

@@ -1,6 +1,6 @@
 # ACDC (4 classes, background included) at 224x224: docs/prepare_data.md#acdc
 # Training reads slices, evaluation volumes, slice by slice; MMSeg's loading reads both through slice:// addresses.
-# Augmentation is TransUNet's, which CASCADE uses: half the slices are turned by quarters and flipped, half of the others
+# Augmentation is TransUNet's, which CASCADE uses: half the slices are turned by quarters and flipped, half of the rest
 # turned by up to 20 degrees; all are resized without keeping the ratio. MMSeg's RandomRotFlip would turn them too, but
 # it interpolates the labels: between background 0 and left ventricle 3 it finds 1 and 2.
 dataset_type = 'cait_mm.datasets.volumes.ACDCVolumes'

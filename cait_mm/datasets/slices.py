@@ -5,6 +5,7 @@ file of one slice. MMSegmentation's own loading, drawing and inference take such
 """
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
@@ -108,7 +109,7 @@ def _entry(file: Any, path: str, key: str) -> Any:
         raise UserError(f'{path} holds {", ".join(file) or "nothing"}: entries "image" and "label" are wanted.')
     try:
         return file[key]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'entry {key} of {path} cannot be read ({error}): get the file again.') from error
 
 

@@ -142,7 +142,7 @@ def polyps(folders, **keywords):
 
 
 def test_pictures_find_their_masks_and_load_through_mmseg(folders):
-    dataset = polyps(folders, pipeline=[dict(type='mmseg.LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
+    dataset = polyps(folders, pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
     item = dataset[1]
     assert len(dataset) == 3 and dataset.subjects() == set()
     np.testing.assert_array_equal(item['img'], COLOURS[..., ::-1])

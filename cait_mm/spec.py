@@ -9,6 +9,7 @@ Blocks are 0-based, as ``out_indices`` are; the paper counts them from 1. In Swi
 import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from cait_mm.arch import Arch, BlockName, BlockSpec, check_keys, check_positive_int, get_arch
@@ -55,9 +56,14 @@ class Spec:
         """The spec of the dense model: no merges, full widths."""
         return make_spec(arch)
 
+    @cached_property
+    def placed(self) -> Dict[int, Merge]:
+        """The merges by the number of the block that they stand before, in order."""
+        return {self.arch.block_index(merge.block): merge for merge in self.merges}
+
     def merge_before(self, block: int) -> Optional[Merge]:
         """The merge in front of block number ``block``, if there is one."""
-        return next((merge for merge in self.merges if self.arch.block_index(merge.block) == block), None)
+        return self.placed.get(block)
 
     def grids(self, img_size: Optional[Tuple[int, int]] = None) -> List[Grid]:
         """The token grid (H, W) inside each block for an image of ``img_size`` pixels."""

@@ -27,8 +27,7 @@ def main() -> None:
     grids = spec.grids(shape)
     result = {'arch': args.arch, 'target': args.target, 'merge': [list(merge) for merge in spec.merges], 'macs': macs,
               'dense_macs': dense, 'reduction': 1 - macs / dense}
-    rows = [[merge.block, merge.kind, '{}x{}'.format(*grids[spec.arch.block_index(merge.block)])]
-            for merge in spec.merges]
+    rows = [[merge.block, merge.kind, '{}x{}'.format(*grids[place])] for place, merge in spec.placed.items()]
     text = table(['before block (0-based)', 'merge', 'grid after'], rows)
     text += (f'\nMACs {macs / 1e9:.3f} G of {dense / 1e9:.3f} G: {result["reduction"]:.1%} saved '
              f'(target {args.target:.1%}), ideal speed-up {dense / macs:.2f}x'

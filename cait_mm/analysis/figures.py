@@ -16,9 +16,9 @@ def token_grids(image: Image.Image, spec: Spec) -> Image.Image:
     """
     image = image.convert('RGB')
     size = (image.height, image.width)
-    places = [spec.arch.block_index(merge.block) for merge in spec.merges]
-    grids = [('dense', Spec.dense(spec.arch).grids(size)[places[0] if places else 0])]
-    for place, merge in zip(places, spec.merges):
+    first = next(iter(spec.placed), 0)
+    grids = [('dense', Spec.dense(spec.arch).grids(size)[first])]
+    for place, merge in spec.placed.items():
         grids.append((f'before block {merge.block}: {merge.kind}', spec.grids(size)[place]))
     panels = [_panel(image, grid, f'{name}, {grid[0]}x{grid[1]} = {grid[0] * grid[1]} tokens') for name, grid in grids]
     return side_by_side(panels)

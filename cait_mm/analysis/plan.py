@@ -77,7 +77,7 @@ def _even_specs(arch: Arch, kinds: Sequence[str]) -> Iterator[Spec]:
 
 def _single_moves(spec: Spec, start: Spec, kinds: Sequence[str]) -> Iterator[Spec]:
     """Every placement with one merge of ``spec`` moved by one block, within one block of ``start``."""
-    blocks, home = ([placed.arch.block_index(merge.block) for merge in placed.merges] for placed in (spec, start))
+    blocks, home = (list(merged.placed) for merged in (spec, start))
     for index in range(len(blocks)):
         for step in (-1, 1):
             moved = [*blocks[:index], blocks[index] + step, *blocks[index + 1:]]

@@ -1,6 +1,7 @@
 """Swin: four stages of half the side and twice the width, attention in windows, no CLS."""
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, ClassVar, Dict, Mapping, Tuple
 
@@ -49,7 +50,7 @@ class SwinArch(Arch):
     def depth(self) -> int:
         return sum(self.depths)
 
-    @property
+    @cached_property
     def first_blocks(self) -> Tuple[int, ...]:
         """The first block of every stage."""
         return (0, *accumulate(self.depths[:-1]))

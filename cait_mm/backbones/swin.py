@@ -138,7 +138,7 @@ class CAITSwin(CAITBackbone):
         return [block for stage in self.layers for block in stage.blocks]
 
     def _build_blocks(self) -> None:
-        arch, merges = self.arch, {self.arch.block_index(merge.block): merge for merge in self.spec.merges}
+        arch, merges = self.arch, self.spec.placed
         stages = []
         for stage, (first, count) in enumerate(zip(arch.first_blocks[:self.stages], arch.depths)):
             dim = arch.stage_dim(stage)

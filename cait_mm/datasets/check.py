@@ -161,4 +161,3 @@ def _remedy(path: str, root: str) -> str:
     if anchor == 'scenes':
         return f'make them with python tools/make_scenes.py {root.rstrip("/") or "data/scenes"}, {page}'
     return page
-

@@ -100,16 +100,13 @@ def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
     if not _there(pair['img_path']):
         return
     size = None
-    if '://' in pair['img_path']:
-        try:
+    try:
+        if '://' in pair['img_path']:
             size = mmcv.imfrombytes(fileio.get(pair['img_path'])).shape[:2]
-        except UserError as error:
-            yield str(error)
-    elif str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
-        try:
+        elif str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
             size = read_image(pair['img_path']).size[::-1]
-        except UserError as error:
-            yield str(error)
+    except UserError as error:
+        yield str(error)
     path = pair.get('seg_map_path')
     if not path or not _there(path) or not hasattr(dataset, 'reduce_zero_label'):
         return

@@ -148,4 +148,3 @@ def _root(moments: Tensor) -> Tensor:
     """Upper triangular R with ``moments = R^T R``; a trace of ridge keeps directions that never occurred invertible."""
     ridge = 1e-8 * moments.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     return torch.linalg.cholesky(moments + ridge * torch.eye(moments.shape[-1]).to(moments)).mT
-

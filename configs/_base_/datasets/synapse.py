@@ -1,49 +1,10 @@
 # Synapse multi-organ CT (9 classes, background included) at 224x224: docs/prepare_data.md#synapse
-# Training reads slices, evaluation volumes, slice by slice; MMSeg's loading reads both through slice:// addresses.
-# Augmentation is TransUNet's, which CASCADE uses: half the slices are turned by quarters and flipped, half of the rest
-# turned by up to 20 degrees; all are resized without keeping the ratio. MMSeg's RandomRotFlip would turn them too, but
-# it interpolates the labels: between background 0 and left ventricle 3 it finds 1 and 2.
+# Read and augmented as acdc.py.
+_base_ = './acdc.py'
 dataset_type = 'cait_mm.datasets.volumes.SynapseVolumes'
 data_root = 'data/synapse'
-img_size = (224, 224)
-meta_keys = ('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
-             'flip_direction', 'reduce_zero_label', 'volume', 'slice')
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(
-        type='RandomChoice',
-        transforms=[[dict(type='RandomRotFlip', rotate_prob=0., flip_prob=1.)],
-                    [dict(type='RandomRotate', prob=0.5, degree=20., pad_val=0, seg_pad_val=0)]],
-        prob=[0.5, 0.5]),
-    dict(type='Resize', scale=img_size, keep_ratio=False, interpolation='bicubic'),
-    dict(type='PackSegInputs', meta_keys=meta_keys)
-]
-# the labels come after Resize: scores are taken at the slices' own size
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=img_size, keep_ratio=False, interpolation='bicubic'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs', meta_keys=meta_keys)
-]
 train_dataloader = dict(
-    batch_size=24,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix=dict(img_path='train_npz'), pipeline=train_pipeline))
+    batch_size=24, dataset=dict(type=dataset_type, data_root=data_root, data_prefix=dict(img_path='train_npz')))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix=dict(img_path='test_vol_h5'),
-        volumes=True,
-        pipeline=test_pipeline))
+    dataset=dict(type=dataset_type, data_root=data_root, data_prefix=dict(img_path='test_vol_h5')))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='VolumeDice', measures=('dice', 'hd95'))
-test_evaluator = val_evaluator

@@ -1,9 +1,8 @@
-# CAIT DeiT-Tiny + a narrow CASCADE decoder: an export of tools/compress.py (or of a compression run) as the backbone.
+# CAIT DeiT-Tiny + a narrow CASCADE decoder on polyps: an export of tools/fold.py or tools/compress.py as the backbone.
 # The widths come with it; these stand in, as in upernet_cait_deit_t_ade20k.py.
-_base_ = './cascade_decoder_deit_t_polyp.py'
+_base_ = './cascade_decoder_atme_deit_t_polyp.py'
 model = dict(
     backbone=dict(
-        merge=((4, 'horizontal'), (8, 'vertical')),
         qk_dim=48,
         v_dim=48,
         ffn_dim=692,

@@ -105,22 +105,29 @@ PAPER_MERGES = {
     'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones on CamVid
     'lvvit': ((3, 'horizontal'), (5, 'vertical')),
 }
-TWINS = [('upernet', 'deit_t', 'ade20k', 2), ('upernet', 'deit_s', 'ade20k', 2), ('upernet', 'deit_b', 'ade20k', 2),
-         ('fpn', 'deit_s', 'ade20k', 2), ('mask2former', 'deit_s', 'ade20k', 2), ('upernet', 'swin_t', 'ade20k', 2),
-         ('upernet', 'swin_s', 'ade20k', 1), ('upernet', 'swin', 'camvid', 1), ('upernet', 'lvvit', 'camvid', 1),
-         ('upernet', 'deit_s', 'potsdam', 2), ('upernet', 'deit_s', 'isaid', 2), ('upernet', 'swin_t', 'potsdam', 1),
-         ('upernet', 'swin_t', 'isaid', 1), ('mask_rcnn', 'deit_s', 'coco', 2),
-         ('cascade_mask_rcnn', 'swin_t', 'coco', 1), ('cascade_mask_rcnn', 'swin_s', 'coco', 1)]
+BOTH, ATME_ONLY = ('atme', 'cait'), ('atme', )
+TWINS = [
+    *(('upernet', family, 'ade20k', BOTH) for family in ('deit_t', 'deit_s', 'deit_b', 'swin_t', 'swin_s')),
+    *(('upernet', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t') for task in ('potsdam', 'isaid')),
+    ('fpn', 'deit_s', 'ade20k', BOTH), ('mask2former', 'deit_s', 'ade20k', BOTH),
+    ('mask_rcnn', 'deit_s', 'coco', BOTH), ('cascade_mask_rcnn', 'swin_t', 'coco', ATME_ONLY),
+    ('cascade_mask_rcnn', 'swin_s', 'coco', ATME_ONLY),
+    ('fpn', 'deit_t', 'coco_semantic', BOTH), ('mask2former', 'deit_t', 'camvid', BOTH),
+    ('upernet', 'deit_t', 'camvid', BOTH), ('mask_rcnn', 'deit_t', 'coco', BOTH),
+    ('upernet', 'swin', 'camvid', BOTH), ('upernet', 'swin', 'potsdam', BOTH),
+    ('cascade_mask_rcnn', 'swin', 'coco', ATME_ONLY), ('cascade_decoder', 'swin', 'polyp', BOTH),
+    *(('cascade_decoder', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t')
+      for task in ('synapse', 'acdc', 'polyp')),
+    ('upernet', 'lvvit', 'camvid', ('cait', )),
+]
 
 
-@pytest.mark.parametrize('head,family,task,count', TWINS)
-def test_twins_differ_in_the_backbone_alone(head, family, task, count):
+@pytest.mark.parametrize('head,family,task,kinds', TWINS)
+def test_twins_differ_in_the_backbone_alone(head, family, task, kinds):
     folder, merges = ROOT / 'configs', PAPER_MERGES[family]
     dense = Config.fromfile(folder / f'{head}_{family}_{task}.py')
-    twins = [path for kind in ('atme', 'cait') for path in folder.glob(f'{head}_{kind}_{family}_{task}.py')]
-    assert len(twins) == count
-    for name in twins:
-        twin = Config.fromfile(name)
+    for kind in kinds:
+        twin = Config.fromfile(folder / f'{head}_{kind}_{family}_{task}.py')
         assert tuple(map(tuple, twin.model.backbone['merge'])) == merges
         for key in dense:
             if key != 'model':

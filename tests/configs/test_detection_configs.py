@@ -86,7 +86,7 @@ def test_config_trains_and_predicts_one_step(name):
     assert len(found) == 2 and found[0].pred_instances.masks.shape[0] == len(found[0].pred_instances.scores)
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', [name for name in CONFIGS if '_s_coco' in name or '_swin_t_coco' in name])
 def test_config_is_the_papers(name):
     config = load_config(str(ROOT / 'configs' / name))
     optimizer = config.optim_wrapper.optimizer

@@ -70,8 +70,8 @@ def test_config_trains_and_predicts_one_step(name):
 
 
 @pytest.mark.parametrize('data, classes, size', [('synapse', 9, 224), ('acdc', 4, 224), ('polyp', 2, 352)])
-@pytest.mark.parametrize('family, kinds', [('deit_s', ('atme', 'cait')), ('swin_t', ('atme', 'cait'))])
-def test_settings_and_twins(data, classes, size, family, kinds):
+@pytest.mark.parametrize('family', ['deit_s', 'swin_t'])
+def test_settings(data, classes, size, family):
     dense = read(f'cascade_decoder_{family}_{data}.py')
     assert dense.model.decode_head.num_classes == classes and tuple(dense.model.data_preprocessor.size) == (size, size)
     assert [tuple(step.scale) for step in dense.train_dataloader.dataset.pipeline if step.type == 'Resize'] == [
@@ -84,14 +84,6 @@ def test_settings_and_twins(data, classes, size, family, kinds):
     assert any(hook.type == 'SubjectSplitHook' for hook in dense.custom_hooks)
     if family == 'deit_s':
         assert tuple(dense.model.backbone.img_size) == (size, size)
-    for kind in kinds:
-        twin = read(f'cascade_decoder_{kind}_{family}_{data}.py')
-        assert len(twin.model.backbone['merge']) == 2 and ('ffn_dim' in twin.model.backbone) == (kind == 'cait')
-        for key in dense:
-            if key != 'model':
-                assert twin[key] == dense[key], key
-        assert {k: v for k, v in twin.model.items() if k != 'backbone'} == {
-            k: v for k, v in dense.model.items() if k != 'backbone'}
 
 
 @pytest.mark.parametrize('name', ['cascade_decoder_deit_t_acdc.py', 'cascade_decoder_deit_t_polyp.py'])

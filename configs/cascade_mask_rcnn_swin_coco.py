@@ -1,0 +1,28 @@
+# The small Swin of compress_swin_imagefolder.py + a small Cascade Mask R-CNN on a part of COCO, for two CPU cores: the
+# small Mask R-CNN's sizes, data and schedule (mask_rcnn_deit_t_coco.py).
+_base_ = [
+    './_base_/models/cascade_mask_rcnn_swin.py', './_base_/datasets/coco_instance_small.py',
+    './_base_/schedules/adamw_1x.py', './_base_/det_runtime.py'
+]
+model = dict(
+    backbone=dict(
+        arch=dict(
+            name='small_swin',
+            embed_dim=24,
+            depths=(2, 2, 6, 2),
+            num_heads=(1, 2, 4, 8),
+            window_size=4,
+            img_size=(128, 128)),
+        drop_path_rate=0.05,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth')),
+    neck=dict(in_channels=[24, 48, 96, 192]),
+    roi_head=dict(mask_head=dict(num_convs=2, conv_out_channels=64)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=200)),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=50),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=6, milestones=[5], gamma=0.1),
+]
+train_cfg = dict(max_epochs=6, val_interval=6)
+default_hooks = dict(logger=dict(interval=10))
+auto_scale_lr = dict(base_batch_size=2)

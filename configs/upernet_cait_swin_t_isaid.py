@@ -1,0 +1,9 @@
+# CAIT Swin-Tiny + UperNet on iSAID: the ATME twin's merges and pruned channels. The widths come with the compressed
+# checkpoint; these stand in until it is there, as in upernet_cait_swin_t_ade20k.py.
+_base_ = './upernet_atme_swin_t_isaid.py'
+model = dict(
+    backbone=dict(
+        qk_dim=[26] * 10 + [32] * 2,
+        v_dim=[26] * 10 + [32] * 2,
+        ffn_dim=[296] * 2 + [596] * 2 + [1196] * 6 + [2764] * 2,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_swin_tiny.pth')))

@@ -15,6 +15,7 @@ from cait_mm.engine.run import (
     unwrapped,
     use_export,
 )
+from cait_mm.engine.tta import use_tta
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import logs_aside, report, run, table
 
@@ -24,6 +25,9 @@ def parse_args() -> argparse.Namespace:
     add_run_options(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw every prediction into this folder')
+    parser.add_argument('--tta', nargs='*', type=float, metavar='RATIO',
+                        help='merge predictions on flipped pictures at these sizes (default: 0.5 to 1.75 for '
+                             'segmentation, 1 for detection)')
     return parser.parse_args()
 
 
@@ -47,6 +51,8 @@ def main() -> None:
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
     if args.show_dir:
         draw_predictions(config, args.show_dir)
+    if args.tta is not None:
+        use_tta(config, args.tta)
     start_processes(config, args.launcher)
     with logs_aside(args.json):
         runner = build_runner(config)

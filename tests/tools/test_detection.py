@@ -34,7 +34,7 @@ log_processor = dict(by_epoch=False)
 """
 
 
-def test_mask_rcnn_on_a_merged_backbone_trains_and_is_evaluated(tool, tmp_path):
+def test_mask_rcnn_on_a_merged_backbone_trains_and_is_evaluated(tool, tmp_path, monkeypatch):
     make_scenes(tmp_path / 'scenes', train=8, val=8, size=(64, 64))
     config, work_dir = tmp_path / 'mask_rcnn.py', tmp_path / 'run'
     config.write_text(MASK_RCNN.format(root=ROOT, data=tmp_path / 'scenes'))
@@ -49,3 +49,17 @@ def test_mask_rcnn_on_a_merged_backbone_trains_and_is_evaluated(tool, tmp_path):
     metrics = json.loads((tmp_path / 'test.json').read_text())
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= metrics.keys() and 'coco/segm_mAP' in out
     assert len(list((tmp_path / 'shown').rglob('*.jpg')) + list((tmp_path / 'shown').rglob('*.png'))) == 8
+
+    status, _, err = tool('test.py', config, checkpoint, '--work-dir', work_dir, '--tta', '--json',
+                          tmp_path / 'tta.json')
+    assert status == 0, err
+    assert json.loads((tmp_path / 'tta.json').read_text()).keys() == metrics.keys()
+
+    from mmdet.apis import DetInferencer
+    monkeypatch.chdir(tmp_path)
+    image = next((tmp_path / 'scenes/images/validation').iterdir())
+    inferencer = DetInferencer(model=str(config), weights=checkpoint, device='cpu')
+    found = inferencer(str(image), out_dir=str(tmp_path / 'out'), pred_score_thr=0.,
+                       no_save_pred=False)['predictions'][0]
+    assert len(found['scores']) == len(found['bboxes']) == len(found['masks']) == 4
+    assert list((tmp_path / 'out/vis').iterdir()) and list((tmp_path / 'out/preds').iterdir())

@@ -150,6 +150,16 @@ def test_an_evaluation_needs_no_training_data(tool, tiny, trained, tmp_path):
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 8
 
 
+def test_test_merges_predictions_on_flipped_and_resized_pictures(tool, tiny, trained, tmp_path):
+    scores = {}
+    for name, words in (('plain', ()), ('flipped', ('--tta', 1)), ('sizes', ('--tta', 0.5, 1))):
+        status, _, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--json', tmp_path / 'x.json', *words)
+        assert status == 0, err
+        scores[name] = json.loads((tmp_path / 'x.json').read_text())
+    assert scores['plain'].keys() == scores['flipped'].keys() and scores['plain'] != scores['flipped']
+    assert scores['flipped'] != scores['sizes']
+
+
 def test_test_refuses_a_checkpoint_of_another_model(tool, tiny, trained, tmp_path):
     status, _, err = tool('test.py', tiny, trained, '--work-dir', tmp_path, '--cfg-options',
                           'model.decode_head.channels=12')

@@ -1,0 +1,42 @@
+"""Test-time augmentation of instance segmentation, which MMDetection lacks: merging masks with their boxes."""
+from typing import Sequence
+
+import torch
+from mmcv.ops import batched_nms
+from mmdet.models.test_time_augs import DetTTAModel
+from mmdet.structures import DetDataSample
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+
+
+@MODELS.register_module()
+class InstanceTTAModel(DetTTAModel):
+    """MMDetection's merging of detections, with masks, which it refuses: a box that survives NMS keeps its mask.
+
+    Masks arrive at the picture's own size, so those of flipped views are only turned back.
+
+    Args:
+        tta_cfg: ``nms`` and ``max_per_img``.
+        **keywords: As ``mmengine.model.BaseTTAModel``.
+    """
+
+    def _merge_single_sample(self, data_samples: Sequence[DetDataSample]) -> DetDataSample:
+        found, merged = [sample.pred_instances for sample in data_samples], data_samples[0]
+        boxes, scores = self.merge_aug_bboxes([item.bboxes for item in found], [item.scores for item in found],
+                                              [sample.metainfo for sample in data_samples])
+        labels = torch.cat([item.labels for item in found])
+        kept = torch.arange(0)
+        if len(boxes):  # MMCV's NMS wants one at least
+            kept = batched_nms(boxes, scores, labels, self.tta_cfg['nms'])[1][:self.tta_cfg['max_per_img']]
+        result = InstanceData(bboxes=boxes[kept], scores=scores[kept], labels=labels[kept])
+        if 'masks' in found[0]:
+            result.masks = torch.cat([turned_back(sample) for sample in data_samples])[kept]
+        merged.pred_instances = result
+        return merged
+
+
+def turned_back(sample: DetDataSample) -> torch.Tensor:
+    """The masks (n, H, W) of a view as they lie in the picture."""
+    masks = torch.as_tensor(sample.pred_instances.masks)
+    axes = {'horizontal': [-1], 'vertical': [-2], 'diagonal': [-2, -1]}
+    return masks.flip(axes[sample.flip_direction]) if sample.flip else masks

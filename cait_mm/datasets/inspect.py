@@ -35,7 +35,7 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] 
         items, decoded, problems = 0, 0, []
         nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
         for node in nodes:
-            dataset = _build(node, config)
+            dataset = build_dataset(_plain(node), config)
             pairs = _pairs(dataset)
             chosen = pairs if samples is None else spread(pairs, samples)
             problems += [*_unpaired(dataset, pairs), *_out_of_range(dataset)]
@@ -46,14 +46,22 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] 
     return found
 
 
-def _build(node: Mapping[str, Any], config: Config) -> Any:
-    plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
-    if 'pipeline' in plain:
-        plain['pipeline'] = []
+def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
+    """The dataset of a part of ``config``, in the library that was loaded with it.
+
+    Raises:
+        UserError: It cannot be built.
+    """
     scope = DefaultScope.get_current_instance()
     name = scope.scope_name if scope else None
     with building('a dataset', config), DATASETS.switch_scope_and_registry(name) as registry:
-        return registry.build(plain)
+        return registry.build(node)
+
+
+def _plain(node: Mapping[str, Any]) -> Dict[str, Any]:
+    """The dataset as its files are: nothing filtered, nothing transformed."""
+    plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
+    return {**plain, 'pipeline': []} if 'pipeline' in plain else plain
 
 
 def _pairs(dataset: Any) -> List[Dict[str, Any]]:

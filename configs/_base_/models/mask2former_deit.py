@@ -9,7 +9,7 @@ model = dict(
     data_preprocessor=dict(test_cfg=dict(size_divisor=32)),
     decode_head=dict(
         _delete_=True,
-        type='Mask2FormerHead',
+        type='cait_mm.heads.mask2former.MixedMask2FormerHead',
         in_channels=[384] * 4,
         strides=[4, 8, 16, 32],
         feat_channels=256,
@@ -20,7 +20,7 @@ model = dict(
         align_corners=False,
         enforce_decoder_input_project=False,
         pixel_decoder=dict(
-            type='mmdet.MSDeformAttnPixelDecoder',
+            type='cait_mm.heads.mask2former.FP32PixelDecoder',
             num_outs=3,
             norm_cfg=dict(type='GN', num_groups=32),
             act_cfg=dict(type='ReLU'),

@@ -1,0 +1,37 @@
+"""Mask2Former in mixed precision: what overflows or has no kernel in 16 bits stays in fp32, as its authors train it.
+
+Under autocast the backbone and the transformer decoder run in fp16 or bf16. MMCV's deformable attention has no bf16
+kernel on a GPU, and MMDetection's matching sums thousands of points in fp16, where 65504 is the end: the matrix that
+the assignment gets is infinite.
+"""
+from typing import Dict, List, Sequence, Tuple
+
+import torch
+from mmdet.models.layers import MSDeformAttnPixelDecoder
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from mmseg.models.decode_heads import Mask2FormerHead
+from torch import Tensor
+
+
+@MODELS.register_module()
+class FP32PixelDecoder(MSDeformAttnPixelDecoder):
+    """MMDetection's pixel decoder, in fp32 whatever autocast says. Arguments as there."""
+
+    def forward(self, feats: Sequence[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """Maps of the backbone's strides, finest first, to the mask features and the decoder's maps, in fp32."""
+        with torch.autocast(feats[0].device.type, enabled=False):
+            return super().forward([feat.float() for feat in feats])
+
+
+@MODELS.register_module()
+class MixedMask2FormerHead(Mask2FormerHead):
+    """MMSegmentation's head with matching and losses in fp32 whatever autocast says. Arguments as there."""
+
+    def loss_by_feat(self, all_cls_scores: Sequence[Tensor], all_mask_preds: Sequence[Tensor],
+                     batch_gt_instances: List[InstanceData], batch_img_metas: List[dict]) -> Dict[str, Tensor]:
+        """Losses of all decoder layers: class scores (B, queries, classes + 1) and masks (B, queries, h, w) of each."""
+        with torch.autocast(all_mask_preds[0].device.type, enabled=False):
+            return super().loss_by_feat([scores.float() for scores in all_cls_scores],
+                                        [masks.float() for masks in all_mask_preds], batch_gt_instances,
+                                        batch_img_metas)

@@ -1,6 +1,6 @@
 """Any MMSeg or MMDet model, or a classifier of ours, as the callables that are counted and timed."""
 from itertools import count
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -31,8 +31,8 @@ class Encoder(nn.Module):
 class Overall(nn.Module):
     """The whole prediction on a preprocessed batch (B, 3, H, W).
 
-    A classifier gives logits, a segmentor logits at the input's size. A detector runs through its heads, proposals
-    included, up to the raw outputs; how many proposals there are depends on the weights.
+    A classifier gives logits, a segmentor logits at the input's size. A detector runs through its heads up to the raw
+    outputs: boxes of all proposals, whose number depends on the weights, and masks of as many as it may return.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -47,6 +47,8 @@ class Overall(nn.Module):
             return [self.model.encode_decode(x, metas)]
         from mmdet.structures import DetDataSample
         samples = [DetDataSample(metainfo=meta) for meta in metas]
+        if getattr(self.model, 'with_rpn', False):
+            return _tensors(_two_stages(self.model, x, samples))
         return _tensors(self.model.forward(x, samples, mode='tensor'))
 
 
@@ -125,6 +127,27 @@ def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_siz
         cdcp.after_step()
 
     return step
+
+
+def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> List[Any]:
+    """What a two-stage detector computes for a prediction.
+
+    MMDetection's own raw outputs hold masks of all 1000 proposals in a cascade, and of 100 in a whole batch elsewhere.
+    """
+    from mmdet.structures.bbox import bbox2roi
+    features, head = model.extract_feat(x), model.roi_head
+    proposals = model.rpn_head.predict(features, samples, rescale=False)
+    counts, rois = tuple(map(len, proposals)), bbox2roi([item.bboxes for item in proposals])
+    stages: List[Tuple[int, ...]] = [()]
+    if hasattr(head, 'num_stages'):
+        rois, *outputs = head._refine_roi(features, rois, [sample.metainfo for sample in samples], counts)
+        stages = [(stage,) for stage in range(head.num_stages)]
+    else:
+        outputs, rois = list(head._bbox_forward(features, rois).values()), rois.split(counts)
+    if head.with_mask:
+        returned = torch.cat([item[:model.test_cfg.rcnn.max_per_img] for item in rois])
+        outputs += [head._mask_forward(*stage, features, returned)['mask_preds'] for stage in stages]
+    return outputs
 
 
 def _metas(x: Tensor) -> List[Dict[str, Any]]:

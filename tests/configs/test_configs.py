@@ -104,6 +104,7 @@ PAPER_MERGES = {
     'swin_s': (('2.7', 'horizontal'), ('2.12', 'vertical')),
     'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones on CamVid
     'lvvit': ((3, 'horizontal'), (5, 'vertical')),
+    'deit': ((2, 'horizontal'), (5, 'vertical')),  # the quick start's
 }
 BOTH, ATME_ONLY = ('atme', 'cait'), ('atme', )
 TWINS = [
@@ -118,7 +119,7 @@ TWINS = [
     ('cascade_mask_rcnn', 'swin', 'coco', ATME_ONLY), ('cascade_decoder', 'swin', 'polyp', BOTH),
     *(('cascade_decoder', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t')
       for task in ('synapse', 'acdc', 'polyp')),
-    ('upernet', 'lvvit', 'camvid', ('cait', )),
+    ('upernet', 'lvvit', 'camvid', ('cait', )), ('mask_rcnn', 'deit', 'scenes', BOTH),
 ]
 
 

@@ -21,8 +21,8 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=6, milestones=[5], gamma=0.1),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=4, milestones=[3], gamma=0.1),
 ]
-train_cfg = dict(max_epochs=6, val_interval=6)
+train_cfg = dict(max_epochs=4, val_interval=4)
 default_hooks = dict(logger=dict(interval=10))
 auto_scale_lr = dict(base_batch_size=2)

@@ -1,6 +1,6 @@
-# COCO at 480x320 for two CPU cores: a part of it, its annotation files of the same names.
+# COCO at 352x240 for two CPU cores: a part of it, its annotation files of the same names.
 _base_ = './coco_instance.py'
-scale = (480, 320)
+scale = (352, 240)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

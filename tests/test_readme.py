@@ -36,7 +36,7 @@ def test_shell_commands_name_scripts_that_exist():
 
 
 def test_every_link_in_the_documents_leads_somewhere():
-    for page in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]:
+    for page in [ROOT / 'README.md', ROOT / 'configs/README.md', *sorted((ROOT / 'docs').glob('*.md'))]:
         for target in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', page.read_text()):
             assert (page.parent / target).exists(), f'{page.name} links to {target}'
 

@@ -1,15 +1,20 @@
 """Time configs against a dense one: encoder (backbone and neck) and overall, interleaved, with their MACs.
 
 Classifiers (compress_* configs, and exports of tools/fold.py and tools/compress.py) have no neck: overall is all.
+"Ideal" is what the MACs promise, "realised" the share of the saved time that was really saved.
 """
 import argparse
-from typing import Any, Dict
+import sys
+from functools import partial
+from typing import Any, Callable, Dict, List
 
 import torch
 
 from cait_mm.analysis.flops import count_macs, count_params
-from cait_mm.analysis.parts import load_model, parts_of, training_step
-from cait_mm.analysis.speed import conditions, time_interleaved
+from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
+from cait_mm.analysis.parts import load_model, parts_of
+from cait_mm.analysis.speed import Timing, conditions, peak_memory, time_interleaved
+from cait_mm.analysis.training import training_step
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
 
 
@@ -18,86 +23,132 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='compressed models: configs or exports')
     parser.add_argument('--against', required=True, metavar='CONFIG', help='the dense model')
     parser.add_argument('--train-step', action='store_true',
-                        help='time a training step of compress_* configs instead: forward, backward and optimizer')
+                        help='time a training step instead: forward, backward and optimizer')
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--shape', nargs=2, type=int, default=(512, 512), metavar=('H', 'W'), help='pixels')
     parser.add_argument('--rounds', type=int, default=10, help='timed rounds; the medians count')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='default: a GPU where there is one')
+    parser.add_argument('--dtype', choices=list(DTYPES), default='float32',
+                        help='16 bits are autocast\'s, as in mixed precision (default: float32, on a GPU TF32)')
+    parser.add_argument('--no-tf32', action='store_true', help='full float32 products on a GPU')
+    parser.add_argument('--compile', choices=('off', 'backbone', 'all'), default='off', help='torch.compile')
+    parser.add_argument('--channels-last', action='store_true', help='memory format of images and convolutions')
+    parser.add_argument('--attention', choices=('fused', 'eager'), default='fused',
+                        help='eager is unfused, as the paper measured (default: fused)')
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
     add_cfg_options(parser, 'change every config')
     add_json_option(parser)
     args = parser.parse_args()
     if min(args.batch_size, args.rounds, *args.shape, args.threads or 1) < 1:
         parser.error('sizes, rounds and threads are positive numbers')
+    if args.train_step and args.compile == 'all':
+        parser.error('--train-step goes with --compile backbone: the optimizer is not compiled')
     return args
 
 
-def measure(args: argparse.Namespace) -> Dict[str, Any]:
+def mode_of(args: argparse.Namespace) -> Mode:
+    return Mode(args.device, args.dtype, args.compile, args.channels_last, args.attention, not args.no_tf32)
+
+
+def paths_of(args: argparse.Namespace) -> List[str]:
+    """The dense model first."""
+    return [args.against, *(path for path in args.configs if path != args.against)]
+
+
+def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
     """Build all models, count them, time encoder and overall in one interleaved run."""
-    paths = [args.against, *(path for path in args.configs if path != args.against)]
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    image = torch.rand(1, 3, *args.shape)
-    batch = torch.rand(args.batch_size, 3, *args.shape, device=device)
-    models, calls = {}, {'encoder': {}, 'overall': {}}
-    for path in paths:
+    image, batch = torch.rand(1, 3, *args.shape), mode.batch(args.batch_size, *args.shape)
+    models: Dict[str, Dict[str, Any]] = {}
+    calls: Dict[str, Dict[str, Callable[[], Any]]] = {'encoder': {}, 'overall': {}}
+    for path in paths_of(args):
         model = load_model(path, args.cfg_options)
-        models[path] = {'params': count_params(model)}
-        for name, part in parts_of(model).items():
+        parts, models[path] = parts_of(model), {'params': count_params(model)}
+        for name, part in parts.items():
             models[path][name] = {'macs': count_macs(part, (image,))['']}
-            calls[name][path] = lambda part=part: part(batch)
-        model.to(device)
-    calls = {name: timed for name, timed in calls.items() if args.against in timed}
-    for name in calls:
-        timings = time_interleaved(calls[name], args.rounds)
+        mode.prepare(model)
+        for name, part in parts.items():
+            calls[name][path] = partial(mode.prepare_part(part), batch)
+    for name in [name for name, timed in calls.items() if args.against in timed]:
+        with mode.running():
+            timings = time_interleaved(calls[name], args.rounds, device=mode.device)
         for path, timing in timings.items():
             entry, dense = models[path][name], models[args.against][name]
-            entry.update(seconds=timing.median, spread=timing.spread, ideal=dense['macs'] / entry['macs'],
-                         speedup=timings[args.against].median / timing.median)
-    return {'conditions': {**conditions_of(args), 'shape': list(args.shape)}, 'against': args.against, 'models': models}
+            entry.update(described(timing, timings[args.against]), ideal=dense['macs'] / entry['macs'])
+            with mode.running(), torch.inference_mode():
+                entry['peak_memory'] = peak_memory(calls[name][path], mode.device)
+                models[path]['attention'] = attention_kernels(calls[name][path])
+    return models
 
 
-def conditions_of(args: argparse.Namespace) -> Dict[str, Any]:
-    return {**conditions(), 'batch_size': args.batch_size, 'dtype': 'float32', 'mode': 'eager', 'rounds': args.rounds}
-
-
-def measure_training(args: argparse.Namespace) -> Dict[str, Any]:
+def measure_training(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
     """Time one training step of all configs in one interleaved run."""
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    paths = [args.against, *(path for path in args.configs if path != args.against)]
-    timings = time_interleaved(
-        {path: training_step(path, args.cfg_options, args.batch_size, device) for path in paths}, args.rounds,
-        training=True)
-    against = timings[args.against].median
-    return {'conditions': conditions_of(args), 'against': args.against, 'steps': {
-        path: {'seconds': timing.median, 'spread': timing.spread, 'cost': timing.median / against}
-        for path, timing in timings.items()}}
+    steps = {path: training_step(path, args.cfg_options, args.batch_size, tuple(args.shape), mode)
+             for path in paths_of(args)}
+    with mode.running():
+        timings = time_interleaved(steps, args.rounds, training=True, device=mode.device)
+        return {path: {'attention': attention_kernels(steps[path]), 'step': {
+            **described(timing, timings[args.against]), 'cost': timing.median / timings[args.against].median,
+            'peak_memory': peak_memory(steps[path], mode.device)}} for path, timing in timings.items()}
+
+
+def described(timing: Timing, dense: Timing) -> Dict[str, Any]:
+    return {'seconds': timing.median, 'quartiles': list(timing.quartiles), 'spread': timing.spread,
+            'noisy': timing.noisy, 'launch_bound': timing.launch_bound, 'speedup': dense.median / timing.median}
+
+
+def rows_of(models: Dict[str, Any]) -> List[List[str]]:
+    rows = []
+    for path, model in models.items():
+        parts = [name for name in ('encoder', 'overall', 'step') if name in model]
+        for name in parts:
+            part = model[name]
+            low, high = part['quartiles']
+            ideal = part.get('ideal')
+            rows.append([
+                path if name == parts[0] else '', name, f'{part["macs"] / 1e9:.2f}' if 'macs' in part else '',
+                f'{1000 * part["seconds"]:.1f} ms ({1000 * low:.1f} to {1000 * high:.1f})', f'{part["speedup"]:.2f}x',
+                f'{ideal:.2f}x' if ideal else '', realised(part), f'{part["peak_memory"] / 2**20:.0f} MiB'])
+    return rows
+
+
+def realised(part: Dict[str, Any]) -> str:
+    """The share of the time that the MACs promise to save and that was saved."""
+    promised = 1 - 1 / part.get('ideal', 1)
+    return f'{(1 - 1 / part["speedup"]) / promised:.0%}' if promised > 0 else ''
+
+
+def warnings_of(models: Dict[str, Any]) -> List[str]:
+    """What forbids quoting a number."""
+    found = []
+    for path, model in models.items():
+        for name in ('encoder', 'overall', 'step'):
+            part = model.get(name, {})
+            if part.get('noisy'):
+                found.append(f'{path}, {name}: quartiles {part["spread"]:.0%} of the median apart, too noisy to quote: '
+                             'stop other work or take more --rounds.')
+            if part.get('launch_bound'):
+                found.append(f'{path}, {name}: the GPU waits for Python: take a larger --batch-size or --compile.')
+    return found
 
 
 def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.train_step:
-        result = measure_training(args)
-        rows = [[path, f'{1000 * step["seconds"]:.1f} ms +- {step["spread"] / 2:.1%}', f'{step["cost"]:.2f}x']
-                for path, step in result['steps'].items()]
-        text = table(['config', 'median training step', 'cost'], rows)
-        report(f'{text}\n{described(result["conditions"])}', result, args.json)
-        return
-    result = measure(args)
-    rows = []
-    for path, model in result['models'].items():
-        names = [name for name in ('encoder', 'overall') if name in model]
-        for name in names:
-            part = model[name]
-            rows.append([path if name == names[0] else '', name, f'{part["macs"] / 1e9:.2f}',
-                         f'{1000 * part["seconds"]:.1f} ms +- {part["spread"] / 2:.1%}', f'{part["speedup"]:.2f}x',
-                         f'{part["ideal"]:.2f}x'])
-    text = table(['config', 'part', 'GMACs per image', 'median per batch', 'speed-up', 'ideal'], rows)
-    report(f'{text}\n{described(result["conditions"])}', result, args.json)
-
-
-def described(conditions: Dict[str, Any]) -> str:
-    return ', '.join(f'{key} {value}' for key, value in conditions.items())
+    mode = mode_of(args)
+    models = (measure_training if args.train_step else measure)(args, mode)
+    machine = {**conditions(mode.device), **{f'mode {key}': value for key, value in mode.to_dict().items()
+                                             if key != 'device'},
+               'batch_size': args.batch_size, 'shape': list(args.shape), 'rounds': args.rounds}
+    header = ['config', 'part', 'GMACs per image', 'median per batch (quartiles)', 'speed-up', 'ideal', 'realised',
+              'memory at most']
+    lines = [table(header, rows_of(models))]
+    lines += [f'attention: {path} {model["attention"] or "none"}' for path, model in models.items()]
+    lines.append(', '.join(f'{key} {value}' for key, value in machine.items()))
+    for warning in warnings_of(models):
+        print(f'warning: {warning}', file=sys.stderr)
+    report('\n'.join(lines), {'conditions': machine, 'against': args.against, 'models': models}, args.json)
 
 
 if __name__ == '__main__':

@@ -1,11 +1,9 @@
 """Any MMSeg or MMDet model, or a classifier of ours, as the callables that are counted and timed."""
-from itertools import count
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
@@ -13,7 +11,6 @@ from cait_mm.backbones import BACKBONES
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
-from cait_mm.pruning.cdcp import CDCP
 from cait_mm.utils.configs import building, load_config
 
 
@@ -94,39 +91,6 @@ def parts_of(model: nn.Module) -> Dict[str, nn.Module]:
     """What is measured of a model: encoder and overall, of a classifier overall alone."""
     encoder = {} if isinstance(model, Classifier) else {'encoder': Encoder(model)}
     return {**encoder, 'overall': Overall(model)}
-
-
-def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_size: int,
-                  device: str = 'cpu') -> Callable[[], Any]:
-    """One training step of a classification config: forward, backward, Eq. 2 and optimizer, without a teacher.
-
-    CDCP rebuilds its masks as often as the config says, with a ramp that has reached its target. Images are random,
-    weights too.
-
-    Raises:
-        UserError: The config is no classifier's.
-    """
-    config = load_config(path, cfg_options)
-    if config.get('model', {}).get('type') != 'Classifier':
-        raise UserError(f'{path} is no classification config (compress_*), which --train-step is for.')
-    config.model.distillation = None
-    model = build_model(config).train().to(device)
-    with building('the optim_wrapper', config):
-        wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    size = model.backbone.img_size
-    batch = dict(inputs=torch.randn(batch_size, 3, *size, device=device),
-                 targets=torch.randint(model.num_classes, (batch_size,), device=device))
-    if not model.cdcp:
-        return lambda: model.train_step(batch, wrapper)
-    cdcp = CDCP(model.backbone, model.cdcp, start=0, iterations=10**9)
-    wrapper.grad_rule, iterations = cdcp.apply_gradient_rule, count(cdcp.end)
-
-    def step() -> None:
-        cdcp.before_iteration(next(iterations))
-        model.train_step(batch, wrapper)
-        cdcp.after_step()
-
-    return step
 
 
 def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> List[Any]:

@@ -1,34 +1,62 @@
 """Speed as a ratio of medians from one interleaved run: A, B, A, B, ... so that both see the same machine."""
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from statistics import median, quantiles
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import torch
+
+NOISY = 0.1
+"""Quartiles further apart than this share of the median make a ratio nothing to quote."""
+LAUNCH_BOUND = 0.9
+"""A GPU that waits for Python this share of the time measures Python."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call over the rounds of a run."""
+    """Seconds of one call over the rounds of a run.
+
+    Args:
+        seconds: Of every round.
+        issued: Of every round on a GPU, until Python had handed all work to it.
+    """
 
     seconds: List[float]
+    issued: List[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
         return median(self.seconds)
 
     @property
+    def quartiles(self) -> Tuple[float, float]:
+        """The first and the third quartile."""
+        if len(self.seconds) < 2:
+            return self.median, self.median
+        low, _, high = quantiles(self.seconds, n=4, method='inclusive')
+        return low, high
+
+    @property
     def spread(self) -> float:
         """The interquartile range as a share of the median."""
-        if len(self.seconds) < 2:
-            return 0.
-        low, _, high = quantiles(self.seconds, n=4, method='inclusive')
+        low, high = self.quartiles
         return (high - low) / self.median
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the rounds differ too much for their median to be quoted."""
+        return self.spread > NOISY
+
+    @property
+    def launch_bound(self) -> bool:
+        """Whether a GPU was kept waiting by Python nearly all the time."""
+        return bool(self.issued) and median(self.issued) > LAUNCH_BOUND * self.median
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, warmup: int = 2,
-                     training: bool = False) -> Dict[str, Timing]:
+                     training: bool = False, device: str = 'cpu') -> Dict[str, Timing]:
     """Time every call once per round, in turn.
 
     Args:
@@ -36,15 +64,17 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
         rounds: Timed rounds.
         warmup: Rounds before them that are not counted.
         training: Leave gradients on; otherwise the calls run under ``torch.inference_mode``.
+        device: Where the calls run.
     """
-    seconds: Dict[str, List[float]] = {name: [] for name in calls}
+    timings = {name: Timing([]) for name in calls}
     with torch.inference_mode(not training):
         for index in range(warmup + rounds):
             for name, call in calls.items():
-                spent = _time_on_gpu(call) if torch.cuda.is_available() else _time(call)
+                seconds, issued = _time_on_gpu(call) if device == 'cuda' else (_time(call), None)
                 if index >= warmup:
-                    seconds[name].append(spent)
-    return {name: Timing(values) for name, values in seconds.items()}
+                    timings[name].seconds.append(seconds)
+                    timings[name].issued.extend([] if issued is None else [issued])
+    return timings
 
 
 def _time(call: Callable[[], Any]) -> float:
@@ -53,25 +83,39 @@ def _time(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _time_on_gpu(call: Callable[[], Any]) -> float:
+def _time_on_gpu(call: Callable[[], Any]) -> Tuple[float, float]:
+    """Seconds between device events around the call, and until it returned."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start.record()
-    call()
+    issued = _time(call)
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000
+    return start.elapsed_time(end) / 1000, issued
 
 
-def conditions() -> Dict[str, Any]:
+def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
+    """Bytes that ``call`` holds at most beyond what was there before it: activations, and gradients in training."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    # profile.events() attributes memory to operators, nested ones twice; these are the allocations themselves
+    changes = [(event.start_ns(), event.nbytes()) for event in profile.profiler.kineto_results.events()
+               if event.name() == '[memory]']
+    return max(accumulate((change for _, change in sorted(changes)), initial=0))
+
+
+def conditions(device: str = 'cpu') -> Dict[str, Any]:
     """The machine and libraries a measurement belongs to."""
-    cuda = torch.cuda.is_available()
-    return {
-        'device': torch.cuda.get_device_name() if cuda else _cpu_name(),
-        'threads': torch.get_num_threads(),
-        'torch': torch.__version__,
-        'python': platform.python_version(),
-    }
+    gpu = {'driver CUDA': torch.version.cuda} if device == 'cuda' else {'threads': torch.get_num_threads()}
+    return {'device': torch.cuda.get_device_name() if device == 'cuda' else _cpu_name(), **gpu,
+            'torch': torch.__version__, 'python': platform.python_version()}
 
 
 def _cpu_name() -> str:

@@ -1,23 +1,9 @@
 import json
 
 import pytest
-
-from cait_mm.analysis.speed import Timing, time_interleaved
+import torch
 
 DENSE, ATME = 'configs/upernet_deit_scenes.py', 'configs/upernet_atme_deit_scenes.py'
-
-
-def test_calls_are_interleaved_and_warm_up_is_not_counted():
-    order = []
-    timings = time_interleaved({'a': lambda: order.append('a'), 'b': lambda: order.append('b')}, rounds=3, warmup=2)
-    assert ''.join(order) == 'ab' * 5
-    assert {name: len(timing.seconds) for name, timing in timings.items()} == {'a': 3, 'b': 3}
-
-
-def test_timing_reports_median_and_relative_quartiles():
-    timing = Timing([1., 2., 3., 4., 100.])
-    assert timing.median == 3 and timing.spread == pytest.approx(2 / 3)
-    assert Timing([5.]).spread == 0
 
 
 def test_benchmark_puts_macs_beside_speed(tool, tmp_path):
@@ -30,3 +16,37 @@ def test_benchmark_puts_macs_beside_speed(tool, tmp_path):
     assert atme['encoder']['ideal'] == dense['encoder']['macs'] / atme['encoder']['macs'] > atme['overall']['ideal'] > 1
     assert result['conditions']['batch_size'] == 1 and result['conditions']['torch']
     assert 'speed-up' in text
+    part = atme['overall']
+    assert part['quartiles'][0] <= part['seconds'] <= part['quartiles'][1] and part['peak_memory'] > 0
+    assert atme['attention'] == {'flash_attention_for_cpu': 8} and 'flash_attention_for_cpu' in text
+
+
+@pytest.mark.parametrize('words,kernel', [
+    (['--attention', 'eager'], 'attention_math'),
+    (['--dtype', 'bfloat16', '--channels-last'], 'flash_attention_for_cpu')])
+def test_modes_are_run_as_asked(tool, tmp_path, words, kernel):
+    out = tmp_path / 'speed.json'
+    status, _, err = tool('benchmark.py', ATME, '--against', DENSE, '--shape', 64, 64, '--rounds', 1, '--json', out,
+                          *words)
+    assert status == 0, err
+    result = json.loads(out.read_text())
+    assert all(set(model['attention']) == {kernel} for model in result['models'].values())
+    assert result['conditions'][f'mode {words[0][2:]}'] == words[1]
+
+
+@pytest.mark.parametrize('dense,compressed', [
+    (DENSE, ATME), ('configs/mask_rcnn_deit_scenes.py', 'configs/mask_rcnn_atme_deit_scenes.py'),
+    ('configs/compress_deit_scenes.py', 'configs/compress_cait_deit_scenes.py')])
+def test_training_steps_of_every_library_are_timed(tool, tmp_path, dense, compressed):
+    status, text, err = tool('benchmark.py', compressed, '--against', dense, '--train-step', '--shape', 64, 64,
+                             '--batch-size', 2, '--rounds', 1, '--json', tmp_path / 'steps.json')
+    assert status == 0, err
+    models = json.loads((tmp_path / 'steps.json').read_text())['models']
+    assert models[dense]['step']['cost'] == 1 and models[compressed]['step']['cost'] > 0
+    assert models[dense]['step']['peak_memory'] > 0 and 'step' in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='asks for a GPU where there is none')
+def test_a_gpu_that_is_not_there_is_a_sentence(tool):
+    status, _, err = tool('benchmark.py', ATME, '--against', DENSE, '--device', 'cuda')
+    assert status == 2 and 'no GPU here' in err

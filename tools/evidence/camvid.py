@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.structures import PixelData
 
-from cait_mm.analysis.parts import build_model
+from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, time_interleaved
+from cait_mm.analysis.training import training_step
 from cait_mm.utils.cli import add_json_option, report, run, run_python, table
-from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,17 +39,11 @@ def weights_of(name: str, args: argparse.Namespace) -> Path:
     return args.export if name == 'CAIT' else args.checkpoint
 
 
-def training_step(name: str, args: argparse.Namespace) -> Callable[[], Any]:
+def step_of(name: str, args: argparse.Namespace) -> Callable[[], Any]:
     """One whole training step (forward, backward, optimizer) of a config's model on random data."""
-    from mmseg.structures import SegDataSample
-    config = load_config(str(ROOT / 'configs' / f'{MODELS[name]}.py'))
-    config.model.backbone.init_cfg.checkpoint = str(weights_of(name, args))
-    model, side = build_model(config).train(), args.side
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.randint(11, (1, side, side))),
-                             metainfo=dict(img_shape=(side, side))) for _ in range(args.batch_size)]
-    images = [torch.randint(256, (3, side, side), dtype=torch.uint8) for _ in range(args.batch_size)]
-    return lambda: model.train_step(dict(inputs=images, data_samples=samples), wrapper)
+    weights = {'model.backbone.init_cfg.checkpoint': str(weights_of(name, args))}
+    return training_step(str(ROOT / 'configs' / f'{MODELS[name]}.py'), weights, args.batch_size,
+                         (args.side, args.side), Mode())
 
 
 def kept(path: Path, compute: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
@@ -74,7 +66,7 @@ def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:
 
 def step_times(args: argparse.Namespace) -> Dict[str, Any]:
     torch.manual_seed(0)
-    steps = {name: training_step(name, args) for name in args.models}
+    steps = {name: step_of(name, args) for name in args.models}
     timings = time_interleaved(steps, args.rounds, training=True)
     return {**{name: timing.median for name, timing in timings.items()},
             'spread': {name: timing.spread for name, timing in timings.items()}, 'conditions': conditions()}
@@ -94,7 +86,7 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     if args.steps_of:
-        before, step = peak_memory(), training_step(args.steps_of, args)
+        before, step = peak_memory(), step_of(args.steps_of, args)
         for _ in range(3):
             step()
         write_json(args.out, {'peak': peak_memory(), 'imports': before})

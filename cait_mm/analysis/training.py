@@ -1,0 +1,88 @@
+"""One training step of any config on random data, to be timed."""
+from itertools import count
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.structures import InstanceData, PixelData
+from torch import nn
+
+from cait_mm.analysis.modes import Mode
+from cait_mm.analysis.parts import build_model
+from cait_mm.classification import Classifier
+from cait_mm.pruning.cdcp import CDCP
+from cait_mm.utils.configs import building, load_config
+
+OBJECTS = 8
+"""Instances on every random picture of a detector."""
+
+
+def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_size: int, shape: Tuple[int, int],
+                  mode: Mode) -> Callable[[], Any]:
+    """One training step of a config: forward, backward, Eq. 2 where CDCP prunes, and optimizer, without a teacher.
+
+    CDCP rebuilds its masks as often as the config says, with a ramp that has reached its target. Images and labels are
+    random, weights too. ``shape`` is the images' (H, W); a classifier has its own.
+
+    Raises:
+        UserError: The config cannot be read or built.
+    """
+    config = load_config(path, cfg_options)
+    if config.get('model', {}).get('type') == 'Classifier':
+        config.model.distillation = None
+    model = mode.prepare(build_model(config).train())
+    with building('the optim_wrapper', config):
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    batch = random_batch(model, config, batch_size, shape, mode)
+    if not getattr(model, 'cdcp', None):
+        return lambda: model.train_step(batch, wrapper)
+    cdcp = CDCP(model.backbone, model.cdcp, start=0, iterations=10**9)
+    wrapper.grad_rule, iterations = cdcp.apply_gradient_rule, count(cdcp.end)
+
+    def step() -> None:
+        cdcp.before_iteration(next(iterations))
+        model.train_step(batch, wrapper)
+        cdcp.after_step()
+
+    return step
+
+
+def random_batch(model: nn.Module, config: Config, batch_size: int, shape: Tuple[int, int],
+                 mode: Mode) -> Dict[str, Any]:
+    """What a data loader of the config's library would give."""
+    if isinstance(model, Classifier):
+        return dict(inputs=mode.batch(batch_size, *model.backbone.img_size),
+                    targets=torch.randint(model.num_classes, (batch_size,), device=mode.device))
+    images = [torch.randint(256, (3, *shape), dtype=torch.uint8) for _ in range(batch_size)]
+    meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1., 1.))
+    sample = _objects if config.get('default_scope') == 'mmdet' else _labels
+    if hasattr(model.data_preprocessor, 'size'):
+        model.data_preprocessor.size = shape  # training pictures are padded to it
+    return dict(inputs=images, data_samples=[sample(model, meta) for _ in range(batch_size)])
+
+
+def _labels(model: nn.Module, meta: Dict[str, Any]) -> Any:
+    """A label map of squares, as coarse as a sixteenth of the picture."""
+    from mmseg.structures import SegDataSample
+    height, width = meta['img_shape']
+    coarse = torch.randint(model.decode_head.num_classes, (16, 16))
+    rows, columns = (torch.arange(side) * 16 // side for side in (height, width))
+    return SegDataSample(gt_sem_seg=PixelData(data=coarse[rows][:, columns][None]), metainfo=meta)
+
+
+def _objects(model: nn.Module, meta: Dict[str, Any]) -> Any:
+    """Rectangles of a quarter of each side."""
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    height, width = meta['img_shape']
+    boxes: List[List[int]] = []
+    masks = np.zeros((OBJECTS, height, width), np.uint8)
+    for mask in masks:
+        top, left = (int(torch.randint(side - side // 4, ())) for side in (height, width))
+        boxes.append([left, top, left + width // 4, top + height // 4])
+        mask[top:top + height // 4, left:left + width // 4] = 1
+    instances = InstanceData(bboxes=torch.tensor(boxes, dtype=torch.float32), labels=torch.zeros(OBJECTS).long(),
+                             masks=BitmapMasks(masks, height, width))
+    return DetDataSample(gt_instances=instances, metainfo=meta)

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from conftest import FAMILIES
+from mmengine.registry import MODELS
+from torch import nn
+
+from cait_mm.analysis.modes import Mode, attention_kernels
+from cait_mm.errors import UserError
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_backbones_are_one_graph(family):
+    """What --compile backbone asks of them; dynamo alone, the generated code is PyTorch's."""
+    torch._dynamo.reset()
+    backbone = MODELS.build(dict(FAMILIES[family], out_indices=(0, 1, 2))).eval()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        whole = torch.compile(backbone, fullgraph=True, backend='eager')(image)
+        assert all(torch.equal(item, expected) for item, expected in zip(whole, backbone(image)))
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.compiled = nn.Conv2d(3, 4, 1), []
+        self.backbone.compile = lambda **words: self.compiled.append(words)
+
+
+def test_what_is_compiled_and_how_images_lie():
+    model = Mode(compile='backbone', channels_last=True).prepare(Model())
+    assert model.compiled == [dict(fullgraph=True)] and not Mode(compile='all').prepare(Model()).compiled
+    assert Mode(channels_last=True).batch(2, 8, 6).is_contiguous(memory_format=torch.channels_last)
+    assert Mode().batch(2, 8, 6).shape == (2, 3, 8, 6)
+
+
+def test_precision_attention_and_tf32_last_as_long_as_the_mode():
+    backbone = MODELS.build(dict(FAMILIES['deit'], out_indices=(2,))).eval()
+    image, before = torch.randn(1, 3, 64, 64), torch.backends.cuda.matmul.allow_tf32
+    with torch.no_grad(), Mode(dtype='bfloat16', attention='eager', tf32=not before).running():
+        assert torch.backends.cuda.matmul.allow_tf32 is not before
+        assert set(attention_kernels(lambda: backbone(image))) == {'attention_math'}
+        assert torch.nn.functional.linear(image, image.new_ones(64, 64)).dtype == torch.bfloat16
+    assert torch.backends.cuda.matmul.allow_tf32 is before
+    with torch.no_grad():
+        assert 'attention_math' not in attention_kernels(lambda: backbone(image))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='asks for a GPU where there is none')
+def test_a_missing_gpu_is_a_sentence():
+    with pytest.raises(UserError, match='no GPU here'):
+        Mode('cuda')

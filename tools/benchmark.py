@@ -1,6 +1,7 @@
 """Time configs against a dense one: encoder (backbone and neck) and overall, interleaved, with their MACs.
 
 Classifiers (compress_* configs, and exports of tools/fold.py and tools/compress.py) have no neck: overall is all.
+So is it for ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
 "Ideal" is what the MACs promise, "realised" the share of the saved time that was really saved.
 """
 import argparse
@@ -10,17 +11,19 @@ from typing import Any, Callable, Dict, List
 
 import torch
 
+from cait_mm.analysis.deploy import OnnxModel
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
 from cait_mm.analysis.parts import load_model, parts_of
 from cait_mm.analysis.speed import Timing, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
+from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='compressed models: configs or exports')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='compressed ones: configs, exports, ONNX files')
     parser.add_argument('--against', required=True, metavar='CONFIG', help='the dense model')
     parser.add_argument('--train-step', action='store_true',
                         help='time a training step instead: forward, backward and optimizer')
@@ -62,6 +65,11 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
     models: Dict[str, Dict[str, Any]] = {}
     calls: Dict[str, Dict[str, Callable[[], Any]]] = {'encoder': {}, 'overall': {}}
     for path in paths_of(args):
+        if path.endswith('.onnx'):
+            saved = saved_model(path, mode)
+            models[path] = {'params': saved.about['params'], 'overall': {'macs': saved.about['macs']}}
+            calls['overall'][path] = partial(saved, batch)
+            continue
         model = load_model(path, args.cfg_options)
         parts, models[path] = parts_of(model), {'params': count_params(model)}
         for name, part in parts.items():
@@ -79,6 +87,20 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
                 entry['peak_memory'] = peak_memory(calls[name][path], mode.device)
                 models[path]['attention'] = attention_kernels(calls[name][path])
     return models
+
+
+def saved_model(path: str, mode: Mode) -> OnnxModel:
+    """An ONNX file of a whole model.
+
+    Raises:
+        UserError: It holds a backbone, or the mode is not ONNX Runtime's here.
+    """
+    model = OnnxModel(path)
+    if model.about.get('part') != 'whole':
+        raise UserError(f'{path} holds a backbone: whole models are timed, tools/export.py --part whole makes one.')
+    if (mode.device, mode.dtype) != ('cpu', 'float32'):
+        raise UserError(f'{path} runs in ONNX Runtime on the CPU in float32: give --device cpu --dtype float32.')
+    return model
 
 
 def measure_training(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:

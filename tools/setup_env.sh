@@ -319,7 +319,7 @@ main() {
   say '2/5 PyTorch, which may be gigabytes to download'
   pip_install PyTorch -r "$REQUIREMENTS/torch.txt" -c "$REQUIREMENTS/build.txt"
   say '3/5 libraries'
-  pip_install 'the libraries' -r "$REQUIREMENTS/runtime.txt" -r "$REQUIREMENTS/tests.txt" \
+  pip_install 'the libraries' -r "$REQUIREMENTS/runtime.txt" -r "$REQUIREMENTS/tests.txt" -r "$REQUIREMENTS/export.txt" \
     -c "$REQUIREMENTS/torch.txt" -c "$REQUIREMENTS/build.txt"
   say '4/5 MMEngine and MMCV'
   pip_install MMEngine --no-deps "mmengine==$(pinned mmengine)" # MMCV does not import without it

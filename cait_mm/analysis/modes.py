@@ -1,14 +1,14 @@
 """How models run while they are timed: device, precision, compilation, memory layout, attention kernels."""
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, Iterator
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cait_mm.errors import UserError
+from cait_mm.ops.attention import set_fused_attn
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -22,7 +22,7 @@ class Mode:
         dtype: ``float32``, or the 16-bit type of autocast, as MMEngine's mixed precision runs it.
         compile: ``off``, ``backbone`` (one graph, or an error) or ``all``.
         channels_last: Memory format of images, maps and convolutions.
-        attention: ``fused``, or ``eager`` for the unfused products and softmax that the paper measured.
+        attention: ``fused``, or ``eager`` for backbones with the unfused products and softmax that the paper measured.
         tf32: Let float32 products use TF32 on a GPU.
     """
     device: str = 'cpu'
@@ -39,6 +39,7 @@ class Mode:
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move, lay out and, where asked for, compile the backbone of ``model``; all in place."""
         model.to(self.device)
+        set_fused_attn(model, self.attention == 'fused')
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile == 'backbone':
@@ -58,17 +59,14 @@ class Mode:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Precision and attention of this mode, for as long as it is open."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.autocast(self.device, DTYPES[self.dtype], enabled=self.dtype != 'float32'))
-            if self.attention == 'eager':
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
-            try:
+        """The precision of this mode, for as long as it is open."""
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        try:
+            with torch.autocast(self.device, DTYPES[self.dtype], enabled=self.dtype != 'float32'):
                 yield
-            finally:
-                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
     def to_dict(self) -> Dict[str, Any]:
         return asdict(self)

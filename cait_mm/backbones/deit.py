@@ -145,7 +145,7 @@ class CAITDeiT(CAITBackbone):
         grid = tuple(maps.shape[-2:])
         x = maps.flatten(2).transpose(1, 2)
         if self.num_cls:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
         for index, block in enumerate(self.blocks):
             if str(index) in self.merges:

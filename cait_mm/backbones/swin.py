@@ -37,8 +37,8 @@ class PatchMerging(nn.Module):
         x = x.unflatten(1, grid)
         if grid[0] % 2 or grid[1] % 2:
             x = F.pad(x, (0, 0, 0, grid[1] % 2, 0, grid[0] % 2))
-        rows, columns, dim = x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
-        x = x.view(len(x), rows, 2, columns, 2, dim).permute(0, 1, 3, 4, 2, 5).reshape(len(x), rows * columns, 4 * dim)
+        rows, columns = x.shape[1] // 2, x.shape[2] // 2
+        x = x.unflatten(2, (columns, 2)).unflatten(1, (rows, 2)).permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)
         return self.reduction(self.norm(x)), (rows, columns)
 
 

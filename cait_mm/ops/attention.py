@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention on PyTorch's fused kernels.
+    """Multi-head self-attention on PyTorch's fused kernels, or unfused (``fused_attn``, timm's name).
 
     The softmax scale is the dense model's ``head_dim ** -0.5`` whatever width is left: removing a channel that is zero
     must not change the others. State-dict names are DeiT's and timm's (``qkv``, ``proj``).
@@ -24,6 +24,7 @@ class Attention(nn.Module):
                  qkv_bias: bool = True) -> None:
         super().__init__()
         self.num_heads, self.qk_dim, self.v_dim = num_heads, qk_dim, v_dim
+        self.fused_attn = True
         self.scale = head_dim ** -0.5
         self.qkv = nn.Linear(dim, num_heads * (2 * qk_dim + v_dim), bias=qkv_bias)
         self.proj = nn.Linear(num_heads * v_dim, dim)
@@ -33,8 +34,19 @@ class Attention(nn.Module):
         heads = self.num_heads
         widths = [heads * self.qk_dim, heads * self.qk_dim, heads * self.v_dim]
         q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        else:
+            logits = (q * self.scale) @ k.transpose(-2, -1)
+            x = (logits if bias is None else logits + bias).softmax(dim=-1) @ v
         return self.proj(x.transpose(1, 2).flatten(2))
 
     def extra_repr(self) -> str:
         return f'num_heads={self.num_heads}, qk_dim={self.qk_dim}, v_dim={self.v_dim}'
+
+
+def set_fused_attn(model: nn.Module, fused: bool) -> None:
+    """Let every :class:`Attention` of ``model`` use fused kernels or not, for measurements and formats without them."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.fused_attn = fused

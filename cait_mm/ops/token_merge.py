@@ -86,7 +86,7 @@ def group_tokens(x: Tensor, grid: Grid, kind: str) -> Tensor:
     """
     padded = padded_grid(kind, grid)
     x = pad_grid(x, grid, padded)
-    batch, (height, width), dim = len(x), padded, x.shape[-1]
+    batch, (height, width), dim = x.shape[0], padded, x.shape[-1]
     if kind.startswith('horizontal'):
         return x.reshape(batch, height * width // 2, 2 * dim)
     if kind.startswith('vertical'):

@@ -3,8 +3,8 @@
 On each axis the window is ``min(window_size, side)``; an axis that fits into one window is not shifted. Merged grids
 and small images so get smaller windows, whose relative positions are a part of the full table.
 """
-from functools import lru_cache
-from typing import Optional
+from functools import lru_cache, wraps
+from typing import Any, Callable, Optional
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,24 @@ from torch import Tensor, nn
 
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid
+
+
+def _kept(size: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Keep the last ``size`` results of a function of plain values.
+
+    What is kept may be needed in training later, so it is made outside of inference mode; and what torch.compile or
+    torch.export traces is no tensor to keep.
+    """
+    def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        kept = lru_cache(maxsize=size)(torch.inference_mode(False)(function))
+
+        @wraps(function)
+        def call(*args: Any) -> Tensor:
+            return function(*args) if torch.compiler.is_compiling() else kept(*args)
+
+        return call
+
+    return decorate
 
 
 def window_of(grid: Grid, window_size: int) -> Grid:
@@ -43,8 +61,7 @@ def unpartition(x: Tensor, window: Grid, grid: Grid) -> Tensor:
     return x.transpose(2, 3).reshape(-1, *grid, x.shape[-1])
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be needed in training later
+@_kept(64)
 def relative_index(window: Grid, table_window: int, device: Optional[torch.device] = None) -> Tensor:
     """Where each pair of a window's tokens finds its offset in the table of a window of side ``table_window``.
 
@@ -59,8 +76,7 @@ def relative_index(window: Grid, table_window: int, device: Optional[torch.devic
     return rows * (2 * table_window - 1) + columns
 
 
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)
+@_kept(16)
 def shift_mask(grid: Grid, window: Grid, shift: Grid, device: Optional[torch.device] = None) -> Tensor:
     """Which tokens of a window of the shifted grid were neighbours before: (windows, h * w, h * w), 0 or -inf.
 
@@ -102,7 +118,7 @@ class WindowAttention(Attention):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, H * W, C) on ``grid`` (H, W) -> (B, H * W, C)."""
-        batch, window = len(x), window_of(grid, self.window_size)
+        batch, window = x.shape[0], window_of(grid, self.window_size)
         bias = self.position_bias(window)
         if grid == window:
             return super().forward(x, bias)

@@ -1,6 +1,6 @@
 import torch
 
-from cait_mm.ops.attention import Attention
+from cait_mm.ops.attention import Attention, set_fused_attn
 
 
 def by_hand(module, x):
@@ -38,3 +38,12 @@ def test_scale_is_the_dense_one_so_that_dropping_zero_channels_changes_nothing()
         narrow.proj.bias.copy_(dense.proj.bias)
     x = torch.randn(2, 9, 24)
     torch.testing.assert_close(narrow(x), dense(x), atol=1e-5, rtol=1e-5)
+
+
+def test_unfused_equals_fused_with_and_without_a_bias():
+    module, x = Attention(24, 3, 5, 6, head_dim=8), torch.randn(2, 7, 24)
+    for bias in (None, torch.randn(1, 3, 7, 7)):
+        fused = module(x, bias)
+        set_fused_attn(torch.nn.Sequential(module), False)
+        torch.testing.assert_close(module(x, bias), fused, atol=1e-6, rtol=1e-5)
+        set_fused_attn(module, True)

@@ -1,0 +1,89 @@
+"""tools/export.py: what is written computes what PyTorch computes, or is refused in a sentence."""
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+
+from cait_mm.analysis.deploy import OnnxModel, deployable, difference, load_saved, save_onnx, save_program
+from cait_mm.analysis.parts import load_model
+from cait_mm.errors import UserError
+
+CLASSIFIER, SEGMENTOR = 'configs/compress_cait_deit_scenes.py', 'configs/upernet_cait_deit_scenes.py'
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """A segmentor's weights as a training run leaves them."""
+    path = tmp_path_factory.mktemp('export') / 'iter_10.pth'
+    torch.manual_seed(0)
+    state = load_model(str(ROOT / SEGMENTOR)).state_dict()
+    torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': ['sky', 'mountain']}}}, path)
+    return path
+
+
+@pytest.mark.parametrize('form,suffix', [('onnx', '.onnx'), ('torch-export', '.pt2')])
+@pytest.mark.parametrize('part', ['whole', 'backbone'])
+def test_exports_are_checked_and_described(tool, checkpoint, tmp_path, form, suffix, part):
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    out = tmp_path / f'model{suffix}'
+    status, text, err = tool('export.py', SEGMENTOR, checkpoint, '--format', form, '--part', part, '--shape', 64, 96,
+                             '--out', out, '--json', tmp_path / 'about.json')
+    assert status == 0, err
+    about = json.loads((tmp_path / 'about.json').read_text())
+    assert about['difference'] < 1e-4 and about['shape'] == [64, 96] and about['macs'] > 0
+    assert about['classes'] == ['sky', 'mountain'] and about['mean'] == [123.675, 116.28, 103.53]
+    outputs = load_saved(out, form)(torch.rand(5, 3, 64, 96))  # a batch that was never seen
+    shapes = [tuple(item.shape) for item in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+    assert shapes == ([(5, 10, 64, 96)] if part == 'whole' else [(5, 128, 4, 6)] * 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['about.json', out.name] and 'differs' in text
+
+
+@pytest.mark.parametrize('name', ['compress_cait_deit_scenes', 'compress_cait_swin_imagefolder',
+                                  'compress_cait_lvvit_imagefolder'])
+def test_classifiers_of_every_family(tmp_path, name):
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    model = load_model(str(ROOT / f'configs/{name}.py'))
+    shape = model.backbone.img_size
+    module = deployable(model, 'whole')
+    for form, save in (('onnx', save_onnx), ('torch-export', save_program)):
+        path = tmp_path / f'model.{form}'
+        save(module, shape, path, {'shape': list(shape)})
+        assert difference(module, load_saved(path, form), shape) < 1e-4
+    assert all(part.fused_attn for part in module.modules() if hasattr(part, 'fused_attn'))
+
+
+def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    out = tmp_path / 'model.onnx'
+    assert tool('export.py', SEGMENTOR, checkpoint, '--shape', 64, 64, '--out', out)[0] == 0
+    words = ['benchmark.py', out, '--against', 'configs/upernet_deit_scenes.py', '--rounds', 1]
+    status, _, err = tool(*words, '--shape', 64, 64, '--json', tmp_path / 'speed.json')
+    assert status == 0, err
+    part = json.loads((tmp_path / 'speed.json').read_text())['models'][str(out)]['overall']
+    assert part['ideal'] > 1 and part['speedup'] > 0
+    status, _, err = tool(*words, '--shape', 96, 64)
+    assert status == 2 and 'for images of 64x64, not 96x64' in err
+
+
+def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
+    with pytest.raises(UserError, match='--part backbone'):
+        deployable(load_model(str(ROOT / 'configs/mask_rcnn_deit_scenes.py')), 'whole')
+    config = 'configs/mask2former_cait_deit_t_camvid.py'
+    torch.save({'state_dict': load_model(str(ROOT / config)).state_dict(), 'meta': {}}, tmp_path / 'm.pth')
+    status, _, err = tool('export.py', config, tmp_path / 'm.pth', '--format', 'torch-export', '--shape', 64, 64)
+    assert status == 2 and 'cannot be exported' in err and '--part backbone' in err
+    assert [path.name for path in tmp_path.iterdir()] == ['m.pth']
+
+
+def test_wrong_files_are_a_sentence(tool, checkpoint, tmp_path):
+    status, _, err = tool('export.py', SEGMENTOR, tmp_path / 'none.pth', '--shape', 64, 64)
+    assert status == 2 and 'none.pth' in err
+    status, _, err = tool('export.py', 'configs/upernet_deit_scenes.py', checkpoint, '--shape', 64, 64)
+    assert status == 2 and 'does not fit the config' in err
+    (tmp_path / 'torn.onnx').write_bytes(b'no model')
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    with pytest.raises(UserError, match='is no ONNX file of tools/export.py'):
+        OnnxModel(tmp_path / 'torn.onnx')
+    with pytest.raises(UserError, match='does not exist'):
+        OnnxModel(tmp_path / 'none.onnx')

@@ -1,0 +1,88 @@
+"""Write a trained classifier or segmentor, or a backbone, as ONNX or as a torch.export program, and check it.
+
+The file takes normalised RGB images (B, 3, H, W), any number of one size; it carries size, mean and std, classes and
+MACs. It is kept only if it computes what PyTorch computes. tools/benchmark.py times ONNX files against configs.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+
+from cait_mm.analysis.deploy import (
+    PARTS,
+    SUFFIXES,
+    TOLERANCE,
+    about_model,
+    deployable,
+    difference,
+    load_saved,
+    save_onnx,
+    save_program,
+)
+from cait_mm.analysis.flops import count_macs, count_params
+from cait_mm.analysis.parts import load_model
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.errors import UserError
+from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='a checkpoint of its training, or an export of tools/fold.py')
+    parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
+    parser.add_argument('--part', choices=PARTS, default='whole')
+    parser.add_argument('--shape', nargs=2, type=int, required=True, metavar=('H', 'W'), help='pixels')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='default: beside the checkpoint')
+    add_cfg_options(parser)
+    add_json_option(parser)
+    args = parser.parse_args()
+    if min(args.shape) < 1:
+        parser.error('--shape wants two positive numbers')
+    return args
+
+
+def load_trained(args: argparse.Namespace) -> torch.nn.Module:
+    """The model with the checkpoint's weights, all of them.
+
+    Raises:
+        UserError: They do not fit.
+    """
+    checkpoint = read_checkpoint(args.checkpoint)
+    if checkpoint.spec is not None:
+        return load_model(args.checkpoint)
+    model = load_model(args.config, {'model.backbone.init_cfg': None, **(args.cfg_options or {})})
+    try:
+        model.load_state_dict(torch.load(args.checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+    except RuntimeError as error:
+        raise UserError(f'checkpoint {args.checkpoint} does not fit the config: {error}') from error
+    return model.eval()
+
+
+def main() -> None:
+    args = parse_args()
+    shape, checkpoint = tuple(args.shape), Path(args.checkpoint)
+    model = load_trained(args)
+    module = deployable(model, args.part)
+    macs = count_macs(module, (torch.rand(1, 3, *shape),))['']
+    classes = (torch.load(checkpoint, weights_only=True).get('meta') or {}).get('dataset_meta') or {}
+    about = about_model(args.part, shape, macs, count_params(module), getattr(model, 'data_preprocessor', None),
+                        classes.get('classes'))
+    out = args.out or checkpoint.with_name(f'{checkpoint.stem}_{args.part}{SUFFIXES[args.format]}')
+    trial = out.with_name(f'.unchecked_{out.name}')
+    try:
+        (save_onnx if args.format == 'onnx' else save_program)(module, shape, trial, about)
+        apart = difference(module, load_saved(trial, args.format), shape)
+        if not apart <= TOLERANCE:
+            raise UserError(f'{args.format} computes something else: outputs differ by {apart:.1e}, more than '
+                            f'{TOLERANCE:.0e}; nothing was kept.')
+        trial.replace(out)
+    finally:
+        trial.unlink(missing_ok=True)
+    text = (f'{out}: {args.part}, {shape[0]}x{shape[1]}, {macs / 1e9:.2f} GMACs, {out.stat().st_size / 1e6:.1f} MB; '
+            f'differs from PyTorch by {apart:.1e} at most.')
+    report(text, {'file': str(out), 'difference': apart, **about}, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -2,6 +2,7 @@
 import argparse
 import logging
 import os
+import re
 from itertools import count
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple
@@ -191,8 +192,8 @@ def resume_from(config: Config, checkpoint: str) -> None:
     Raises:
         UserError: It is missing or damaged; names the older ones that are left.
     """
-    config.resume, config.load_from = True, None if checkpoint == 'auto' else checkpoint
-    path = find_latest_checkpoint(config.work_dir) if checkpoint == 'auto' else checkpoint
+    path = newest_checkpoint(config.work_dir) if checkpoint == 'auto' else checkpoint
+    config.resume, config.load_from = True, path
     if path is None:
         return
     try:
@@ -201,6 +202,14 @@ def resume_from(config: Config, checkpoint: str) -> None:
         older = sorted(str(item) for item in Path(path).parent.glob('*.pth') if item.name != Path(path).name)
         hint = f' Others are there: --resume {", --resume ".join(older)}.' if older else ''
         raise UserError(f'cannot resume: {error}{hint}') from error
+
+
+def newest_checkpoint(work_dir: str) -> Optional[str]:
+    """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note."""
+    noted = find_latest_checkpoint(work_dir)
+    numbered = {int(found.group(1)): path for path in Path(work_dir).glob('*.pth')
+                if (found := re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem))}
+    return noted or (str(numbered[max(numbered)]) if numbered else None)
 
 
 def use_export(config: Config, path: str) -> None:

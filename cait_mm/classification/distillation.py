@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from cait_mm.backbones import CAITBackbone
+from cait_mm.backbones import BACKBONES, CAITBackbone
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
 
@@ -71,7 +71,8 @@ def dense_teacher(backbone: CAITBackbone, num_classes: int, head_rows: Optional[
         raise UserError('distillation needs a teacher: this model does not start from a dense checkpoint, so name the '
                         'file of one (model.distillation.teacher=FILE), or set model.distillation=None.')
     return dict(type='Classifier', num_classes=num_classes, head_rows=head_rows,
-                backbone=dict(type=type(backbone).__name__, arch=backbone.arch.to_dict(), init_cfg=init_cfg))
+                backbone=dict(type=BACKBONES[backbone.arch.family].__name__, arch=backbone.arch.to_dict(),
+                              init_cfg=init_cfg))
 
 
 @MODELS.register_module()

@@ -11,7 +11,8 @@ from cait_mm.engine.run import set_epochs
 from cait_mm.pruning.cdcp import CDCP, CDCPSettings
 from cait_mm.utils.configs import load_config
 
-CONFIGS = sorted(path.name for kind in ('compress_*', 'atme_*') for path in (ROOT / 'configs').glob(f'{kind}.py'))
+CONFIGS = sorted(path.name for kind in ('compress_*', 'atme_*', 'tome_*')
+                 for path in (ROOT / 'configs').glob(f'{kind}.py'))
 SIZE = 64
 
 

@@ -83,7 +83,7 @@ never ours. **Ours** was measured here, on the data that it names, by small runs
 
 
 def family_of(name: str) -> str:
-    """The family of a config; the two Swins from scratch are classifiers too."""
+    """The family of a config; Swins from scratch and ToMe are classifiers too."""
     return next((family for family in FAMILIES if name.startswith(f'{family}_')), 'compress')
 
 
@@ -104,6 +104,10 @@ def count(name: str) -> Dict[str, Any]:
     """Input, MACs and parameters of one config: of a CDCP run those of its target, None where its export decides."""
     path = str(CONFIGS / f'{name}.py')
     config, model = load_config(path), load_model(path)
+    if config.model.type == 'Classifier' and config.model.backbone.type.startswith('ToMe'):
+        size = model.backbone.img_size  # what it merges is no part of a spec
+        return {'Input': list(size), 'FLOPs': count_macs(model, (torch.rand(1, 3, *size),))[''],
+                'Parameters': count_params(model)}
     if config.model.type == 'Classifier':
         spec, classes = model.backbone.spec, model.num_classes
         cost = classifier_cost(spec, num_classes=classes)

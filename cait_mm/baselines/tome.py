@@ -1,0 +1,144 @@
+"""ToMe (Bolya et al., ICLR 2023): tokens merged by similarity between attention and FFN, written from its description.
+
+Tokens are split alternately into two sets; every token of the first finds its most similar one in the second, by the
+cosine of their keys averaged over the heads; the closest pairs merge as means weighted by how many patches a token
+stands for, and that count's logarithm is added to the attention logits ("proportional attention").
+"""
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from cait_mm.backbones.block import Block
+from cait_mm.backbones.checkpoint import resize_pos_embed
+from cait_mm.backbones.deit import CAITDeiT
+from cait_mm.errors import UserError
+from cait_mm.ops.attention import Attention
+from cait_mm.ops.token_merge import Grid
+
+Merged = Union[int, str]
+
+
+class Matching(NamedTuple):
+    """Which tokens merge: indices into the even tokens that stay (B, k) and go (B, r), and the odd ones they join."""
+    stay: Tensor
+    go: Tensor
+    into: Tensor
+
+    def merge(self, x: Tensor, mode: str = 'sum') -> Tensor:
+        """(B, N, C) -> (B, N - r, C): the even tokens that stay, then all odd ones with what joined them."""
+        even, odd = x[:, ::2], x[:, 1::2]
+        joined = odd.scatter_reduce(1, _wide(self.into, x), even.gather(1, _wide(self.go, x)), mode)
+        return torch.cat([even.gather(1, _wide(self.stay, x)), joined], dim=1)
+
+    def places(self, tokens: int) -> Tensor:
+        """Where each of ``tokens`` tokens is afterwards: (B, tokens)."""
+        batch, kept = self.stay.shape
+        odd = torch.arange(tokens // 2, device=self.stay.device).expand(batch, -1) + kept
+        even = odd.new_zeros(batch, tokens - tokens // 2)
+        even = even.scatter(1, self.stay, torch.arange(kept, device=even.device).expand(batch, -1))
+        even = even.scatter(1, self.go, self.into + kept)
+        places = even.new_zeros(batch, tokens)
+        places[:, ::2], places[:, 1::2] = even, odd
+        return places
+
+
+def match(metric: Tensor, count: int, has_cls: bool = True) -> Matching:
+    """Pair up ``count`` tokens (at most half of those that may go) by the cosine of their ``metric`` (B, N, C).
+
+    CLS, the first token where there is one, neither goes nor is joined by another CLS.
+    """
+    metric = F.normalize(metric, dim=-1)
+    scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)
+    if has_cls:
+        scores[:, 0] = -torch.inf
+    best, partner = scores.max(dim=-1)
+    order = best.argsort(dim=-1, descending=True)
+    count = min(count, (metric.shape[1] - int(has_cls)) // 2)
+    go = order[:, :count]
+    return Matching(order[:, count:].sort(dim=-1).values, go, partner.gather(1, go))
+
+
+class ToMeAttention(Attention):
+    """Proportional attention that also gives the tokens' similarity: (B, N, C) -> (B, N, C) and (B, N, qk_dim)."""
+
+    def forward(self, x: Tensor, size: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """``size`` (B, N, 1) is how many patches each token stands for; None is one each."""
+        heads = self.num_heads
+        widths = [heads * self.qk_dim, heads * self.qk_dim, heads * self.v_dim]
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
+        bias = None if size is None else size.log().transpose(1, 2)[:, None].to(q)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        else:
+            logits = (q * self.scale) @ k.transpose(-2, -1)
+            x = (logits if bias is None else logits + bias).softmax(dim=-1) @ v
+        return self.proj(x.transpose(1, 2).flatten(2)), k.mean(dim=1)
+
+
+@MODELS.register_module()
+class ToMeDeiT(CAITDeiT):
+    """DeiT with ToMe's merging; maps are restored by giving every patch the token it ended in.
+
+    Args:
+        r: Tokens merged in every block, or ``((block, count), ...)``; ``'half'`` merges as many as can be.
+        **keywords: As :class:`CAITDeiT`, without ``merge``.
+
+    Raises:
+        UserError: ``merge`` was given, or ``r`` names a block that is not there.
+    """
+
+    def __init__(self, r: Union[int, Sequence[Tuple[int, Merged]]] = 13, **keywords: Any) -> None:
+        if keywords.get('merge'):
+            raise UserError('ToMeDeiT merges by similarity: leave merge out, r says how many tokens.')
+        super().__init__(**keywords)
+        self.r: Dict[int, Merged] = dict.fromkeys(range(self.arch.depth), r) if isinstance(r, int) else dict(r)
+        wrong = [block for block in self.r if not 0 <= block < self.arch.depth]
+        if wrong:
+            raise UserError(f'r names block {wrong[0]}: {self.arch.name} has blocks 0 to {self.arch.depth - 1}.')
+
+    def _block(self, index: int, residual_scale: float = 1.) -> Block:
+        block, spec = super()._block(index, residual_scale), self.spec.blocks[index]
+        block.attn = ToMeAttention(self.arch.embed_dim, spec.num_heads, spec.qk_dim, spec.v_dim, spec.head_dim,
+                                   self.arch.qkv_bias)
+        return block
+
+    def _stream(self, x: Tensor) -> Iterator[Tuple[Tensor, Grid]]:
+        for tokens, source, grid in self._merging(x):
+            yield tokens.gather(1, _wide(source, tokens)), grid
+
+    def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
+        """As :class:`CAITDeiT`, but the tokens are the merged ones, CLS first, and the grid is the full one."""
+        *_, (tokens, _, grid) = self._merging(x)
+        return tokens if self.norm is None else self.norm(tokens), grid
+
+    def _merging(self, x: Tensor) -> Iterator[Tuple[Tensor, Tensor, Grid]]:
+        """After every block: its tokens, where each of the first block's tokens is among them, and the grid."""
+        maps = self.patch_embed(x)
+        grid = tuple(maps.shape[-2:])
+        x = maps.flatten(2).transpose(1, 2)
+        if self.num_cls:
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
+        source = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
+        size: Optional[Tensor] = None
+        for index, block in enumerate(self.blocks):
+            branch, metric = block.attn(block.norm1(x), size)
+            x = x + block.drop_path(branch)
+            count = self.r.get(index, 0)
+            if count:
+                count = x.shape[1] if count == 'half' else count
+                matching = match(metric.detach(), count, bool(self.num_cls))
+                size = torch.ones_like(x[..., :1]) if size is None else size
+                source = matching.places(x.shape[1]).gather(1, source)
+                total = matching.merge(size)
+                x, size = matching.merge(x * size) / total, total
+            x = x + block.drop_path(block.mlp(block.norm2(x)))
+            yield x, source, grid
+
+
+def _wide(index: Tensor, x: Tensor) -> Tensor:
+    """(B, N) as an index of tokens of ``x`` (B, M, C)."""
+    return index[..., None].expand(-1, -1, x.shape[-1])

@@ -147,8 +147,9 @@ def main() -> None:
             before, after = found[config.stem]['before'], found[config.stem]['after']
             costs = times.get(str(config), {})
             found[config.stem]['cost'] = costs
+            # MMDetection gives no scores at all where nothing was detected
             parts = [costs[part] for part in ('encoder', 'overall') if part in costs]
-            rows.append([config.stem, *(f'{before[key]:.3g} -> {after[key]:.3g}' for key in task.scores),
+            rows.append([config.stem, *(f'{before.get(key, 0):.3g} -> {after.get(key, 0):.3g}' for key in task.scores),
                          ' / '.join(f'{part["macs"] / 1e9:.2f}' for part in parts),
                          f'{costs["params"] / 1e6:.2f}' if costs else '', *map(timed, parts)])
         header = ['config', *task.scores, 'encoder / overall GMACs', 'params (M)', 'encoder speed (ideal)',

@@ -51,7 +51,7 @@ TASKS = {
     'mask_rcnn': Task('mask_rcnn_{}deit_t_coco', AP, (256, 352), 2),
     'mask_rcnn_scenes': Task('mask_rcnn_{}deit_scenes', ('coco/bbox_mAP', 'coco/segm_mAP'), (192, 192)),
     'potsdam': Task('upernet_{}deit_t_potsdam', AERIAL, (512, 512)),
-    'isaid': Task('upernet_{}deit_t_isaid', AERIAL, (896, 896), 1),
+    'isaid': Task('upernet_{}deit_t_isaid', ('aAcc', 'mIoU'), (896, 896), 1),
     # hearts under the first three organs' names; the other five are in no volume
     'synapse': Task('cascade_decoder_{}deit_t_synapse', ('Dice.aorta', 'Dice.gallbladder', 'Dice.left_kidney'),
                     (224, 224), 8),

@@ -66,16 +66,9 @@ class ToMeAttention(Attention):
 
     def forward(self, x: Tensor, size: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """``size`` (B, N, 1) is how many patches each token stands for; None is one each."""
-        heads = self.num_heads
-        widths = [heads * self.qk_dim, heads * self.qk_dim, heads * self.v_dim]
-        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
+        q, k, v = self.project(x)
         bias = None if size is None else size.log().transpose(1, 2)[:, None].to(q)
-        if self.fused_attn:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        else:
-            logits = (q * self.scale) @ k.transpose(-2, -1)
-            x = (logits if bias is None else logits + bias).softmax(dim=-1) @ v
-        return self.proj(x.transpose(1, 2).flatten(2)), k.mean(dim=1)
+        return self.attend(q, k, v, bias), k.mean(dim=1)
 
 
 @MODELS.register_module()

@@ -4,7 +4,7 @@ The result is what init_cfg of the upernet_cait_* configs takes, and what tools/
 """
 import argparse
 
-from cait_mm.pruning.export import before_after, export_training, newest_checkpoint, save_export
+from cait_mm.pruning.export import before_after, checkpoint_of, export_training, save_export
 from cait_mm.utils.cli import add_json_option, report, run
 
 
@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     tolerance = None if args.force else args.tolerance
-    export, folded, before = export_training(newest_checkpoint(args.checkpoint), tolerance, args.pad_heads_to)
+    export, folded, before = export_training(checkpoint_of(args.checkpoint), tolerance, args.pad_heads_to)
     save_export(export, args.out)
     text, result = before_after(before, folded.spec, args.out)
     text += f'\nthe largest norm of a channel that was cut: {folded.largest_cut:.2g}'

@@ -11,7 +11,7 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.datasets.images import find_images
 from cait_mm.errors import UserError
 from cait_mm.pruning.cdcp import masks_of
-from cait_mm.pruning.export import Training, load_training, newest_checkpoint
+from cait_mm.pruning.export import Training, checkpoint_of, load_training
 from cait_mm.pruning.fold import channel_scores, fold
 from cait_mm.spec import Spec
 from cait_mm.utils.cli import add_json_option, report, run, table
@@ -59,7 +59,7 @@ def draw_attention(args: argparse.Namespace, training: Training, out: Path) -> P
 def main() -> None:
     args = parse_args()
     out = args.out or args.work_dirs[0] / 'report'
-    loaded = {path: load_training(newest_checkpoint(str(path))) for path in args.work_dirs}
+    loaded = {path: load_training(checkpoint_of(str(path))) for path in args.work_dirs}
     first = loaded[args.work_dirs[0]]
     pruned = {path: run.backbone for path, run in loaded.items() if run.cdcp}
     pictures = [figures.save(figures.curves(args.work_dirs[0]), out / 'curves.png')]

@@ -2,7 +2,6 @@
 import argparse
 import logging
 import os
-import re
 from itertools import count
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple
@@ -12,7 +11,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
@@ -21,6 +20,7 @@ from cait_mm.errors import UserError, reason_of
 from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.cli import add_cfg_options, add_json_option
 from cait_mm.utils.configs import load_config
+from cait_mm.utils.files import newest_checkpoint
 
 TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
 TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')
@@ -202,14 +202,6 @@ def resume_from(config: Config, checkpoint: str) -> None:
         older = sorted(str(item) for item in Path(path).parent.glob('*.pth') if item.name != Path(path).name)
         hint = f' Others are there: --resume {", --resume ".join(older)}.' if older else ''
         raise UserError(f'cannot resume: {error}{hint}') from error
-
-
-def newest_checkpoint(work_dir: str) -> Optional[str]:
-    """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note."""
-    noted = find_latest_checkpoint(work_dir)
-    numbered = {int(found.group(1)): path for path in Path(work_dir).glob('*.pth')
-                if (found := re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem))}
-    return noted or (str(numbered[max(numbered)]) if numbered else None)
 
 
 def use_export(config: Config, path: str) -> None:

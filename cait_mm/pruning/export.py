@@ -16,7 +16,7 @@ from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import Folded, fold, without_masked
 from cait_mm.spec import Spec
 from cait_mm.utils.cli import table
-from cait_mm.utils.files import atomic_path
+from cait_mm.utils.files import atomic_path, newest_checkpoint
 from cait_mm.version import __version__
 
 TRAINING_META = 'cait_training'
@@ -58,7 +58,7 @@ class Training:
     classes: Optional[Dict[str, Any]]
 
 
-def newest_checkpoint(path: str) -> str:
+def checkpoint_of(path: str) -> str:
     """``path``, or the newest checkpoint where it is a work directory.
 
     Raises:
@@ -66,10 +66,10 @@ def newest_checkpoint(path: str) -> str:
     """
     if not Path(path).is_dir():
         return path
-    pointer = Path(path, 'last_checkpoint')
-    if not pointer.is_file():
+    newest = newest_checkpoint(path)
+    if newest is None:
         raise UserError(f'{path} holds no last_checkpoint: give a checkpoint, or a work directory of tools/train.py.')
-    return str(Path(path, Path(pointer.read_text().strip()).name))
+    return newest
 
 
 def load_training(path: str) -> Training:

@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the newest one of a training run."""
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,3 +53,16 @@ def write_json(path: Union[str, Path], content: Any, indent: Optional[int] = 2) 
     """Write ``content`` as JSON, whole or not at all; ``indent=None`` is compact."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent) + '\n')
+
+
+def newest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
+    """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note."""
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    noted = note.read_text().strip() if note.is_file() else ''
+    if noted:
+        inside = folder / Path(noted).name  # the folder may have moved since
+        return str(inside if inside.is_file() else noted)
+    numbered = {int(found.group(1)): path for path in folder.glob('*.pth')
+                if (found := re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem))}
+    return str(numbered[max(numbered)]) if numbered else None

@@ -27,18 +27,6 @@ def test_another_total_batch_than_the_recipes_is_said(monkeypatch, processes, wa
     assert not warned or 'The total batch is 256' in said[0] and '--total-batch-size 32' in said[0]
 
 
-def test_a_run_that_was_killed_before_its_note_goes_on_from_its_furthest_checkpoint(tmp_path):
-    assert run.newest_checkpoint(str(tmp_path)) is None
-    for name in ('iter_100.pth', 'iter_20.pth', 'best_mIoU_iter_500.pth'):
-        (tmp_path / name).touch()
-    assert run.newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_100.pth')
-    note = tmp_path / 'last_checkpoint'
-    note.touch()
-    assert run.newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_100.pth')
-    note.write_text(str(tmp_path / 'iter_20.pth'))
-    assert run.newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_20.pth')
-
-
 def test_processes_are_counted_for_the_launcher_in_use(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '8')
     monkeypatch.setenv('SLURM_NTASKS', '16')

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cait_mm.errors import UserError
-from cait_mm.utils.files import atomic_path, write_json
+from cait_mm.utils.files import atomic_path, newest_checkpoint, write_json
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -27,3 +27,16 @@ def test_tools_say_so(tool, tmp_path):
                   ['make_scenes.py', tmp_path / 'file' / 'scenes']):
         status, _, err = tool(*words)
         assert status == 2 and 'could not be written' in err and 'Traceback' not in err
+
+
+def test_a_run_that_was_killed_before_its_note_goes_on_from_its_furthest_checkpoint(tmp_path):
+    assert newest_checkpoint(str(tmp_path)) is None
+    for name in ('iter_100.pth', 'iter_20.pth', 'best_mIoU_iter_500.pth'):
+        (tmp_path / name).touch()
+    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_100.pth')
+    note = tmp_path / 'last_checkpoint'
+    note.touch()
+    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_100.pth')
+    for folder in (tmp_path, tmp_path / 'where_it_was_before'):
+        note.write_text(str(folder / 'iter_20.pth'))
+        assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_20.pth')

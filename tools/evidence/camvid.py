@@ -15,7 +15,7 @@ from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.utils.cli import add_json_option, report, run, run_python, table
-from cait_mm.utils.files import write_json
+from cait_mm.utils.files import newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {'dense': 'upernet_deit_t_camvid', 'ATME': 'upernet_atme_deit_t_camvid', 'CAIT': 'upernet_cait_deit_t_camvid'}
@@ -58,9 +58,8 @@ def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:
     options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={weights_of(name, args)}',
                *(f'{split}_dataloader.dataset.data_root={args.data}' for split in ('train', 'val', 'test'))]
     run_python(ROOT / 'tools' / 'train.py', config, '--work-dir', folder, '--resume', *options)
-    newest = (folder / 'last_checkpoint').read_text().strip()
-    run_python(ROOT / 'tools' / 'test.py', config, newest, '--work-dir', folder, '--json', folder / 'test.json',
-               *options)
+    run_python(ROOT / 'tools' / 'test.py', config, newest_checkpoint(folder), '--work-dir', folder,
+               '--json', folder / 'test.json', *options)
     return json.loads((folder / 'test.json').read_text())
 
 

@@ -14,7 +14,7 @@ from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_json_option, report, run, run_python, table
-from cait_mm.utils.files import write_json
+from cait_mm.utils.files import newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """\
@@ -72,8 +72,8 @@ def segment(family: str, compressed: bool, export: Path, args: argparse.Namespac
     config.write_text(SEGMENTOR.format(base=str(ROOT / 'configs' / f'{name}.py'), export=str(export),
                                        data=str(args.camvid)))
     run_python(ROOT / 'tools/train.py', config, '--work-dir', folder / 'run', '--resume')
-    newest = (folder / 'run' / 'last_checkpoint').read_text().strip()
-    run_python(ROOT / 'tools/test.py', config, newest, '--work-dir', folder / 'run', '--json', result)
+    run_python(ROOT / 'tools/test.py', config, newest_checkpoint(folder / 'run'), '--work-dir', folder / 'run',
+               '--json', result)
     return config
 
 

@@ -22,7 +22,7 @@ from cait_mm.analysis.parts import build_model
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_json_option, report, run, run_python, table
 from cait_mm.utils.configs import load_config
-from cait_mm.utils.files import write_json
+from cait_mm.utils.files import newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWN = 8
@@ -101,8 +101,7 @@ def score(config: Path, folder: Path) -> Dict[str, Any]:
         (folder / 'start.pth').unlink()
     if not after.is_file():
         train_killed_once(config, folder)
-        newest = (folder / 'last_checkpoint').read_text().strip()
-        test = [ROOT / 'tools/test.py', config, newest, '--work-dir', folder]
+        test = [ROOT / 'tools/test.py', config, newest_checkpoint(folder), '--work-dir', folder]
         run_python(*test, '--show-dir', folder / 'shown', '--cfg-options', f'test_dataloader.dataset.indices={DRAWN}')
         run_python(*test, '--json', after)
     return {'before': json.loads(before.read_text()), 'after': json.loads(after.read_text())}

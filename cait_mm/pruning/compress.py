@@ -1,19 +1,19 @@
 """Compression without training: merges as means, a calibrated cut, and an export."""
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Tuple
 
 from cait_mm.backbones import classifier_backbone
 from cait_mm.backbones.checkpoint import HEAD_KEYS, read_checkpoint
 from cait_mm.datasets.images import load_batches
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means
 from cait_mm.pruning.export import make_export
-from cait_mm.pruning.fold import channel_scores, fold
+from cait_mm.pruning.fold import PAD_HEADS_TO, Folded, channel_scores, fold
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec
 
 
 def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, align: int = 1,
-             pad_heads_to: Optional[int] = None) -> Dict[str, Any]:
+             pad_heads_to: int = PAD_HEADS_TO) -> Tuple[Dict[str, Any], Folded]:
     """Merge and cut a pretrained classifier without training.
 
     Args:
@@ -24,7 +24,7 @@ def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, ali
         align, pad_heads_to: As in :func:`~cait_mm.pruning.selection.select` and :func:`~cait_mm.pruning.fold.fold`.
 
     Returns:
-        An export, see :func:`~cait_mm.pruning.export.make_export`.
+        An export, see :func:`~cait_mm.pruning.export.make_export`, and what the fold did.
 
     Raises:
         UserError: The checkpoint or an image cannot be used, or the target is out of reach.
@@ -38,5 +38,6 @@ def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, ali
     masks = select(spec, channel_scores(backbone), target, align=align)
     folded = fold(backbone, masks, tolerance=None, pad_heads_to=pad_heads_to)
     keep_means(folded.state_dict, backbone, masks, calibration)
-    return make_export({**folded.state_dict, **head}, folded.spec, target=target, start='calibrated',
-                       calibration_images=len(images), source=Path(checkpoint).name)
+    export = make_export({**folded.state_dict, **head}, folded.spec, target=target, start='calibrated',
+                         calibration_images=len(images), source=Path(checkpoint).name)
+    return export, folded

@@ -14,16 +14,20 @@ from cait_mm.backbones.base import CAITBackbone, widths_in_state_dict
 from cait_mm.errors import UserError
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import compactor_of, split_qkv
-from cait_mm.pruning.selection import BlockChannels
+from cait_mm.pruning.selection import BlockChannels, pruned_spec
 from cait_mm.spec import Spec
+
+PAD_HEADS_TO = 8
+"""What exports pad heads to: fused attention kernels want q, k and v of one width, on a GPU a multiple of 8."""
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A folded backbone: its plain weights, its spec, and the largest column norm that was cut."""
+    """A folded backbone: its weights and spec, the spec before its heads were padded, the largest norm that was cut."""
 
     state_dict: Dict[str, Tensor]
     spec: Spec
+    selected: Spec
     largest_cut: float
 
 
@@ -51,7 +55,7 @@ def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
 
 
 def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Optional[float] = 1e-3,
-         pad_heads_to: Optional[int] = None) -> Folded:
+         pad_heads_to: int = 0) -> Folded:
     """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
 
     Args:
@@ -59,7 +63,7 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Opti
         masks: One entry per block, True for channels that stay.
         tolerance: The largest column norm that may be cut; None cuts whatever it is.
         pad_heads_to: Zero-pad q, k and v of a head to one common multiple of this, which changes nothing but lets
-            fused attention kernels serve; None leaves the widths as selected.
+            fused attention kernels serve; 0 leaves the widths as selected.
 
     Raises:
         UserError: A channel above ``tolerance`` would be cut: it has not vanished.
@@ -80,7 +84,7 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Opti
         raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, above {tolerance:g}: it has '
                         'not vanished, so cutting it changes the model. Train longer, use the proximal rule, or allow '
                         'it with a higher tolerance.')
-    return Folded(state, widths_in_state_dict(backbone.spec, state), largest)
+    return Folded(state, widths_in_state_dict(backbone.spec, state), pruned_spec(backbone.spec, masks), largest)
 
 
 @torch.no_grad()
@@ -102,7 +106,7 @@ def _level(mask: Tensor, scores: Tensor) -> Tensor:
     return level.scatter(1, order[:, :count], False)
 
 
-def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: Optional[int]) -> Dict[str, Tensor]:
+def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: int) -> Dict[str, Tensor]:
     heads = attention.num_heads
     parts = [(cut.q, 0), (cut.k, 1), (cut.v, 2)]
     weight = attention.qkv.weight.unflatten(0, (3, heads, -1))

@@ -87,5 +87,7 @@ def test_real_deit_tiny_at_the_papers_target(tool, deit_tiny, tmp_path):
                             images, '--json', tmp_path / 'r.json', '--num-images', 32)
     assert status == 0, err
     result = json.loads((tmp_path / 'r.json').read_text())
-    assert 0.505 <= result['reduction'] < 0.507 and result['params'] / 1e6 == pytest.approx(5.1, abs=0.3)
+    assert 0.505 <= result['selected_reduction'] < 0.507 and result['params'] / 1e6 == pytest.approx(5.1, abs=0.3)
+    assert result['selected_reduction'] - 0.02 < result['reduction'] < result['selected_reduction'], 'padded heads'
+    assert all(block['qk_dim'] == block['v_dim'] and block['v_dim'] % 8 == 0 for block in result['spec']['blocks'])
     assert [item[0] for item in result['spec']['merges']] == [4, 8], 'the paper\'s placement'

@@ -188,11 +188,11 @@ def test_fold_and_test_agree_with_the_trained_model(tool, config_of, run_of, fam
     status, text, err = tool('fold.py', trained, out, '--json', report)
     assert status == 0, err
     result = json.loads(report.read_text())
-    assert result['reduction'] == pytest.approx(TARGETS[family], abs=0.01)
+    assert result['selected_reduction'] == pytest.approx(TARGETS[family], abs=0.01)
     assert result['largest_cut'] <= 1e-3 and '=>' in text
     content = load(out)
     assert content['meta']['cait_spec'] == result['spec'] and content['meta']['classes']['classes'][0] == 'blue'
-    assert out.stat().st_size < 0.95 * (mini.parent / 'dense.pth').stat().st_size
+    assert out.stat().st_size < (mini.parent / 'dense.pth').stat().st_size
     scores = []
     for checkpoint in (out, trained / 'epoch_6.pth'):
         status, _, err = tool('test.py', mini, checkpoint, '--work-dir', tmp_path, '--json', tmp_path / 'scores.json')
@@ -208,9 +208,9 @@ def test_fold_and_test_agree_with_the_trained_model(tool, config_of, run_of, fam
 
 def test_padded_heads_compute_the_same(tool, trained, tmp_path):
     images, found = torch.randn(2, 3, 64, 64), []
-    for words in ([], ['--pad-heads-to', 8]):
+    for words in (['--pad-heads-to', 0], []):
         status, text, err = tool('fold.py', trained / 'epoch_6.pth', tmp_path / 'a.pth', *words)
-        assert status == 0 and ('miss the fused attention kernels' in text) != bool(words), err
+        assert status == 0 and ('padded with zeros' in text) != bool(words), err
         spec = read_checkpoint(str(tmp_path / 'a.pth')).spec
         model = Classifier(dict(type='CAITDeiT', spec=spec.to_dict()), num_classes=3).eval()
         model.load_pretrained(str(tmp_path / 'a.pth'))

@@ -75,7 +75,7 @@ def build(args: argparse.Namespace, variant: str) -> Classifier:
             raise UserError(f'{variant} is a calibrated cut: give a folder of images with --calibration.')
         target, _, align = cut.partition('/')
         images = find_images(args.calibration, args.calibration_images)
-        export = compress(spec, args.checkpoint, images, float(target), int(align or 1))
+        export, _ = compress(spec, args.checkpoint, images, float(target), int(align or 1))
         spec, weights = export['meta']['cait_spec'], str(args.out.with_suffix('.pth'))
         save_export(export, weights)
     model = Classifier(dict(type='CAITDeiT', spec=spec))

@@ -5,5 +5,5 @@ model = dict(
     backbone=dict(
         qk_dim=48,
         v_dim=48,
-        ffn_dim=1260,
+        ffn_dim=[1256, 1264] * 6,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_deit_small.pth')))

@@ -5,5 +5,5 @@ model = dict(
     backbone=dict(
         qk_dim=24,
         v_dim=24,
-        ffn_dim=430,
+        ffn_dim=432,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_deit_scenes.pth')))

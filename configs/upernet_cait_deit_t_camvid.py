@@ -5,5 +5,5 @@ model = dict(
     backbone=dict(
         qk_dim=48,
         v_dim=48,
-        ffn_dim=692,
+        ffn_dim=[688, 696] * 6,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_deit_tiny.pth')))

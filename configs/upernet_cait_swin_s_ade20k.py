@@ -4,7 +4,7 @@
 _base_ = './upernet_atme_swin_s_ade20k.py'
 model = dict(
     backbone=dict(
-        qk_dim=[26] * 22 + [32] * 2,
-        v_dim=[26] * 22 + [32] * 2,
-        ffn_dim=[276] * 2 + [556] * 2 + [1116] * 18 + [2764] * 2,
+        qk_dim=[24] * 22 + [32] * 2,
+        v_dim=[24] * 22 + [32] * 2,
+        ffn_dim=[296] * 2 + [592] * 2 + [1160] * 18 + [2784] * 2,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_swin_small.pth')))

@@ -4,7 +4,7 @@
 _base_ = './upernet_atme_swin_t_ade20k.py'
 model = dict(
     backbone=dict(
-        qk_dim=[26] * 10 + [32] * 2,
-        v_dim=[26] * 10 + [32] * 2,
-        ffn_dim=[296] * 2 + [596] * 2 + [1196] * 6 + [2764] * 2,
+        qk_dim=[24] * 10 + [32] * 2,
+        v_dim=[24] * 10 + [32] * 2,
+        ffn_dim=[304] * 2 + [608] * 2 + [1272] * 6 + [2728] * 2,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_swin_tiny.pth')))

@@ -1,4 +1,4 @@
-"""Time configs against a dense one: encoder (backbone and neck) and overall, interleaved, with their MACs.
+"""Time configs against a dense one: backbone, encoder (backbone and neck), overall; interleaved, with their MACs.
 
 Classifiers (compress_* configs, and exports of tools/fold.py and tools/compress.py) have no neck: overall is all.
 So is it for ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
@@ -14,7 +14,7 @@ import torch
 from cait_mm.analysis.deploy import OnnxModel
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
-from cait_mm.analysis.parts import load_model, parts_of
+from cait_mm.analysis.parts import PARTS, load_model, parts_of
 from cait_mm.analysis.speed import Timing, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.errors import UserError
@@ -27,6 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--against', required=True, metavar='CONFIG', help='the dense model')
     parser.add_argument('--train-step', action='store_true',
                         help='time a training step instead: forward, backward and optimizer')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=('encoder', 'overall'),
+                        help='what to time (default: encoder overall)')
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--shape', nargs=2, type=int, default=(512, 512), metavar=('H', 'W'), help='pixels')
     parser.add_argument('--rounds', type=int, default=10, help='timed rounds; the medians count')
@@ -63,7 +65,7 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
     """Build all models, count them, time encoder and overall in one interleaved run."""
     image, batch = torch.rand(1, 3, *args.shape), mode.batch(args.batch_size, *args.shape)
     models: Dict[str, Dict[str, Any]] = {}
-    calls: Dict[str, Dict[str, Callable[[], Any]]] = {'encoder': {}, 'overall': {}}
+    calls: Dict[str, Dict[str, Callable[[], Any]]] = {name: {} for name in PARTS}
     for path in paths_of(args):
         if path.endswith('.onnx'):
             saved = saved_model(path, mode)
@@ -71,7 +73,7 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
             calls['overall'][path] = partial(saved, batch)
             continue
         model = load_model(path, args.cfg_options)
-        parts, models[path] = parts_of(model), {'params': count_params(model)}
+        parts, models[path] = parts_of(model, args.parts), {'params': count_params(model)}
         for name, part in parts.items():
             models[path][name] = {'macs': count_macs(part, (image,))['']}
         mode.prepare(model)
@@ -122,7 +124,7 @@ def described(timing: Timing, dense: Timing) -> Dict[str, Any]:
 def rows_of(models: Dict[str, Any]) -> List[List[str]]:
     rows = []
     for path, model in models.items():
-        parts = [name for name in ('encoder', 'overall', 'step') if name in model]
+        parts = [name for name in (*PARTS, 'step') if name in model]
         for name in parts:
             part = model[name]
             low, high = part['quartiles']
@@ -144,7 +146,7 @@ def warnings_of(models: Dict[str, Any]) -> List[str]:
     """What forbids quoting a number."""
     found = []
     for path, model in models.items():
-        for name in ('encoder', 'overall', 'step'):
+        for name in (*PARTS, 'step'):
             part = model.get(name, {})
             if part.get('noisy'):
                 found.append(f'{path}, {name}: quartiles {part["spread"]:.0%} of the median apart, too noisy to quote: '

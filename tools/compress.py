@@ -14,7 +14,7 @@ from cait_mm.datasets.images import find_images
 from cait_mm.errors import UserError
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import before_after, save_export
-from cait_mm.pruning.fold import PAD_HEADS_TO
+from cait_mm.pruning.fold import PAD_TO
 from cait_mm.spec import Spec, make_spec, parse_merges
 from cait_mm.utils.cli import add_json_option, report, run
 from cait_mm.utils.configs import load_config
@@ -43,13 +43,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--merge', metavar='BLOCK:KIND,...',
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
     parser.add_argument('--align', type=int, default=1, metavar='N', help='leave widths in multiples of N')
-    parser.add_argument('--pad-heads-to', type=int, default=PAD_HEADS_TO, metavar='N',
-                        help='zero-pad q, k and v to one multiple of N, which fused attention kernels need; 0 leaves '
-                        f'the widths as selected (default: {PAD_HEADS_TO})')
+    parser.add_argument('--pad-to', type=int, default=PAD_TO, metavar='N',
+                        help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
+                        f'as selected (default: {PAD_TO})')
     add_json_option(parser)
     args = parser.parse_args()
-    if min(args.num_images, args.align, args.pad_heads_to + 1) < 1 or not 0 < args.target < 1:
-        parser.error('--target is between 0 and 1, --pad-heads-to is not negative, the other numbers are positive')
+    if min(args.num_images, args.align, args.pad_to + 1) < 1 or not 0 < args.target < 1:
+        parser.error('--target is between 0 and 1, --pad-to is not negative, the other numbers are positive')
     return args
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     args, start = parse_args(), time.time()
     spec = full_width_spec(args)
     export, folded = compress(spec, args.checkpoint, find_images(args.images, args.num_images), args.target, args.align,
-                              args.pad_heads_to)
+                              args.pad_to)
     save_export(export, args.out)
     text, result = before_after(spec, folded, args.out)
     report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)

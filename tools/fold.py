@@ -5,7 +5,7 @@ The result is what init_cfg of the upernet_cait_* configs takes, and what tools/
 import argparse
 
 from cait_mm.pruning.export import before_after, checkpoint_of, export_training, save_export
-from cait_mm.pruning.fold import PAD_HEADS_TO
+from cait_mm.pruning.fold import PAD_TO
 from cait_mm.utils.cli import add_json_option, report, run
 
 
@@ -13,23 +13,23 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='the training checkpoint, or a work directory for its newest one')
     parser.add_argument('out', help='the export to write')
-    parser.add_argument('--pad-heads-to', type=int, default=PAD_HEADS_TO, metavar='N',
-                        help='zero-pad q, k and v to one multiple of N, which fused attention kernels need; 0 leaves '
-                        f'the widths as selected (default: {PAD_HEADS_TO})')
+    parser.add_argument('--pad-to', type=int, default=PAD_TO, metavar='N',
+                        help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
+                        f'as selected (default: {PAD_TO})')
     parser.add_argument('--tolerance', type=float, default=1e-3, metavar='NORM',
                         help='the largest norm a channel may have left when it is cut (default: 0.001)')
     parser.add_argument('--force', action='store_true', help='cut masked channels whatever their norm')
     add_json_option(parser)
     args = parser.parse_args()
-    if args.tolerance < 0 or args.pad_heads_to < 0:
-        parser.error('--tolerance and --pad-heads-to are not negative')
+    if args.tolerance < 0 or args.pad_to < 0:
+        parser.error('--tolerance and --pad-to are not negative')
     return args
 
 
 def main() -> None:
     args = parse_args()
     tolerance = None if args.force else args.tolerance
-    export, folded, before = export_training(checkpoint_of(args.checkpoint), tolerance, args.pad_heads_to)
+    export, folded, before = export_training(checkpoint_of(args.checkpoint), tolerance, args.pad_to)
     save_export(export, args.out)
     text, result = before_after(before, folded, args.out)
     text += f'\nthe largest norm of a channel that was cut: {folded.largest_cut:.2g}'

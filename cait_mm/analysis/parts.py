@@ -13,6 +13,19 @@ from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.utils.configs import building, load_config
 
+PARTS = ('backbone', 'encoder', 'overall')
+
+
+class Backbone(nn.Module):
+    """The backbone alone: image (B, 3, H, W) -> its maps, restored."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        return tuple(self.backbone(x))
+
 
 class Encoder(nn.Module):
     """Backbone and neck: image (B, 3, H, W) -> tuple of maps (the paper's "backbone, upsampling and downsampling")."""
@@ -87,10 +100,12 @@ def load_model(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> nn
     return model.eval()
 
 
-def parts_of(model: nn.Module) -> Dict[str, nn.Module]:
-    """What is measured of a model: encoder and overall, of a classifier overall alone."""
-    encoder = {} if isinstance(model, Classifier) else {'encoder': Encoder(model)}
-    return {**encoder, 'overall': Overall(model)}
+def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) -> Dict[str, nn.Module]:
+    """What is measured of a model, by name, of :data:`PARTS`; of a classifier overall alone."""
+    if isinstance(model, Classifier):
+        return {'overall': Overall(model)}
+    wrappers = dict(zip(PARTS, (Backbone, Encoder, Overall)))
+    return {name: wrappers[name](model) for name in names}
 
 
 def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> List[Any]:

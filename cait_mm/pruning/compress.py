@@ -7,13 +7,13 @@ from cait_mm.backbones.checkpoint import HEAD_KEYS, read_checkpoint
 from cait_mm.datasets.images import load_batches
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means
 from cait_mm.pruning.export import make_export
-from cait_mm.pruning.fold import PAD_HEADS_TO, Folded, channel_scores, fold
+from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec
 
 
 def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, align: int = 1,
-             pad_heads_to: int = PAD_HEADS_TO) -> Tuple[Dict[str, Any], Folded]:
+             pad_to: int = PAD_TO) -> Tuple[Dict[str, Any], Folded]:
     """Merge and cut a pretrained classifier without training.
 
     Args:
@@ -21,7 +21,7 @@ def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, ali
         checkpoint: The dense model's weights (official, timm).
         images: What to calibrate on.
         target: Reduction of the classifier's MACs against the dense model, merges included.
-        align, pad_heads_to: As in :func:`~cait_mm.pruning.selection.select` and :func:`~cait_mm.pruning.fold.fold`.
+        align, pad_to: As in :func:`~cait_mm.pruning.selection.select` and :func:`~cait_mm.pruning.fold.fold`.
 
     Returns:
         An export, see :func:`~cait_mm.pruning.export.make_export`, and what the fold did.
@@ -36,7 +36,7 @@ def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, ali
     calibration = calibrate(backbone, load_batches(images, spec.arch.img_size[0]))
     add_calibrated_compactors(backbone, calibration)
     masks = select(spec, channel_scores(backbone), target, align=align)
-    folded = fold(backbone, masks, tolerance=None, pad_heads_to=pad_heads_to)
+    folded = fold(backbone, masks, tolerance=None, pad_to=pad_to)
     keep_means(folded.state_dict, backbone, masks, calibration)
     export = make_export({**folded.state_dict, **head}, folded.spec, target=target, start='calibrated',
                          calibration_images=len(images), source=Path(checkpoint).name)

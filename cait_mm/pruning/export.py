@@ -13,7 +13,7 @@ from cait_mm.backbones.checkpoint import HEAD_KEYS, load_file
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.pruning.cdcp import masks_of
-from cait_mm.pruning.fold import PAD_HEADS_TO, Folded, fold, without_masked
+from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
 from cait_mm.spec import Spec
 from cait_mm.utils.cli import table
 from cait_mm.utils.files import atomic_path, newest_checkpoint
@@ -98,12 +98,12 @@ def load_training(path: str) -> Training:
 
 @torch.no_grad()
 def export_training(path: str, tolerance: Optional[float] = 1e-3,
-                    pad_heads_to: int = PAD_HEADS_TO) -> Tuple[Dict[str, Any], Folded, Spec]:
+                    pad_to: int = PAD_TO) -> Tuple[Dict[str, Any], Folded, Spec]:
     """Fold a classifier's training checkpoint into an export, and check that it computes the same.
 
     Args:
         path: Written by the classification stage.
-        tolerance, pad_heads_to: As in :func:`~cait_mm.pruning.fold.fold`.
+        tolerance, pad_to: As in :func:`~cait_mm.pruning.fold.fold`.
 
     Returns:
         The export, what the fold did, and the spec before it.
@@ -115,7 +115,7 @@ def export_training(path: str, tolerance: Optional[float] = 1e-3,
     backbone = found.backbone
     if found.cdcp:
         masks = masks_of(backbone)
-        folded = fold(backbone, masks, tolerance, pad_heads_to)
+        folded = fold(backbone, masks, tolerance, pad_to)
         _check_equal(without_masked(backbone, masks), folded)
     else:
         folded = Folded(backbone.state_dict(), backbone.spec, backbone.spec, 0.)
@@ -145,8 +145,8 @@ def before_after(before: Spec, folded: Folded, path: Union[str, Path]) -> Tuple[
              f'parameters {dense.params / 1e6:.2f} => {cost.params / 1e6:.2f} M, '
              f'file {Path(path).stat().st_size / 1e6:.1f} MB')
     if after != folded.selected:
-        text += (f'\nheads are padded with zeros, which fused attention kernels need; without it (--pad-heads-to 0) '
-                 f'{selected:.1%} of the MACs are saved, and less time')
+        text += (f'\nwidths are padded with zeros, which fast kernels need; without it (--pad-to 0) {selected:.1%} of '
+                 'the MACs are saved, and less time')
     text += (f'\nuse it: init_cfg=dict(type=\'Pretrained\', checkpoint=\'{path}\'), '
              f'merge={tuple(tuple(merge) for merge in after.merges)}')
     return text, {'out': str(path), 'spec': after.to_dict(), 'macs': cost.macs, 'dense_macs': dense.macs,

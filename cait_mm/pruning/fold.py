@@ -17,13 +17,15 @@ from cait_mm.ops.compactor import compactor_of, split_qkv
 from cait_mm.pruning.selection import BlockChannels, pruned_spec
 from cait_mm.spec import Spec
 
-PAD_HEADS_TO = 8
-"""What exports pad heads to: fused attention kernels want q, k and v of one width, on a GPU a multiple of 8."""
+PAD_TO = 8
+"""What exports pad widths to: fused attention kernels want q, k and v of one width, and matrix products whose sides are
+no multiple of 8 cost a sixth more on a CPU (docs/performance.md) and miss a GPU's tensor cores.
+"""
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A folded backbone: its weights and spec, the spec before its heads were padded, the largest norm that was cut."""
+    """A folded backbone: its weights and spec, the spec before widths were padded, the largest norm that was cut."""
 
     state_dict: Dict[str, Tensor]
     spec: Spec
@@ -55,15 +57,15 @@ def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
 
 
 def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Optional[float] = 1e-3,
-         pad_heads_to: int = 0) -> Folded:
+         pad_to: int = 0) -> Folded:
     """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
 
     Args:
         backbone: A backbone whose blocks carry compactors; it is left as it is.
         masks: One entry per block, True for channels that stay.
         tolerance: The largest column norm that may be cut; None cuts whatever it is.
-        pad_heads_to: Zero-pad q, k and v of a head to one common multiple of this, which changes nothing but lets
-            fused attention kernels serve; 0 leaves the widths as selected.
+        pad_to: Zero-pad q, k and v of a head to one common multiple of this and the FFN to another, which changes
+            nothing but lets fast kernels serve; 0 leaves the widths as selected.
 
     Raises:
         UserError: A channel above ``tolerance`` would be cut: it has not vanished.
@@ -77,7 +79,7 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Opti
         for name in ('q', 'k', 'v', 'ffn'):
             lost = getattr(score, name)[~getattr(cut, name)]
             largest = max(largest, float(lost.max()) if lost.numel() else 0.)
-        weights = {**_fold_attention(block.attn, cut, pad_heads_to), **_fold_ffn(block.mlp, cut.ffn)}
+        weights = {**_fold_attention(block.attn, cut, pad_to), **_fold_ffn(block.mlp, cut.ffn, pad_to)}
         path = backbone.arch.block_path(index)
         state.update({f'{path}.{name}': value.detach().clone() for name, value in weights.items()})
     if tolerance is not None and largest > tolerance:
@@ -106,7 +108,7 @@ def _level(mask: Tensor, scores: Tensor) -> Tensor:
     return level.scatter(1, order[:, :count], False)
 
 
-def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: int) -> Dict[str, Tensor]:
+def _fold_attention(attention: Attention, cut: BlockChannels, pad_to: int) -> Dict[str, Tensor]:
     heads = attention.num_heads
     parts = [(cut.q, 0), (cut.k, 1), (cut.v, 2)]
     weight = attention.qkv.weight.unflatten(0, (3, heads, -1))
@@ -115,8 +117,8 @@ def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: int)
         bias = attention.qkv.bias.unflatten(0, (3, heads, -1))
         stacks['bias'] = [_rows(bias[part][..., None], mask) for mask, part in parts]
     proj = _rows(attention.proj.weight.T.unflatten(0, (heads, -1)), cut.v)
-    if pad_heads_to:
-        width = -(-max(part.shape[1] for part in stacks['weight']) // pad_heads_to) * pad_heads_to
+    if pad_to:
+        width = _multiple(max(part.shape[1] for part in stacks['weight']), pad_to)
         stacks = {name: [_pad(part, width) for part in stack] for name, stack in stacks.items()}
         proj = _pad(proj, width)
     qkv = {f'attn.qkv.{name}': torch.cat([part.flatten(0, 1) for part in stack]) for name, stack in stacks.items()}
@@ -125,14 +127,21 @@ def _fold_attention(attention: Attention, cut: BlockChannels, pad_heads_to: int)
     return {**qkv, 'attn.proj.weight': proj.flatten(0, 1).T.contiguous()}
 
 
-def _fold_ffn(mlp: torch.nn.Module, mask: Tensor) -> Dict[str, Tensor]:
-    return {'mlp.fc1.weight': mlp.fc1.weight[mask], 'mlp.fc1.bias': mlp.fc1.bias[mask],
-            'mlp.fc2.weight': mlp.fc2.weight[:, mask]}
+def _fold_ffn(mlp: torch.nn.Module, mask: Tensor, pad_to: int) -> Dict[str, Tensor]:
+    kept = int(mask.sum())
+    zeros = _multiple(kept, pad_to) - kept if pad_to else 0
+    return {'mlp.fc1.weight': F.pad(mlp.fc1.weight[mask], (0, 0, 0, zeros)),
+            'mlp.fc1.bias': F.pad(mlp.fc1.bias[mask], (0, zeros)),
+            'mlp.fc2.weight': F.pad(mlp.fc2.weight[:, mask], (0, zeros))}
 
 
 def _rows(stacked: Tensor, mask: Tensor) -> Tensor:
     """The rows of every head that stay: (heads, width, n), (heads, width) -> (heads, kept, n)."""
     return stacked[mask].unflatten(0, (mask.shape[0], -1))
+
+
+def _multiple(width: int, of: int) -> int:
+    return -(-width // of) * of
 
 
 def _pad(stacked: Tensor, width: int) -> Tensor:

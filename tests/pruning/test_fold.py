@@ -58,7 +58,7 @@ def zeroed(backbone, masks):
                                          Consistency(False, False)])
 def test_folded_equals_the_masked_training_model(trained, consistency, pad):
     masks = select(trained.spec, channel_scores(trained), beyond_merging(trained.spec), consistency)
-    folded = fold(trained, masks, tolerance=None, pad_heads_to=pad)
+    folded = fold(trained, masks, tolerance=None, pad_to=pad)
     model = classifier_backbone(folded.spec).eval().double()
     model.load_state_dict(folded.state_dict, strict=True)
     image = torch.randn(2, 3, 64, 64).double()
@@ -67,7 +67,8 @@ def test_folded_equals_the_masked_training_model(trained, consistency, pad):
         assert not torch.allclose(tokens(model, image), tokens(trained, image), atol=1e-3), 'something was cut'
     assert folded.selected == pruned_spec(trained.spec, masks)
     if pad:
-        assert all(block.qk_dim == block.v_dim and block.qk_dim % 4 == 0 for block in folded.spec.blocks)
+        assert all(block.qk_dim == block.v_dim and block.qk_dim % 4 == block.ffn_dim % 4 == 0
+                   for block in folded.spec.blocks)
     else:
         assert folded.spec == folded.selected
         assert count_params(model) < count_params(build(trained.family))

@@ -24,14 +24,15 @@ def test_benchmark_puts_macs_beside_speed(tool, tmp_path):
 @pytest.mark.parametrize('words,kernels', [
     (['--attention', 'eager'], set()),
     (['--dtype', 'bfloat16', '--channels-last'], {'flash_attention_for_cpu'})])
-def test_modes_are_run_as_asked(tool, tmp_path, words, kernels):
+def test_modes_and_parts_are_run_as_asked(tool, tmp_path, words, kernels):
     out = tmp_path / 'speed.json'
     status, _, err = tool('benchmark.py', ATME, '--against', DENSE, '--shape', 64, 64, '--rounds', 1, '--json', out,
-                          *words)
+                          '--parts', 'backbone', *words)
     assert status == 0, err
     result = json.loads(out.read_text())
     assert all(set(model['attention']) == kernels for model in result['models'].values())
     assert result['conditions'][f'mode {words[0][2:]}'] == words[1]
+    assert all(set(model) == {'params', 'backbone', 'attention'} for model in result['models'].values())
 
 
 @pytest.mark.parametrize('dense,compressed', [

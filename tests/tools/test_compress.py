@@ -47,7 +47,7 @@ def words(small, *more, target=0.3):
 def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small, family):
     write_models(small, family)
     merging = reduction(make_spec(FAMILIES[family]['arch'], FAMILIES[family]['merge'], family=family))
-    more = ('--json', small / 'r.json', '--pad-heads-to', 4)
+    more = ('--json', small / 'r.json', '--pad-to', 4)
     status, out, err = tool('compress.py', *words(small, *more, target=merging + 0.1))
     assert status == 0 and '=>' in out, err
     result = json.loads((small / 'r.json').read_text())

@@ -208,7 +208,7 @@ def test_fold_and_test_agree_with_the_trained_model(tool, config_of, run_of, fam
 
 def test_padded_heads_compute_the_same(tool, trained, tmp_path):
     images, found = torch.randn(2, 3, 64, 64), []
-    for words in (['--pad-heads-to', 0], []):
+    for words in (['--pad-to', 0], []):
         status, text, err = tool('fold.py', trained / 'epoch_6.pth', tmp_path / 'a.pth', *words)
         assert status == 0 and ('padded with zeros' in text) != bool(words), err
         spec = read_checkpoint(str(tmp_path / 'a.pth')).spec

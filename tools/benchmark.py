@@ -2,7 +2,8 @@
 
 Classifiers (compress_* configs, and exports of tools/fold.py and tools/compress.py) have no neck: overall is all.
 So is it for ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
-"Ideal" is what the MACs promise, "realised" the share of the saved time that was really saved.
+"Ideal" is what the MACs promise, "realised" the share of the saved time that was really saved, "cap" what Amdahl's law
+leaves of the encoder's ideal overall: the head takes as long as before.
 """
 import argparse
 import sys
@@ -11,11 +12,11 @@ from typing import Any, Callable, Dict, List
 
 import torch
 
-from cait_mm.analysis.deploy import OnnxModel
+from cait_mm.analysis.deploy import OnnxModel, deployed
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
 from cait_mm.analysis.parts import PARTS, load_model, parts_of
-from cait_mm.analysis.speed import Timing, conditions, peak_memory, time_interleaved
+from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
@@ -36,8 +37,14 @@ def parse_args() -> argparse.Namespace:
                         help='default: a GPU where there is one')
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32',
                         help='16 bits are autocast\'s, as in mixed precision (default: float32, on a GPU TF32)')
+    parser.add_argument('--weights', choices=('float32', 'same'), default='float32',
+                        help='same: hold weights in the 16 bits of --dtype too, without autocast')
     parser.add_argument('--no-tf32', action='store_true', help='full float32 products on a GPU')
     parser.add_argument('--compile', choices=('off', 'backbone', 'all'), default='off', help='torch.compile')
+    parser.add_argument('--cuda-graph', action='store_true',
+                        help='record each call and replay it: what is left when Python is no limit')
+    parser.add_argument('--deploy', action='store_true',
+                        help='as exported: batch norms folded into convolutions, auxiliary heads dropped')
     parser.add_argument('--channels-last', action='store_true', help='memory format of images and convolutions')
     parser.add_argument('--attention', choices=('fused', 'eager'), default='fused',
                         help='eager is unfused, as the paper measured (default: fused)')
@@ -47,13 +54,14 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if min(args.batch_size, args.rounds, *args.shape, args.threads or 1) < 1:
         parser.error('sizes, rounds and threads are positive numbers')
-    if args.train_step and args.compile == 'all':
-        parser.error('--train-step goes with --compile backbone: the optimizer is not compiled')
+    if args.train_step and (args.compile == 'all' or args.weights == 'same' or args.cuda_graph or args.deploy):
+        parser.error('--train-step goes with neither --compile all, --weights same, --cuda-graph nor --deploy')
     return args
 
 
 def mode_of(args: argparse.Namespace) -> Mode:
-    return Mode(args.device, args.dtype, args.compile, args.channels_last, args.attention, not args.no_tf32)
+    return Mode(args.device, args.dtype, args.compile, args.channels_last, args.attention, not args.no_tf32,
+                args.weights, args.cuda_graph)
 
 
 def paths_of(args: argparse.Namespace) -> List[str]:
@@ -73,6 +81,8 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
             calls['overall'][path] = partial(saved, batch)
             continue
         model = load_model(path, args.cfg_options)
+        if args.deploy:
+            deployed(model)
         parts, models[path] = parts_of(model, args.parts), {'params': count_params(model)}
         for name, part in parts.items():
             models[path][name] = {'macs': count_macs(part, (image,))['']}
@@ -81,13 +91,19 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
             calls[name][path] = partial(mode.prepare_part(part), batch)
     for name in [name for name, timed in calls.items() if args.against in timed]:
         with mode.running():
-            timings = time_interleaved(calls[name], args.rounds, device=mode.device)
+            recorded = {path: mode.recorded(call) for path, call in calls[name].items()}
+            timings = time_interleaved(recorded, args.rounds, device=mode.device)
         for path, timing in timings.items():
             entry, dense = models[path][name], models[args.against][name]
             entry.update(described(timing, timings[args.against]), ideal=dense['macs'] / entry['macs'])
             with mode.running(), torch.inference_mode():
                 entry['peak_memory'] = peak_memory(calls[name][path], mode.device)
                 models[path]['attention'] = attention_kernels(calls[name][path])
+    dense = models[args.against]
+    for model in models.values():
+        if 'encoder' in model and 'overall' in model:
+            model['overall']['cap'] = amdahl(dense['overall']['seconds'], dense['encoder']['seconds'],
+                                             model['encoder']['ideal'])
     return models
 
 
@@ -132,7 +148,8 @@ def rows_of(models: Dict[str, Any]) -> List[List[str]]:
             rows.append([
                 path if name == parts[0] else '', name, f'{part["macs"] / 1e9:.2f}' if 'macs' in part else '',
                 f'{1000 * part["seconds"]:.1f} ms ({1000 * low:.1f} to {1000 * high:.1f})', f'{part["speedup"]:.2f}x',
-                f'{ideal:.2f}x' if ideal else '', realised(part), f'{part["peak_memory"] / 2**20:.0f} MiB'])
+                f'{ideal:.2f}x' if ideal else '', realised(part), f'{part["cap"]:.2f}x' if 'cap' in part else '',
+                f'{part["peak_memory"] / 2**20:.0f} MiB'])
     return rows
 
 
@@ -164,9 +181,9 @@ def main() -> None:
     models = (measure_training if args.train_step else measure)(args, mode)
     machine = {**conditions(mode.device), **{f'mode {key}': value for key, value in mode.to_dict().items()
                                              if key != 'device'},
-               'batch_size': args.batch_size, 'shape': list(args.shape), 'rounds': args.rounds}
+               'deploy': args.deploy, 'batch_size': args.batch_size, 'shape': list(args.shape), 'rounds': args.rounds}
     header = ['config', 'part', 'GMACs per image', 'median per batch (quartiles)', 'speed-up', 'ideal', 'realised',
-              'memory at most']
+              'cap', 'memory at most']
     lines = [table(header, rows_of(models))]
     lines += [f'attention: {path} {model["attention"] or "none"}' for path, model in models.items()]
     lines.append(', '.join(f'{key} {value}' for key, value in machine.items()))

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
+from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
 from torch import Tensor, nn
 
+from cait_mm.analysis.parts import Backbone
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError, reason_of
 from cait_mm.ops.attention import set_fused_attn
@@ -20,17 +22,6 @@ SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 TOLERANCE = 1e-4
 """What an output may differ by in fp32, relative to its largest value where that exceeds 1."""
 EXTRAS = 'requirements/export.txt'
-
-
-class Backbone(nn.Module):
-    """A model's backbone alone: normalised images (B, 3, H, W) -> its maps."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.backbone = model.backbone
-
-    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-        return tuple(self.backbone(images))
 
 
 class Whole(nn.Module):
@@ -47,8 +38,17 @@ class Whole(nn.Module):
         return self.model.encode_decode(images, [dict(img_shape=shape, ori_shape=shape, pad_shape=shape)])
 
 
+def deployed(model: nn.Module) -> nn.Module:
+    """``model`` without what only training needs, changed in place: in eval mode, batch norms folded into convolutions,
+    auxiliary heads dropped.
+    """
+    if getattr(model, 'auxiliary_head', None) is not None:
+        del model.auxiliary_head
+    return fuse_conv_bn(model.eval())
+
+
 def deployable(model: nn.Module, part: str) -> nn.Module:
-    """The part of ``model`` to export, in eval mode.
+    """The part of ``model`` to export, see :func:`deployed`.
 
     Raises:
         UserError: The whole of a detector was asked for.
@@ -56,7 +56,7 @@ def deployable(model: nn.Module, part: str) -> nn.Module:
     if part == 'whole' and not isinstance(model, Classifier) and not hasattr(model, 'encode_decode'):
         raise UserError('a detector\'s proposals and suppression differ from picture to picture, which no fixed graph '
                         'holds: export its backbone with --part backbone.')
-    return {'whole': Whole, 'backbone': Backbone}[part](model).eval()
+    return {'whole': Whole, 'backbone': Backbone}[part](deployed(model)).eval()
 
 
 def traced(module: nn.Module, shape: Tuple[int, int]) -> torch.export.ExportedProgram:

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator
 import torch
 from torch import nn
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 from cait_mm.ops.attention import set_fused_attn
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -24,6 +24,11 @@ class Mode:
         channels_last: Memory format of images, maps and convolutions.
         attention: ``fused``, or ``eager`` for backbones with the unfused products and softmax that the paper measured.
         tf32: Let float32 products use TF32 on a GPU.
+        weights: ``float32`` under autocast, or ``same``: held in ``dtype`` as well, without autocast.
+        cuda_graph: Record each call once and replay it, which leaves Python out; fixed shapes only.
+
+    Raises:
+        UserError: There is no GPU for what needs one.
     """
     device: str = 'cpu'
     dtype: str = 'float32'
@@ -31,14 +36,23 @@ class Mode:
     channels_last: bool = False
     attention: str = 'fused'
     tf32: bool = True
+    weights: str = 'float32'
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if self.device == 'cuda' and not torch.cuda.is_available():
             raise UserError('--device cuda: there is no GPU here that PyTorch can use.')
+        if self.cuda_graph and self.device != 'cuda':
+            raise UserError('--cuda-graph records what a GPU does: give --device cuda.')
+
+    @property
+    def autocast(self) -> bool:
+        """Whether 16 bits come by autocast."""
+        return self.dtype != 'float32' and self.weights == 'float32'
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move, lay out and, where asked for, compile the backbone of ``model``; all in place."""
-        model.to(self.device)
+        model.to(self.device, None if self.autocast else DTYPES[self.dtype])
         set_fused_attn(model, self.attention == 'fused')
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -52,9 +66,34 @@ class Mode:
             part.compile()
         return part
 
+    def recorded(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        """``call``, or the replay of its CUDA graph where asked for. To be called while the mode is :meth:`running`.
+
+        Raises:
+            UserError: It cannot be recorded: it waits for the GPU, or its work differs from call to call.
+        """
+        if not self.cuda_graph:
+            return call
+        try:
+            with torch.inference_mode():
+                side = torch.cuda.Stream()
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    for _ in range(3):
+                        call()
+                torch.cuda.current_stream().wait_stream(side)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    call()
+        except RuntimeError as error:
+            raise UserError(f'--cuda-graph: this cannot be recorded ({reason_of(error)[:200]}); time --parts backbone '
+                            'or encoder, or leave it out.') from error
+        return graph.replay
+
     def batch(self, size: int, height: int, width: int) -> torch.Tensor:
         """Random images (size, 3, height, width) as this mode wants them."""
-        images = torch.rand(size, 3, height, width, device=self.device)
+        images = torch.rand(size, 3, height, width, device=self.device,
+                            dtype=torch.float32 if self.autocast else DTYPES[self.dtype])
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     @contextmanager
@@ -63,7 +102,7 @@ class Mode:
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         try:
-            with torch.autocast(self.device, DTYPES[self.dtype], enabled=self.dtype != 'float32'):
+            with torch.autocast(self.device, DTYPES[self.dtype], enabled=self.autocast):
                 yield
         finally:
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -94,6 +94,12 @@ def _time_on_gpu(call: Callable[[], Any]) -> Tuple[float, float]:
     return start.elapsed_time(end) / 1000, issued
 
 
+def amdahl(whole: float, part: float, speedup: float) -> float:
+    """The speed-up of something that takes ``whole`` seconds when ``part`` of them become ``speedup`` times faster."""
+    part = min(part, whole)
+    return whole / (whole - part + part / speedup)
+
+
 def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
     """Bytes that ``call`` holds at most beyond what was there before it: activations, and gradients in training."""
     if device == 'cuda':

@@ -46,6 +46,33 @@ def test_precision_attention_and_tf32_last_as_long_as_the_mode():
     assert torch.backends.cuda.matmul.allow_tf32 is before
 
 
+def test_16_bit_weights_need_no_autocast():
+    mode = Mode(dtype='bfloat16', weights='same')
+    backbone = mode.prepare(MODELS.build(dict(FAMILIES['deit'], out_indices=(2,))).eval())
+    with torch.no_grad(), mode.running():
+        assert not torch.is_autocast_enabled('cpu')
+        assert backbone(mode.batch(1, 64, 64))[0].dtype == torch.bfloat16
+    assert all(value.dtype == torch.bfloat16 for value in backbone.parameters())
+
+
+def test_what_needs_a_gpu_says_so():
+    with pytest.raises(UserError, match='give --device cuda'):
+        Mode(cuda_graph=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='records a CUDA graph')
+def test_a_cuda_graph_replays_the_same():
+    mode = Mode('cuda', cuda_graph=True)
+    backbone = mode.prepare(MODELS.build(dict(FAMILIES['deit'], out_indices=(2,))).eval())
+    images = mode.batch(1, 64, 64)
+    outputs = []
+    with torch.no_grad():
+        replay = mode.recorded(lambda: outputs.append(backbone(images)[0]))
+        images.copy_(torch.rand_like(images))
+        replay()
+        torch.testing.assert_close(outputs[-1], backbone(images)[0], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='asks for a GPU where there is none')
 def test_a_missing_gpu_is_a_sentence():
     with pytest.raises(UserError, match='no GPU here'):

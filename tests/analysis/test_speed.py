@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cait_mm.analysis.speed import Timing, peak_memory, time_interleaved
+from cait_mm.analysis.speed import Timing, amdahl, peak_memory, time_interleaved
 
 
 def test_calls_are_interleaved_and_warm_up_is_not_counted():
@@ -21,6 +21,11 @@ def test_noise_and_waiting_gpus_are_seen():
     assert not Timing([1., 1.01, 1.02, 1.03]).noisy and Timing([1., 1.2, 1.4, 1.6]).noisy
     assert Timing([1., 1.], issued=[0.95, 0.96]).launch_bound and not Timing([1., 1.], issued=[0.2, 0.2]).launch_bound
     assert not Timing([1., 1.]).launch_bound
+
+
+def test_amdahl_caps_what_a_faster_part_brings():
+    assert amdahl(10, 5, 2) == pytest.approx(10 / 7.5) and amdahl(10, 10, 2) == 2 and amdahl(10, 0, 2) == 1
+    assert amdahl(10, 11, 2) == 2, 'noise, not time won'
 
 
 def test_peak_memory_is_what_is_held_at_once():

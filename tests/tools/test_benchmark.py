@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 
+from cait_mm.analysis.speed import amdahl
+
 DENSE, ATME = 'configs/upernet_deit_scenes.py', 'configs/upernet_atme_deit_scenes.py'
 
 
@@ -17,13 +19,16 @@ def test_benchmark_puts_macs_beside_speed(tool, tmp_path):
     assert result['conditions']['batch_size'] == 1 and result['conditions']['torch']
     assert 'speed-up' in text
     part = atme['overall']
+    whole, encoder = (dense[name]['seconds'] for name in ('overall', 'encoder'))
+    assert part['cap'] == pytest.approx(amdahl(whole, encoder, atme['encoder']['ideal']))
+    assert dense['overall']['cap'] == pytest.approx(1) and 'cap' not in atme['encoder']
     assert part['quartiles'][0] <= part['seconds'] <= part['quartiles'][1] and part['peak_memory'] > 0
     assert atme['attention'] == {'flash_attention_for_cpu': 8} and 'flash_attention_for_cpu' in text
 
 
 @pytest.mark.parametrize('words,kernels', [
     (['--attention', 'eager'], set()),
-    (['--dtype', 'bfloat16', '--channels-last'], {'flash_attention_for_cpu'})])
+    (['--dtype', 'bfloat16', '--channels-last', '--deploy'], {'flash_attention_for_cpu'})])
 def test_modes_and_parts_are_run_as_asked(tool, tmp_path, words, kernels):
     out = tmp_path / 'speed.json'
     status, _, err = tool('benchmark.py', ATME, '--against', DENSE, '--shape', 64, 64, '--rounds', 1, '--json', out,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from cait_mm.analysis.deploy import OnnxModel, deployable, difference, load_saved, save_onnx, save_program
+from cait_mm.analysis.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.analysis.parts import load_model
 from cait_mm.errors import UserError
 
@@ -51,6 +51,21 @@ def test_classifiers_of_every_family(tmp_path, name):
         save(module, shape, path, {'shape': list(shape)})
         assert difference(module, load_saved(path, form), shape) < 1e-4
     assert all(part.fused_attn for part in module.modules() if hasattr(part, 'fused_attn'))
+
+
+def test_what_is_deployed_computes_the_same_with_fewer_parameters():
+    model = load_model(str(ROOT / SEGMENTOR))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    image, meta = torch.rand(1, 3, 64, 64), [dict(img_shape=(64, 64), ori_shape=(64, 64), pad_shape=(64, 64))]
+    with torch.no_grad():
+        before, params = model.encode_decode(image, meta), sum(item.numel() for item in model.parameters())
+        assert deployed(model) is model and not model.with_auxiliary_head
+        torch.testing.assert_close(model.encode_decode(image, meta), before, atol=1e-4, rtol=1e-4)
+    assert sum(item.numel() for item in model.parameters()) < params
+    assert not any(isinstance(item, torch.nn.BatchNorm2d) for item in model.decode_head.modules())
 
 
 def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):

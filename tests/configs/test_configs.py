@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 
+from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.parts import build_model
+from cait_mm.analysis.training import random_batch
 from cait_mm.utils.configs import load_config
 
 KINDS = ('upernet', 'fpn', 'mask2former')
@@ -39,24 +41,13 @@ def real_ade20k_batch(config: Config):
     return {'inputs': [item['inputs'] for item in items], 'data_samples': [item['data_samples'] for item in items]}
 
 
-def random_batch(config: Config):
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-    samples = []
-    for _ in range(2):
-        labels = torch.randint(config.model.decode_head.num_classes, (1, *SIZE))
-        samples.append(SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=dict(
-            img_shape=SIZE, ori_shape=SIZE, pad_shape=SIZE)))
-    return {'inputs': [torch.randint(256, (3, *SIZE), dtype=torch.uint8) for _ in range(2)], 'data_samples': samples}
-
-
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_trains_and_predicts_one_step(name):
     config = shrink(load_config(str(ROOT / 'configs' / name)))
     model = build_model(config).train()
     model.init_weights()
     real = name.endswith('_ade20k.py') and (DATA / 'ade20k_samples').exists()
-    batch = (real_ade20k_batch if real else random_batch)(config)
+    batch = real_ade20k_batch(config) if real else random_batch(model, config, 2, SIZE, Mode())
 
     wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items() if value.dtype.is_floating_point}

@@ -9,7 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
+from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.parts import build_model
+from cait_mm.analysis.training import random_batch
 from cait_mm.utils.configs import load_config
 
 CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('cascade_decoder_*.py'))
@@ -19,15 +21,6 @@ SIZE = (64, 64)
 
 def read(name: str) -> Config:
     return load_config(str(ROOT / 'configs' / name))
-
-
-def random_batch(config: Config):
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-    samples = [SegDataSample(
-        gt_sem_seg=PixelData(data=torch.randint(config.model.decode_head.num_classes, (1, *SIZE))),
-        metainfo=dict(img_shape=SIZE, ori_shape=SIZE, pad_shape=SIZE)) for _ in range(2)]
-    return {'inputs': [torch.randint(256, (3, *SIZE), dtype=torch.uint8) for _ in samples], 'data_samples': samples}
 
 
 def real_batch(config: Config, folder):
@@ -55,7 +48,7 @@ def test_config_trains_and_predicts_one_step(name):
     model = build_model(config).train()
     model.init_weights()
     folder = DATA / FOLDERS.get(name.split('_')[-1].removesuffix('.py'), 'none')
-    batch = real_batch(config, folder) if folder.exists() else random_batch(config)
+    batch = real_batch(config, folder) if folder.exists() else random_batch(model, config, 2, SIZE, Mode())
     wrapper = Runner.build_optim_wrapper(SimpleNamespace(model=model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.named_parameters()}
     losses = model.train_step(batch, wrapper)

@@ -1,0 +1,154 @@
+"""What each means of docs/performance.md is worth: the same work without it and with it, interleaved."""
+import argparse
+from functools import partial
+from typing import Any, Callable, Dict, List, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
+from timm.layers import Mlp
+from torch import Tensor, nn
+
+from cait_mm.analysis.modes import Mode
+from cait_mm.analysis.parts import load_model, parts_of
+from cait_mm.analysis.speed import conditions, time_interleaved
+from cait_mm.backbones import CAITDeiT
+from cait_mm.necks import TokenPyramid
+from cait_mm.ops.attention import Attention
+from cait_mm.ops.token_merge import TokenMerge, restore
+from cait_mm.utils.cli import add_json_option, report, run, table
+
+Calls = Tuple[Callable[[], Any], Callable[[], Any]]
+DIM, HEADS, GRID = 384, 6, (32, 32)
+"""DeiT-Small at 512x512."""
+MERGES = ((4, 'horizontal'), (7, 'vertical'))
+
+
+class Bench:
+    """Builds the two calls of every means in one mode, for a batch of ``batch`` images."""
+
+    def __init__(self, mode: Mode, batch: int) -> None:
+        self.mode, self.batch = mode, batch
+
+    def tokens(self, dim: int = DIM, grid: Tuple[int, int] = GRID) -> Tensor:
+        return torch.randn(self.batch, grid[0] * grid[1], dim, device=self.mode.device)
+
+    def maps(self, *sides: Tuple[int, int]) -> List[Tensor]:
+        return [torch.randn(self.batch, DIM, *side, device=self.mode.device) for side in sides]
+
+    def ready(self, module: nn.Module) -> nn.Module:
+        return module.eval().to(self.mode.device)
+
+    def one_product_for_q_k_v(self) -> Calls:
+        x = self.tokens()
+        apart = [self.ready(nn.Linear(DIM, HEADS * 48)) for _ in range(3)]
+        return lambda: [part(x) for part in apart], partial(self.ready(nn.Linear(DIM, 3 * HEADS * 48)), x)
+
+    def heads_of_one_multiple_of_8(self) -> Calls:
+        x = self.tokens()
+        odd, even = (self.ready(Attention(DIM, HEADS, *widths, 64)) for widths in ((45, 47), (48, 48)))
+        return partial(odd, x), partial(even, x)
+
+    def ffns_of_a_multiple_of_8(self) -> Calls:
+        x = self.tokens()
+        odd, even = (self.ready(Mlp(DIM, width)) for width in (1260, 1264))
+        return partial(odd, x), partial(even, x)
+
+    def horizontal_merge_as_a_view(self) -> Calls:
+        """Concatenate even and odd tokens, or take pairs as they lie in memory."""
+        x, merge = self.tokens(), self.ready(TokenMerge(DIM, 'horizontal'))
+        return lambda: merge.fuse(torch.cat([x[:, ::2], x[:, 1::2]], dim=-1)), lambda: merge(x, GRID)
+
+    def vertical_merge_without_a_copy(self) -> Calls:
+        """Group two rows and multiply once, or multiply each where it lies."""
+        x, merge = self.tokens(), self.ready(TokenMerge(DIM, 'vertical'))
+        upper, lower = (part.T.contiguous() for part in merge.fuse.weight.detach().split(DIM, dim=1))
+
+        def products() -> Tensor:
+            rows = x.view(-1, 2, GRID[1], DIM)
+            first = torch.matmul(rows[:, 0], upper)
+            return torch.baddbmm(first, rows[:, 1], lower.expand(len(rows), -1, -1)) + merge.fuse.bias
+
+        return lambda: merge(x, GRID), products
+
+    def no_cls_token_in_a_dense_model(self) -> Calls:
+        image = self.mode.batch(self.batch, 512, 512)
+        with_cls, without = (self.ready(CAITDeiT('deit_small', MERGES, img_size=512, with_cls_token=token))
+                             for token in (True, False))
+        return partial(with_cls, image), partial(without, image)
+
+    def lazy_restoring(self) -> Calls:
+        """Of a map merged once and one merged twice: upsample, then x2 and x0.5, or x2 and nothing, then upsample."""
+        once, twice = self.maps((32, 16), (16, 16))
+        double = self.ready(nn.ConvTranspose2d(DIM, DIM, 2, stride=2))
+
+        def lazily() -> List[Tensor]:
+            pairs = double(once).unflatten(3, (16, 2)).repeat_interleave(2, dim=3).flatten(3)
+            return [pairs, twice]
+
+        return lambda: [double(restore(once, GRID)), F.max_pool2d(restore(twice, GRID), 2)], lazily
+
+    def pyramid_in_channels_last(self) -> Calls:
+        """As it is, or its convolutions in channels-last with outputs laid out as heads expect."""
+        pyramid, maps = self.ready(TokenPyramid(DIM, norm_cfg=dict(type='BN'))), self.maps(*[GRID] * 4)
+
+        def last() -> List[Tensor]:
+            return [op(item.contiguous(memory_format=torch.channels_last)).contiguous()
+                    for op, item in zip(pyramid.ops, maps)]
+
+        return partial(pyramid, maps), last
+
+    def batch_norms_folded(self) -> Calls:
+        image = self.mode.batch(self.batch, 512, 512)
+        plain, folded = (load_model('configs/upernet_cait_deit_s_ade20k.py') for _ in range(2))
+        return tuple(partial(parts_of(self.ready(model))['overall'], image) for model in (plain, fuse_conv_bn(folded)))
+
+    def compiled_backbone(self) -> Calls:
+        image = self.mode.batch(self.batch, 512, 512)
+        eager, compiled = (self.ready(CAITDeiT('deit_small', MERGES, img_size=512)) for _ in range(2))
+        compiled.compile(fullgraph=True)
+        return partial(eager, image), partial(compiled, image)
+
+    def bf16_weights_instead_of_autocast(self) -> Calls:
+        image = self.mode.batch(self.batch, 512, 512)
+        model, cast = (self.ready(CAITDeiT('deit_small', MERGES, img_size=512)) for _ in range(2))
+        cast.bfloat16()
+
+        def autocast() -> Any:
+            with torch.autocast(self.mode.device, torch.bfloat16):
+                return model(image)
+
+        return autocast, lambda: cast(image.bfloat16())
+
+
+MEANS = [name for name, value in vars(Bench).items() if not name.startswith('_')
+         and name not in ('tokens', 'maps', 'ready')]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--means', nargs='+', choices=MEANS, default=MEANS)
+    parser.add_argument('--batches', nargs='+', type=int, default=[1, 4])
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--rounds', type=int, default=30)
+    add_json_option(parser)
+    args = parser.parse_args()
+    mode, rows, results = Mode(args.device), [], []
+    for name in args.means:
+        for batch in args.batches:
+            calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
+            with mode.running():
+                timings = time_interleaved(calls, args.rounds, device=mode.device)
+            medians = {key: 1000 * timing.median for key, timing in timings.items()}
+            spread = max(timing.spread for timing in timings.values())
+            results.append({'means': name, 'batch': batch, 'spread': spread, **medians})
+            rows.append([name.replace('_', ' '), str(batch), *(f'{median:.2f} ms' for median in medians.values()),
+                         f'{medians["without"] / medians["with"]:.2f}x', f'{spread:.0%}'])
+    text = table(['means', 'batch', 'without', 'with', 'faster', 'quartiles apart'], rows)
+    about = conditions(mode.device)
+    report(f'{text}\n{", ".join(f"{key} {value}" for key, value in about.items())}',
+           {'conditions': about, 'results': results}, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,153 @@
+"""The speed of dense, ATME, CAIT and ToMe models in every mode, each case in one interleaved run of tools/benchmark.py.
+
+Random weights. CAIT has the widths that stand in for its export in the upernet_cait_* configs; --exports adds real
+ones of the same architecture. Finished runs are kept in --out, so a broken call goes on where it was.
+"""
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.classification import Classifier
+from cait_mm.pruning.export import make_export, save_export
+from cait_mm.utils.cli import add_json_option, report, run, run_python, table
+from cait_mm.utils.configs import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTHS = ('qk_dim', 'v_dim', 'ffn_dim')
+
+
+@dataclass(frozen=True)
+class Case:
+    """Models that are timed together: the dense one first; ``{}`` in ``configs`` is where a twin's kind stands.
+
+    ``arch`` is set for classifiers, whose CAIT model is an export. ``cpu`` and ``cuda`` are batch sizes.
+    """
+    configs: str
+    kinds: Tuple[str, ...]
+    parts: Tuple[str, ...]
+    shape: Tuple[int, int]
+    cpu: Tuple[int, ...]
+    cuda: Tuple[int, ...]
+    arch: str = ''
+    others: Tuple[str, ...] = ()
+
+    def models(self, folder: Path, exports: Sequence[str]) -> List[Path]:
+        paths = [ROOT / 'configs' / f'{self.configs.format(kind)}.py' for kind in self.kinds]
+        paths += [ROOT / 'configs' / f'{name}.py' for name in self.others]
+        if self.arch:
+            paths.append(stand_in(self.arch, folder))
+            known = read_checkpoint(str(paths[-1])).spec.arch
+            paths += [Path(path).resolve() for path in exports if read_checkpoint(path).spec.arch == known]
+        return paths
+
+
+def classifier(arch: str, merged: str, *others: str) -> Case:
+    return Case(f'compress_{{}}{arch}_imagenet', ('', merged), ('overall',), (224, 224), (1, 32), (1, 32, 256), arch,
+                others)
+
+
+def segmentor(head: str) -> Case:
+    return Case(f'{head}_{{}}deit_s_ade20k', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (512, 512), (1,), (1, 32))
+
+
+CASES = {
+    'deit_s': classifier('deit_s', 'atme43_', 'tome_half_deit_s_imagenet', 'tome_deit_s_imagenet'),
+    'deit_t': classifier('deit_t', 'cait_'),
+    'deit_b': classifier('deit_b', 'cait_'),
+    'swin_t': classifier('swin_t', 'cait_'),
+    'deit_s_512': Case('upernet_{}deit_s_ade20k', ('', 'atme_', 'cait_', 'tome_half_'), ('backbone',), (512, 512),
+                       (1, 4), (1, 32)),
+    'fpn': segmentor('fpn'), 'upernet': segmentor('upernet'), 'mask2former': segmentor('mask2former'),
+    'mask_rcnn': Case('mask_rcnn_{}deit_s_coco', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (800, 1344), (1,),
+                      (1,)),
+}
+"""Classifiers of CAIT configs are timed with their merges alone; the export beside them has the pruned widths too."""
+
+MODES: Dict[str, List[str]] = {
+    'fp32': [],
+    'fp32, eager attention': ['--attention', 'eager'],
+    'fp32, compiled': ['--compile', 'backbone'],
+    'fp32, channels last': ['--channels-last'],
+    'fp32, deployed': ['--deploy'],
+    'fp32, CUDA graph': ['--cuda-graph'],
+    'bf16': ['--dtype', 'bfloat16'],
+    'bf16, compiled': ['--dtype', 'bfloat16', '--compile', 'backbone'],
+    'bf16 weights, compiled': ['--dtype', 'bfloat16', '--weights', 'same', '--compile', 'backbone'],
+    'bf16, CUDA graph': ['--dtype', 'bfloat16', '--cuda-graph'],
+}
+
+
+def stand_in(arch: str, folder: Path) -> Path:
+    """An export with random weights and the widths of the ``upernet_cait_*`` config."""
+    path = folder / f'cait_{arch}.pth'
+    if not path.is_file():
+        backbone = load_config(str(ROOT / f'configs/upernet_cait_{arch}_ade20k.py')).model.backbone
+        wanted = {key: backbone[key] for key in ('type', 'arch', 'merge', *WIDTHS)}
+        model = Classifier(wanted, num_classes=1000)
+        weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
+        save_export(make_export(weights, model.backbone.spec), path)
+    return path
+
+
+def measure(name: str, batch: int, mode: str, args: argparse.Namespace) -> Dict[str, Any]:
+    """One interleaved run, or what it found before."""
+    case = CASES[name]
+    result = args.out / f'{name}_{batch}_{mode.replace(", ", "_").replace(" ", "_")}.json'
+    if not result.is_file():
+        dense, *others = case.models(args.out, args.exports)
+        rounds = args.rounds * (4 if batch == 1 and case.arch else 1)
+        run_python(ROOT / 'tools/benchmark.py', *others, '--against', dense, '--parts', *case.parts,
+                   '--shape', *case.shape, '--batch-size', batch, '--rounds', rounds, '--device', args.device,
+                   *MODES[mode], '--json', result)
+    return json.loads(result.read_text())
+
+
+def rows_of(name: str, batch: int, mode: str, found: Dict[str, Any]) -> List[List[str]]:
+    rows, case = [], CASES[name]
+    for path, model in found['models'].items():
+        label = f'`{Path(path).stem}`' + (', merges alone' if case.arch and 'compress_cait' in path else '')
+        for part in case.parts:
+            timed = model[part]
+            caps = f' (cap {timed["cap"]:.2f}x)' if 'cap' in timed else ''
+            marks = ''.join(f' {mark}' for mark in ('noisy', 'launch_bound') if timed[mark])
+            rows.append([label, part, 'x'.join(map(str, case.shape)), str(batch), mode, f'{timed["macs"] / 1e9:.2f}',
+                         f'{1000 * timed["seconds"]:.1f} ms ±{50 * timed["spread"]:.0f} %{marks}',
+                         f'{timed["speedup"]:.2f}x', f'{timed["ideal"]:.2f}x{caps}',
+                         f'{timed["peak_memory"] / 2**20:.0f}', ', '.join(model['attention'])])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_speed'))
+    parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
+    parser.add_argument('--modes', nargs='+', choices=list(MODES), default=['fp32'])
+    parser.add_argument('--batches', nargs='+', type=int, help='only these of the batch sizes')
+    parser.add_argument('--exports', nargs='+', default=[], metavar='FILE', help='compressed classifiers to add')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--rounds', type=int, default=15, help='four times as many for classifiers at batch 1')
+    add_json_option(parser)
+    args = parser.parse_args()
+    args.out = args.out.resolve()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows, results = [], {}
+    for name in args.cases:
+        for batch in getattr(CASES[name], args.device):
+            if args.batches and batch not in args.batches:
+                continue
+            for mode in args.modes:
+                found = measure(name, batch, mode, args)
+                results[f'{name}, batch {batch}, {mode}'] = found
+                rows += rows_of(name, batch, mode, found)
+    header = ['model', 'part', 'input', 'batch', 'mode', 'GMACs', 'median (half the quartiles\' distance)', 'speed-up',
+              'ideal', 'MiB at most', 'attention']
+    report(table(header, rows), results, args.json)
+
+
+if __name__ == '__main__':
+    run(main)

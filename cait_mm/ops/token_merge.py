@@ -119,7 +119,8 @@ def restore(x: Tensor, size: Grid, mode: str = 'nearest') -> Tensor:
         return x
     scale = [_halvings(full, side) for full, side in zip(size, x.shape[-2:])]
     if mode == 'nearest':
-        x = F.interpolate(x, scale_factor=[float(s) for s in scale], mode='nearest')
+        for axis, times in zip((3, 2), reversed(scale)):  # several times faster than F.interpolate on a CPU
+            x = x.repeat_interleave(times, dim=axis) if times > 1 else x
     else:
         x = F.interpolate(x, scale_factor=[float(s) for s in scale], mode=mode, align_corners=False)
     return x[..., :size[0], :size[1]].contiguous()

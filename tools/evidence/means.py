@@ -77,6 +77,10 @@ class Bench:
                              for token in (True, False))
         return partial(with_cls, image), partial(without, image)
 
+    def restoring_by_repeating(self) -> Calls:
+        maps = self.maps((32, 16), (16, 16))
+        return lambda: [F.interpolate(item, GRID) for item in maps], lambda: [restore(item, GRID) for item in maps]
+
     def lazy_restoring(self) -> Calls:
         """Of a map merged once and one merged twice: upsample, then x2 and x0.5, or x2 and nothing, then upsample."""
         once, twice = self.maps((32, 16), (16, 16))

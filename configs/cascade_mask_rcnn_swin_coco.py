@@ -36,7 +36,9 @@ model = dict(
                 loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
                 loss_bbox=dict(type='GIoULoss', loss_weight=10.0)) for std in stds
         ],
-        mask_head=dict(num_convs=2, conv_out_channels=64, num_classes=num_classes)),
+        mask_head=dict(num_convs=2, conv_out_channels=64, num_classes=num_classes),
+        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2)),  # a box's cost no longer grows with its size
+        mask_roi_extractor=dict(roi_layer=dict(sampling_ratio=2))),
     train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=64)),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
 param_scheduler = [

@@ -13,7 +13,7 @@ from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.parts import build_model
 from cait_mm.classification import Classifier
 from cait_mm.pruning.cdcp import CDCP
-from cait_mm.utils.configs import building, load_config
+from cait_mm.utils.configs import building, load_config, without_parameter_lines
 
 OBJECTS = 8
 """Instances on every random picture of a detector."""
@@ -33,7 +33,7 @@ def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_siz
     if config.get('model', {}).get('type') == 'Classifier':
         config.model.distillation = None
     model = mode.prepare(build_model(config).train())
-    with building('the optim_wrapper', config):
+    with building('the optim_wrapper', config), without_parameter_lines():
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
     batch = random_batch(model, config, batch_size, shape, mode)
     if not getattr(model, 'cdcp', None):

@@ -1,17 +1,14 @@
 """MMEngine's Runner, for people who make mistakes in configs and train on CPUs."""
-import logging
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Optional
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
 
-from cait_mm.utils.configs import building
+from cait_mm.utils.configs import building, without_parameter_lines
 
 
 class CheckedRunner(Runner):
@@ -48,7 +45,7 @@ class CheckedRunner(Runner):
             return super().build_test_loop(loop)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        with building('the optim_wrapper', self.cfg), _without_parameter_lines():
+        with building('the optim_wrapper', self.cfg), without_parameter_lines():
             return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
@@ -62,17 +59,3 @@ class CheckedRunner(Runner):
                                 'of a batch.')
         self.cfg.sync_bn = None
         return revert_sync_batchnorm(model)
-
-
-@contextmanager
-def _without_parameter_lines() -> Iterator[None]:
-    logger = MMLogger.get_current_instance()
-
-    def keep(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith('paramwise_options')
-
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)

@@ -1,4 +1,5 @@
 """Read a config of any OpenMMLab library and prepare this process for it."""
+import logging
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
@@ -6,6 +7,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from cait_mm.errors import UserError, reason_of
@@ -56,3 +58,18 @@ def building(what: str, config: Config) -> Iterator[None]:
         raise
     except BUILD_ERRORS as error:
         raise UserError(f'{what} of config {config.filename} cannot be built: {reason_of(error)}.') from error
+
+
+@contextmanager
+def without_parameter_lines() -> Iterator[None]:
+    """Build an optim_wrapper in here without MMEngine's line in the log for every parameter's options."""
+    logger = MMLogger.get_current_instance()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith('paramwise_options')
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)

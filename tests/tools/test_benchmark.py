@@ -49,7 +49,7 @@ def test_training_steps_of_every_library_are_timed(tool, tmp_path, dense, compre
     assert status == 0, err
     models = json.loads((tmp_path / 'steps.json').read_text())['models']
     assert models[dense]['step']['cost'] == 1 and models[compressed]['step']['cost'] > 0
-    assert models[dense]['step']['peak_memory'] > 0 and 'step' in text
+    assert models[dense]['step']['peak_memory'] > 0 and 'step' in text and 'paramwise_options' not in text + err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='asks for a GPU where there is none')

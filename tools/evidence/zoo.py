@@ -6,7 +6,7 @@ them, with --count for all. Without --count the README is only rendered from the
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
 import yaml
@@ -100,18 +100,23 @@ def input_size(config: Any) -> Tuple[int, int]:
     return tuple(config.model.data_preprocessor.size)
 
 
+def sides(size: Sequence[int]) -> str:
+    """(H, W) as ``HxW``: ``mim search`` takes no lists of numbers."""
+    return 'x'.join(map(str, size))
+
+
 def count(name: str) -> Dict[str, Any]:
     """Input, MACs and parameters of one config: of a CDCP run those of its target, None where its export decides."""
     path = str(CONFIGS / f'{name}.py')
     config, model = load_config(path), load_model(path)
     if config.model.type == 'Classifier' and config.model.backbone.type.startswith('ToMe'):
         size = model.backbone.img_size  # what it merges is no part of a spec
-        return {'Input': list(size), 'FLOPs': count_macs(model, (torch.rand(1, 3, *size),))[''],
+        return {'Input': sides(size), 'FLOPs': count_macs(model, (torch.rand(1, 3, *size),))[''],
                 'Parameters': count_params(model)}
     if config.model.type == 'Classifier':
         spec, classes = model.backbone.spec, model.num_classes
         cost = classifier_cost(spec, num_classes=classes)
-        found = {'Input': list(spec.arch.img_size), 'FLOPs': cost.macs, 'Parameters': cost.params}
+        found = {'Input': sides(spec.arch.img_size), 'FLOPs': cost.macs, 'Parameters': cost.params}
         target = (config.model.get('cdcp') or {}).get('target')
         if target:
             dense = classifier_cost(Spec.dense(spec.arch), num_classes=classes)
@@ -119,12 +124,13 @@ def count(name: str) -> Dict[str, Any]:
         return found
     height, width = input_size(config)
     if '_cait_' in name and not model.backbone.spec.is_pruned:
-        return {'Input': [height, width], 'FLOPs': None, 'Parameters': None}
+        return {'Input': sides((height, width)), 'FLOPs': None, 'Parameters': None}
     image = torch.rand(1, 3, height, width)
     macs = {part: count_macs(module, (image,))[''] for part, module in parts_of(model).items()}
     auxiliary = getattr(model, 'auxiliary_head', None)
     params = count_params(model) - (count_params(auxiliary) if auxiliary else 0)
-    return {'Input': [height, width], 'FLOPs': macs['overall'], 'Encoder FLOPs': macs['encoder'], 'Parameters': params}
+    return {'Input': sides((height, width)), 'FLOPs': macs['overall'], 'Encoder FLOPs': macs['encoder'],
+            'Parameters': params}
 
 
 def read(family: str) -> Dict[str, Dict[str, Any]]:
@@ -148,7 +154,7 @@ def row(model: Dict[str, Any]) -> str:
     ours = '; '.join(f'{", ".join(f"{key} {value}" for key, value in result["Metrics"].items())} on {result["Dataset"]}'
                      for result in model.get('Results', ()))
     params = f'{metadata["Parameters"] / 1e6:.1f}' if metadata['Parameters'] else ''
-    cells = [f'[{name}]({name}.py)', 'x'.join(map(str, metadata['Input'])),
+    cells = [f'[{name}]({name}.py)', metadata['Input'],
              ' / '.join(f'{value / 1e9:.2f}' for value in macs), params, PAPER.get(name, ''), ours]
     return f'| {" | ".join(cells)} |'
 

@@ -1,6 +1,8 @@
 """What each means of docs/performance.md is worth: the same work without it and with it, interleaved."""
 import argparse
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import torch
@@ -104,7 +106,8 @@ class Bench:
 
     def batch_norms_folded(self) -> Calls:
         image = self.mode.batch(self.batch, 512, 512)
-        plain, folded = (load_model('configs/upernet_cait_deit_s_ade20k.py') for _ in range(2))
+        config = str(Path(__file__).resolve().parents[2] / 'configs/upernet_cait_deit_s_ade20k.py')
+        plain, folded = (load_model(config) for _ in range(2))
         return tuple(partial(parts_of(self.ready(model))['overall'], image) for model in (plain, fuse_conv_bn(folded)))
 
     def compiled_backbone(self) -> Calls:
@@ -148,6 +151,7 @@ def main() -> None:
             results.append({'means': name, 'batch': batch, 'spread': spread, **medians})
             rows.append([name.replace('_', ' '), str(batch), *(f'{median:.2f} ms' for median in medians.values()),
                          f'{medians["without"] / medians["with"]:.2f}x', f'{spread:.0%}'])
+            print(*rows[-1], file=sys.stderr, flush=True)
     text = table(['means', 'batch', 'without', 'with', 'faster', 'quartiles apart'], rows)
     about = conditions(mode.device)
     report(f'{text}\n{", ".join(f"{key} {value}" for key, value in about.items())}',

@@ -132,6 +132,8 @@ def require_onnx() -> None:
 class OnnxModel(nn.Module):
     """An ONNX file as a module, run by ONNX Runtime on the CPU with PyTorch's number of threads.
 
+    Its threads sleep while they wait: spinning ones would slow down whatever is timed in turn with them.
+
     Args:
         path: What :func:`save_onnx` wrote; ``about`` is its metadata.
 
@@ -147,6 +149,7 @@ class OnnxModel(nn.Module):
             raise UserError(f'{path} does not exist: tools/export.py makes it.')
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
             found = self.session.get_modelmeta().custom_metadata_map

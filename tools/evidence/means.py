@@ -1,5 +1,9 @@
-"""What each means of docs/performance.md is worth: the same work without it and with it, interleaved."""
+"""What each means of docs/performance.md is worth: the same work without it and with it, interleaved.
+
+Random weights. Finished measurements are kept in --out.
+"""
 import argparse
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,6 +23,7 @@ from cait_mm.necks import TokenPyramid
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import TokenMerge, restore
 from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.files import write_json
 
 Calls = Tuple[Callable[[], Any], Callable[[], Any]]
 DIM, HEADS, GRID = 384, 6, (32, 32)
@@ -132,28 +137,40 @@ MEANS = [name for name, value in vars(Bench).items() if not name.startswith('_')
          and name not in ('tokens', 'maps', 'ready')]
 
 
+def measure(name: str, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
+    """Milliseconds without a means and with it, or what was found before."""
+    result = args.out / f'{name}_{batch}.json'
+    if not result.is_file():
+        mode = Mode(args.device)
+        calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
+        with mode.running():
+            timings = time_interleaved(calls, args.rounds, device=mode.device)
+        write_json(result, {'means': name, 'batch': batch, 'rounds': args.rounds,
+                            'spread': max(timing.spread for timing in timings.values()),
+                            **{key: 1000 * timing.median for key, timing in timings.items()}})
+    return json.loads(result.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--means', nargs='+', choices=MEANS, default=MEANS)
     parser.add_argument('--batches', nargs='+', type=int, default=[1, 4])
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--rounds', type=int, default=30)
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_means'))
     add_json_option(parser)
     args = parser.parse_args()
-    mode, rows, results = Mode(args.device), [], []
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows, results = [], []
     for name in args.means:
         for batch in args.batches:
-            calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
-            with mode.running():
-                timings = time_interleaved(calls, args.rounds, device=mode.device)
-            medians = {key: 1000 * timing.median for key, timing in timings.items()}
-            spread = max(timing.spread for timing in timings.values())
-            results.append({'means': name, 'batch': batch, 'spread': spread, **medians})
-            rows.append([name.replace('_', ' '), str(batch), *(f'{median:.2f} ms' for median in medians.values()),
-                         f'{medians["without"] / medians["with"]:.2f}x', f'{spread:.0%}'])
+            found = measure(name, batch, args)
+            results.append(found)
+            rows.append([name.replace('_', ' '), str(batch), *(f'{found[key]:.2f} ms' for key in ('without', 'with')),
+                         f'{found["without"] / found["with"]:.2f}x', f'{found["spread"]:.0%}'])
             print(*rows[-1], file=sys.stderr, flush=True)
     text = table(['means', 'batch', 'without', 'with', 'faster', 'quartiles apart'], rows)
-    about = conditions(mode.device)
+    about = conditions(args.device)
     report(f'{text}\n{", ".join(f"{key} {value}" for key, value in about.items())}',
            {'conditions': about, 'results': results}, args.json)
 

@@ -5,7 +5,6 @@ _base_ = [
     './_base_/schedules/adamw_1x.py', './_base_/det_runtime.py'
 ]
 num_classes = 1
-stds = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
 model = dict(
     backbone=dict(
         arch=dict(
@@ -20,21 +19,8 @@ model = dict(
     neck=dict(in_channels=[24, 48, 96, 192]),
     roi_head=dict(
         bbox_head=[
-            dict(
-                type='ConvFCBBoxHead',
-                num_shared_convs=1,
-                num_shared_fcs=1,
-                in_channels=256,
-                conv_out_channels=64,
-                fc_out_channels=256,
-                roi_feat_size=7,
-                num_classes=num_classes,
-                bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.] * 4, target_stds=std),
-                reg_class_agnostic=False,
-                reg_decoded_bbox=True,
-                norm_cfg=dict(type='SyncBN', requires_grad=True),
-                loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
-                loss_bbox=dict(type='GIoULoss', loss_weight=10.0)) for std in stds
+            dict(head, num_shared_convs=1, conv_out_channels=64, fc_out_channels=256, num_classes=num_classes)
+            for head in _base_.model.roi_head.bbox_head
         ],
         mask_head=dict(num_convs=2, conv_out_channels=64, num_classes=num_classes),
         bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2)),  # a box's cost no longer grows with its size

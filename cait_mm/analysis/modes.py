@@ -50,9 +50,14 @@ class Mode:
         """Whether 16 bits come by autocast."""
         return self.dtype != 'float32' and self.weights == 'float32'
 
+    @property
+    def held(self) -> torch.dtype:
+        """What weights and images are held in."""
+        return torch.float32 if self.autocast else DTYPES[self.dtype]
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move, lay out and, where asked for, compile the backbone of ``model``; all in place."""
-        model.to(self.device, None if self.autocast else DTYPES[self.dtype])
+        model.to(self.device, self.held)
         set_fused_attn(model, self.attention == 'fused')
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -92,8 +97,7 @@ class Mode:
 
     def batch(self, size: int, height: int, width: int) -> torch.Tensor:
         """Random images (size, 3, height, width) as this mode wants them."""
-        images = torch.rand(size, 3, height, width, device=self.device,
-                            dtype=torch.float32 if self.autocast else DTYPES[self.dtype])
+        images = torch.rand(size, 3, height, width, device=self.device, dtype=self.held)
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     @contextmanager

@@ -11,12 +11,12 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from cait_mm.analysis.deploy import deployed
 from cait_mm.analysis.modes import Mode
-from cait_mm.analysis.parts import load_model, parts_of
+from cait_mm.analysis.parts import Overall, load_model
 from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.backbones import CAITDeiT
 from cait_mm.necks import TokenPyramid
@@ -37,38 +37,44 @@ class Bench:
     def __init__(self, mode: Mode, batch: int) -> None:
         self.mode, self.batch = mode, batch
 
-    def tokens(self, dim: int = DIM, grid: Tuple[int, int] = GRID) -> Tensor:
-        return torch.randn(self.batch, grid[0] * grid[1], dim, device=self.mode.device)
+    def _tokens(self) -> Tensor:
+        return torch.randn(self.batch, GRID[0] * GRID[1], DIM, device=self.mode.device)
 
-    def maps(self, *sides: Tuple[int, int]) -> List[Tensor]:
+    def _images(self) -> Tensor:
+        return self.mode.batch(self.batch, 512, 512)
+
+    def _backbone(self, **keywords: Any) -> nn.Module:
+        return self._ready(CAITDeiT('deit_small', MERGES, img_size=512, **keywords))
+
+    def _maps(self, *sides: Tuple[int, int]) -> List[Tensor]:
         return [torch.randn(self.batch, DIM, *side, device=self.mode.device) for side in sides]
 
-    def ready(self, module: nn.Module) -> nn.Module:
+    def _ready(self, module: nn.Module) -> nn.Module:
         return module.eval().to(self.mode.device)
 
     def one_product_for_q_k_v(self) -> Calls:
-        x = self.tokens()
-        apart = [self.ready(nn.Linear(DIM, HEADS * 48)) for _ in range(3)]
-        return lambda: [part(x) for part in apart], partial(self.ready(nn.Linear(DIM, 3 * HEADS * 48)), x)
+        x = self._tokens()
+        apart = [self._ready(nn.Linear(DIM, HEADS * 48)) for _ in range(3)]
+        return lambda: [part(x) for part in apart], partial(self._ready(nn.Linear(DIM, 3 * HEADS * 48)), x)
 
     def heads_of_one_multiple_of_8(self) -> Calls:
-        x = self.tokens()
-        odd, even = (self.ready(Attention(DIM, HEADS, *widths, 64)) for widths in ((45, 47), (48, 48)))
+        x = self._tokens()
+        odd, even = (self._ready(Attention(DIM, HEADS, *widths, 64)) for widths in ((45, 47), (48, 48)))
         return partial(odd, x), partial(even, x)
 
     def ffns_of_a_multiple_of_8(self) -> Calls:
-        x = self.tokens()
-        odd, even = (self.ready(Mlp(DIM, width)) for width in (1260, 1264))
+        x = self._tokens()
+        odd, even = (self._ready(Mlp(DIM, width)) for width in (1260, 1264))
         return partial(odd, x), partial(even, x)
 
     def horizontal_merge_as_a_view(self) -> Calls:
         """Concatenate even and odd tokens, or take pairs as they lie in memory."""
-        x, merge = self.tokens(), self.ready(TokenMerge(DIM, 'horizontal'))
+        x, merge = self._tokens(), self._ready(TokenMerge(DIM, 'horizontal'))
         return lambda: merge.fuse(torch.cat([x[:, ::2], x[:, 1::2]], dim=-1)), lambda: merge(x, GRID)
 
     def vertical_merge_without_a_copy(self) -> Calls:
         """Group two rows and multiply once, or multiply each where it lies."""
-        x, merge = self.tokens(), self.ready(TokenMerge(DIM, 'vertical'))
+        x, merge = self._tokens(), self._ready(TokenMerge(DIM, 'vertical'))
         upper, lower = (part.T.contiguous() for part in merge.fuse.weight.detach().split(DIM, dim=1))
 
         def products() -> Tensor:
@@ -79,19 +85,18 @@ class Bench:
         return lambda: merge(x, GRID), products
 
     def no_cls_token_in_a_dense_model(self) -> Calls:
-        image = self.mode.batch(self.batch, 512, 512)
-        with_cls, without = (self.ready(CAITDeiT('deit_small', MERGES, img_size=512, with_cls_token=token))
-                             for token in (True, False))
+        image = self._images()
+        with_cls, without = (self._backbone(with_cls_token=token) for token in (True, False))
         return partial(with_cls, image), partial(without, image)
 
     def restoring_by_repeating(self) -> Calls:
-        maps = self.maps((32, 16), (16, 16))
+        maps = self._maps((32, 16), (16, 16))
         return lambda: [F.interpolate(item, GRID) for item in maps], lambda: [restore(item, GRID) for item in maps]
 
     def lazy_restoring(self) -> Calls:
         """Of a map merged once and one merged twice: upsample, then x2 and x0.5, or x2 and nothing, then upsample."""
-        once, twice = self.maps((32, 16), (16, 16))
-        double = self.ready(nn.ConvTranspose2d(DIM, DIM, 2, stride=2))
+        once, twice = self._maps((32, 16), (16, 16))
+        double = self._ready(nn.ConvTranspose2d(DIM, DIM, 2, stride=2))
 
         def lazily() -> List[Tensor]:
             pairs = double(once).unflatten(3, (16, 2)).repeat_interleave(2, dim=3).flatten(3)
@@ -101,7 +106,7 @@ class Bench:
 
     def pyramid_in_channels_last(self) -> Calls:
         """As it is, or its convolutions in channels-last with outputs laid out as heads expect."""
-        pyramid, maps = self.ready(TokenPyramid(DIM, norm_cfg=dict(type='BN'))), self.maps(*[GRID] * 4)
+        pyramid, maps = self._ready(TokenPyramid(DIM, norm_cfg=dict(type='BN'))), self._maps(*[GRID] * 4)
 
         def last() -> List[Tensor]:
             return [op(item.contiguous(memory_format=torch.channels_last)).contiguous()
@@ -110,20 +115,20 @@ class Bench:
         return partial(pyramid, maps), last
 
     def batch_norms_folded(self) -> Calls:
-        image = self.mode.batch(self.batch, 512, 512)
+        image = self._images()
         config = str(Path(__file__).resolve().parents[2] / 'configs/upernet_cait_deit_s_ade20k.py')
         plain, folded = (load_model(config) for _ in range(2))
-        return tuple(partial(parts_of(self.ready(model))['overall'], image) for model in (plain, fuse_conv_bn(folded)))
+        return tuple(partial(Overall(self._ready(model)), image) for model in (plain, deployed(folded)))
 
     def compiled_backbone(self) -> Calls:
-        image = self.mode.batch(self.batch, 512, 512)
-        eager, compiled = (self.ready(CAITDeiT('deit_small', MERGES, img_size=512)) for _ in range(2))
+        image = self._images()
+        eager, compiled = (self._backbone() for _ in range(2))
         compiled.compile(fullgraph=True)
         return partial(eager, image), partial(compiled, image)
 
     def bf16_weights_instead_of_autocast(self) -> Calls:
-        image = self.mode.batch(self.batch, 512, 512)
-        model, cast = (self.ready(CAITDeiT('deit_small', MERGES, img_size=512)) for _ in range(2))
+        image = self._images()
+        model, cast = (self._backbone() for _ in range(2))
         cast.bfloat16()
 
         def autocast() -> Any:
@@ -133,8 +138,7 @@ class Bench:
         return autocast, lambda: cast(image.bfloat16())
 
 
-MEANS = [name for name, value in vars(Bench).items() if not name.startswith('_')
-         and name not in ('tokens', 'maps', 'ready')]
+MEANS = [name for name in vars(Bench) if not name.startswith('_')]
 
 
 def measure(name: str, batch: int, args: argparse.Namespace) -> Dict[str, Any]:

@@ -20,6 +20,7 @@ from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time
 from cait_mm.analysis.training import training_step
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
+from cait_mm.utils.memory import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,6 +50,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--attention', choices=('fused', 'eager'), default='fused',
                         help='eager is unfused, as the paper measured (default: fused)')
     parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
+    parser.add_argument('--keep-memory', action='store_true',
+                        help='freed memory stays with the process (glibc), as with jemalloc or tcmalloc')
     add_cfg_options(parser, 'change every config')
     add_json_option(parser)
     args = parser.parse_args()
@@ -177,11 +180,14 @@ def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.keep_memory:
+        keep_freed_memory()
     mode = mode_of(args)
     models = (measure_training if args.train_step else measure)(args, mode)
     machine = {**conditions(mode.device), **{f'mode {key}': value for key, value in mode.to_dict().items()
                                              if key != 'device'},
-               'deploy': args.deploy, 'batch_size': args.batch_size, 'shape': list(args.shape), 'rounds': args.rounds}
+               **{key: getattr(args, key) for key in ('deploy', 'keep_memory', 'batch_size', 'rounds')},
+               'shape': list(args.shape)}
     header = ['config', 'part', 'GMACs per image', 'median per batch (quartiles)', 'speed-up', 'ideal', 'realised',
               'cap', 'memory at most']
     lines = [table(header, rows_of(models))]

@@ -40,6 +40,17 @@ def test_modes_and_parts_are_run_as_asked(tool, tmp_path, words, kernels):
     assert all(set(model) == {'params', 'backbone', 'attention'} for model in result['models'].values())
 
 
+def test_memory_is_kept_when_asked(tool, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr('cait_mm.utils.memory.keep_freed_memory', lambda: asked.append(True))
+    for words in ([], ['--keep-memory']):
+        status, _, err = tool('benchmark.py', ATME, '--against', DENSE, '--shape', 64, 64, '--rounds', 1, '--parts',
+                              'backbone', '--json', tmp_path / 'speed.json', *words)
+        assert status == 0, err
+        kept = json.loads((tmp_path / 'speed.json').read_text())['conditions']['keep_memory']
+        assert kept == bool(asked) == bool(words)
+
+
 @pytest.mark.parametrize('dense,compressed', [
     (DENSE, ATME), ('configs/mask_rcnn_deit_scenes.py', 'configs/mask_rcnn_atme_deit_scenes.py'),
     ('configs/compress_deit_scenes.py', 'configs/compress_cait_deit_scenes.py')])

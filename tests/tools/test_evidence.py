@@ -27,8 +27,8 @@ def test_the_stand_in_is_an_export_at_the_papers_target(tmp_path):
     assert all(block.qk_dim % 8 == block.v_dim % 8 == block.ffn_dim % 8 == 0 for block in spec.blocks)
 
 
-@pytest.mark.parametrize('name', ['vertical_merge_without_a_copy', 'restoring_by_repeating', 'lazy_restoring',
-                                  'pyramid_in_channels_last'])
+@pytest.mark.parametrize('name', ['vertical_merge_without_a_copy', 'cls_apart', 'restoring_by_repeating',
+                                  'lazy_restoring', 'pyramid_in_channels_last'])
 def test_a_means_changes_nothing_but_the_time(name):
     with torch.no_grad():
         without, using = (call() for call in getattr(MEANS['Bench'](Mode(), 1), name)())

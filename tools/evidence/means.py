@@ -84,6 +84,27 @@ class Bench:
 
         return lambda: merge(x, GRID), products
 
+    def cls_apart(self) -> Calls:
+        """Both merges around a CLS token, or on a grid of their own: more than keeping CLS apart could save."""
+        merges = [self._ready(TokenMerge(DIM, kind)) for _, kind in MERGES]
+        grid, cls = self._tokens(), torch.randn(self.batch, 1, DIM, device=self.mode.device)
+        tokens = torch.cat([cls, grid], dim=1)
+
+        def around() -> Tensor:
+            x, side = tokens, GRID
+            for merge in merges:
+                merged, side = merge(x[:, 1:], side)
+                x = torch.cat([x[:, :1], merged], dim=1)
+            return x[:, 1:]
+
+        def apart() -> Tensor:
+            x, side = grid, GRID
+            for merge in merges:
+                x, side = merge(x, side)
+            return x
+
+        return around, apart
+
     def no_cls_token_in_a_dense_model(self) -> Calls:
         image = self._images()
         with_cls, without = (self._backbone(with_cls_token=token) for token in (True, False))

@@ -70,6 +70,7 @@ CASES = {
 
 MODES: Dict[str, List[str]] = {
     'fp32': [],
+    'fp32, memory kept': ['--keep-memory'],
     'fp32, eager attention': ['--attention', 'eager'],
     'fp32, compiled': ['--compile', 'backbone'],
     'fp32, channels last': ['--channels-last'],

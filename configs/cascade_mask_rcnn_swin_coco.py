@@ -1,20 +1,13 @@
 # The small Swin of compress_swin_imagefolder.py + a small Cascade Mask R-CNN on the people of a part of COCO, for two
 # CPU cores: data and schedule of mask_rcnn_deit_t_coco.py, 64 boxes a picture, box heads of one narrow convolution.
 _base_ = [
-    './_base_/models/cascade_mask_rcnn_swin.py', './_base_/datasets/coco_instance_small.py',
-    './_base_/schedules/adamw_1x.py', './_base_/det_runtime.py'
+    './_base_/models/cascade_mask_rcnn_swin.py', './_base_/models/small_swin.py',
+    './_base_/datasets/coco_instance_small.py', './_base_/schedules/adamw_1x.py', './_base_/det_runtime.py'
 ]
 num_classes = 1
 model = dict(
     backbone=dict(
-        arch=dict(
-            name='small_swin',
-            embed_dim=24,
-            depths=(2, 2, 6, 2),
-            num_heads=(1, 2, 4, 8),
-            window_size=4,
-            img_size=(128, 128)),
-        drop_path_rate=0.05,
+        _base_.small_swin,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth')),
     neck=dict(in_channels=[24, 48, 96, 192]),
     roi_head=dict(

@@ -1,20 +1,10 @@
 # A small Swin trained from scratch on an ImageFolder of small images, data/images/{train,val}/CLASS/*.jpg: 128x128 with
 # windows of 4, 0.10 GMACs. The start and the teacher of compress_cait_swin_imagefolder.py. Inherit it and set
 # num_classes (three places) and data_root.
-_base_ = './compress_deit_t_imagefolder.py'
+_base_ = ['./compress_deit_t_imagefolder.py', './_base_/models/small_swin.py']
 model = dict(
     new_head=False,
-    backbone=dict(
-        _delete_=True,
-        type='CAITSwin',
-        arch=dict(
-            name='small_swin',
-            embed_dim=24,
-            depths=(2, 2, 6, 2),
-            num_heads=(1, 2, 4, 8),
-            window_size=4,
-            img_size=(128, 128)),
-        drop_path_rate=0.05))
+    backbone=dict(_base_.small_swin, _delete_=True))
 train_dataloader = dict(dataset=dict(transform=dict(input_size=128)))
 val_dataloader = dict(dataset=dict(transform=dict(input_size=128, crop_pct=1.0)))
 test_dataloader = val_dataloader

@@ -1,21 +1,14 @@
 # The small Swin of compress_swin_imagefolder.py + a narrow UperNet (64 channels) on CamVid: small enough for two CPU
 # cores. 320x320 crops, batch 4, 300 iterations at 3e-4.
 _base_ = [
-    './_base_/models/upernet_swin.py', './_base_/datasets/camvid.py', './_base_/schedules/adamw_160k.py',
-    './_base_/seg_runtime.py'
+    './_base_/models/upernet_swin.py', './_base_/models/small_swin.py', './_base_/datasets/camvid.py',
+    './_base_/schedules/adamw_160k.py', './_base_/seg_runtime.py'
 ]
 crop_size = (320, 320)
 model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        arch=dict(
-            name='small_swin',
-            embed_dim=24,
-            depths=(2, 2, 6, 2),
-            num_heads=(1, 2, 4, 8),
-            window_size=4,
-            img_size=(128, 128)),
-        drop_path_rate=0.05,
+        _base_.small_swin,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth')),
     decode_head=dict(in_channels=[24, 48, 96, 192], channels=64, num_classes=11),
     auxiliary_head=dict(in_channels=96, channels=64, num_classes=11))

@@ -93,7 +93,7 @@ PAPER_MERGES = {
     'deit_b': ((4, 'horizontal'), (7, 'vertical')),
     'swin_t': (('2.4', 'horizontal'), ('2.5', 'vertical')),
     'swin_s': (('2.7', 'horizontal'), ('2.12', 'vertical')),
-    'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones on CamVid
+    'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones
     'lvvit': ((3, 'horizontal'), (5, 'vertical')),
     'deit': ((2, 'horizontal'), (5, 'vertical')),  # the quick start's
 }
@@ -106,7 +106,7 @@ TWINS = [
     ('cascade_mask_rcnn', 'swin_s', 'coco', ATME_ONLY),
     ('fpn', 'deit_t', 'coco_semantic', BOTH), ('mask2former', 'deit_t', 'camvid', BOTH),
     ('upernet', 'deit_t', 'camvid', BOTH), ('mask_rcnn', 'deit_t', 'coco', BOTH),
-    ('upernet', 'swin', 'camvid', BOTH), ('upernet', 'swin', 'potsdam', BOTH),
+    *(('upernet', 'swin', task, BOTH) for task in ('camvid', 'potsdam', 'isaid')),
     ('cascade_mask_rcnn', 'swin', 'coco', ATME_ONLY), ('cascade_decoder', 'swin', 'polyp', BOTH),
     *(('cascade_decoder', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t')
       for task in ('synapse', 'acdc', 'polyp')),

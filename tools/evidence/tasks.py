@@ -60,6 +60,7 @@ TASKS = {
     'swin_camvid': Task('upernet_{}swin_camvid', SEG, (352, 480)),
     'swin_cascade': Task('cascade_mask_rcnn_{}swin_coco', AP, (256, 352), 2, ('dense', 'atme')),
     'swin_potsdam': Task('upernet_{}swin_potsdam', AERIAL, (512, 512)),
+    'swin_isaid': Task('upernet_{}swin_isaid', ('aAcc', 'mIoU'), (896, 896), 1),
     'swin_polyp': Task('cascade_decoder_{}swin_polyp', ('mDice', 'mIoU'), (224, 224), 8),
 }
 

@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, Sequence
 
 from mmengine.config import DictAction
@@ -45,6 +46,13 @@ def run_python(*words: Any) -> None:
     print('$', *words, file=sys.stderr, flush=True)
     if subprocess.run([sys.executable, *map(str, words)], stdout=sys.stderr).returncode:
         raise UserError(f'{words[0]} failed; run this again to go on.')
+
+
+def result_of(path: Path, *words: Any) -> Any:
+    """What the script of :func:`run_python` writes to ``--json path``; it is not run where that file is there."""
+    if not path.is_file():
+        run_python(*words, '--json', path)
+    return json.loads(path.read_text())
 
 
 class _Assignments(DictAction):

@@ -53,3 +53,9 @@ def test_a_script_that_fails_is_a_sentence(tmp_path, capfd):
     assert capfd.readouterr().out == ''
     with pytest.raises(UserError, match='a.py failed'):
         cli.run_python(tmp_path / 'a.py', 1)
+
+
+def test_a_result_that_is_there_is_not_made_again(tmp_path):
+    script, result = tmp_path / 'script.py', tmp_path / 'result.json'
+    script.write_text('import json, sys\njson.dump(sys.argv[1:2], open(sys.argv[3], "w"))\n')
+    assert cli.result_of(result, script, 'first') == cli.result_of(result, script, 'second') == ['first']

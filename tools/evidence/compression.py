@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Tuple
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, run, run_python, table
+from cait_mm.utils.cli import add_json_option, report, result_of, run, run_python, table
 from cait_mm.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,11 +113,8 @@ def cost(export: Path) -> Tuple[int, int]:
 
 def speed(exports: Dict[str, Path], args: argparse.Namespace) -> Dict[str, Any]:
     """All exports of the first seed in one interleaved run."""
-    result = args.out / 'speed.json'
-    if not result.is_file():
-        run_python(ROOT / 'tools/benchmark.py', *exports.values(), '--against', exports['dense, fine-tuned'],
-                   '--shape', 224, 224, '--batch-size', 16, '--json', result)
-    return json.loads(result.read_text())
+    return result_of(args.out / 'speed.json', ROOT / 'tools/benchmark.py', *exports.values(),
+                     '--against', exports['dense, fine-tuned'], '--shape', 224, 224, '--batch-size', 16)
 
 
 def spread(values: List[float]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, run, run_python, table
+from cait_mm.utils.cli import add_json_option, report, result_of, run, run_python, table
 from cait_mm.utils.files import newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,11 +79,9 @@ def segment(family: str, compressed: bool, export: Path, args: argparse.Namespac
 
 def speed(what: str, models: List[Path], side: int, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
     """The second model against the first, interleaved."""
-    result = args.out / f'speed_{what}.json'
-    if not result.is_file():
-        run_python(ROOT / 'tools/benchmark.py', models[1], '--against', models[0], '--shape', side, side,
-                   '--batch-size', batch, '--json', result)
-    return json.loads(result.read_text())['models'][str(models[1])]
+    found = result_of(args.out / f'speed_{what}.json', ROOT / 'tools/benchmark.py', models[1], '--against', models[0],
+                      '--shape', side, side, '--batch-size', batch)
+    return found['models'][str(models[1])]
 
 
 def read(path: Path, key: str) -> float:

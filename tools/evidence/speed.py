@@ -4,7 +4,6 @@ Random weights. CAIT has the widths that stand in for its export in the upernet_
 ones of the same architecture. Finished runs are kept in --out, so a broken call goes on where it was.
 """
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
@@ -14,7 +13,7 @@ import torch
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.pruning.export import make_export, save_export
-from cait_mm.utils.cli import add_json_option, report, run, run_python, table
+from cait_mm.utils.cli import add_json_option, report, result_of, run, table
 from cait_mm.utils.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,13 +98,11 @@ def measure(name: str, batch: int, mode: str, args: argparse.Namespace) -> Dict[
     """One interleaved run, or what it found before."""
     case = CASES[name]
     result = args.out / f'{name}_{batch}_{mode.replace(", ", "_").replace(" ", "_")}.json'
-    if not result.is_file():
-        dense, *others = case.models(args.out, args.exports)
-        rounds = args.rounds * (4 if batch == 1 and case.arch else 1)
-        run_python(ROOT / 'tools/benchmark.py', *others, '--against', dense, '--parts', *case.parts,
-                   '--shape', *case.shape, '--batch-size', batch, '--rounds', rounds, '--device', args.device,
-                   *MODES[mode], '--json', result)
-    return json.loads(result.read_text())
+    dense, *others = case.models(args.out, args.exports)
+    rounds = args.rounds * (4 if batch == 1 and case.arch else 1)
+    return result_of(result, ROOT / 'tools/benchmark.py', *others, '--against', dense, '--parts', *case.parts,
+                     '--shape', *case.shape, '--batch-size', batch, '--rounds', rounds, '--device', args.device,
+                     *MODES[mode])
 
 
 def rows_of(name: str, batch: int, mode: str, found: Dict[str, Any]) -> List[List[str]]:

@@ -20,7 +20,7 @@ import torch
 
 from cait_mm.analysis.parts import build_model
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, run, run_python, table
+from cait_mm.utils.cli import add_json_option, report, result_of, run, run_python, table
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import newest_checkpoint, write_json
 
@@ -110,11 +110,9 @@ def score(config: Path, folder: Path) -> Dict[str, Any]:
 
 def speed(name: str, task: Task, configs: List[Path], args: argparse.Namespace) -> Dict[str, Any]:
     """All twins in one interleaved run."""
-    result = args.out / f'speed_{name}.json'
-    if not result.is_file():
-        run_python(ROOT / 'tools/benchmark.py', *configs[1:], '--against', configs[0], '--shape', *task.shape,
-                   '--batch-size', task.batch_size, '--rounds', args.rounds, '--json', result)
-    return json.loads(result.read_text())['models']
+    return result_of(args.out / f'speed_{name}.json', ROOT / 'tools/benchmark.py', *configs[1:],
+                     '--against', configs[0], '--shape', *task.shape, '--batch-size', task.batch_size,
+                     '--rounds', args.rounds)['models']
 
 
 def timed(part: Dict[str, float]) -> str:

@@ -11,7 +11,7 @@ model = dict(
         arch='deit_small',
         img_size=crop_size,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_small_patch16_224-cd65a155.pth')),
-    decode_head=dict(num_classes=6),
-    auxiliary_head=dict(num_classes=6))
+    decode_head=dict(num_classes=5),
+    auxiliary_head=dict(num_classes=5))
 default_hooks = dict(checkpoint=dict(interval=8000))
 auto_scale_lr = dict(base_batch_size=8)

@@ -10,7 +10,7 @@ model = dict(
     backbone=dict(
         arch='swin_tiny',
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_tiny_patch4_window7_224.pth')),
-    decode_head=dict(num_classes=6),
-    auxiliary_head=dict(num_classes=6))
+    decode_head=dict(num_classes=5),
+    auxiliary_head=dict(num_classes=5))
 default_hooks = dict(checkpoint=dict(interval=8000))
 auto_scale_lr = dict(base_batch_size=8)

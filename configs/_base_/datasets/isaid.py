@@ -1,4 +1,5 @@
-# iSAID (16 classes with the background), patches of 896x896: docs/prepare_data.md#isaid
+# iSAID (16 classes with the background), patches of 896x896, not resized in training, as Wang et al. (the paper's
+# [93]) have it: docs/prepare_data.md#isaid
 _base_ = './ade20k.py'
 dataset_type = 'iSAIDDataset'
 data_root = 'data/iSAID'
@@ -6,8 +7,8 @@ crop_size = (896, 896)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=crop_size, ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='Resize', scale=crop_size, keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')

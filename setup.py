@@ -95,6 +95,7 @@ setup(
         'fvcore>=0.1.5',
         'h5py',
         'matplotlib',
+        'medpy',
         'numpy',
         'pillow',
         'scipy',

@@ -9,6 +9,7 @@ from cait_mm.errors import UserError
 
 SEG_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """MMSegmentation's sizes; MMDetection flips only."""
+SEGMENTOR = dict(type='cait_mm.evaluation.segmentor_tta.SegmentorTTAModel')
 DETECTOR = dict(
     type='cait_mm.evaluation.instance_tta.InstanceTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
@@ -29,7 +30,7 @@ def use_tta(config: Config, ratios: Optional[Sequence[float]] = None) -> None:
         raise UserError('--tta is for segmentors and detectors: leave it out.')
     detects = scope == 'mmdet'
     if 'tta_model' not in config:
-        config.tta_model = DETECTOR if detects else dict(type='SegTTAModel')
+        config.tta_model = DETECTOR if detects else SEGMENTOR
     for dataset in datasets_of(config.test_dataloader.dataset):
         if 'pipeline' in dataset:
             dataset['pipeline'] = config.get('tta_pipeline') or augmented(

@@ -30,7 +30,7 @@ def config(**changes):
 def test_segmentor_is_wrapped_and_tested_at_mmsegs_sizes():
     cfg = config()
     use_tta(cfg)
-    assert cfg.model.type == 'SegTTAModel' and cfg.model.module.type == 'EncoderDecoder'
+    assert cfg.model.type.endswith('SegmentorTTAModel') and cfg.model.module.type == 'EncoderDecoder'
     assert len(cfg.test_dataloader.dataset.pipeline[1].transforms[0]) == len(SEG_RATIOS)
 
 

@@ -5,8 +5,10 @@ MACs. It is kept only if it computes what PyTorch computes. tools/benchmark.py t
 """
 import argparse
 from pathlib import Path
+from typing import Any, Dict
 
 import torch
+from torch import nn
 
 from cait_mm.analysis.deploy import (
     PARTS,
@@ -21,9 +23,10 @@ from cait_mm.analysis.deploy import (
 )
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import load_model
-from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.backbones.checkpoint import load_file, read_checkpoint
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run
+from cait_mm.utils.configs import load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,30 +45,47 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def load_trained(args: argparse.Namespace) -> torch.nn.Module:
-    """The model with the checkpoint's weights, all of them.
+def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
+    """The config's model with the checkpoint's weights, all of them.
 
     Raises:
         UserError: They do not fit.
     """
-    checkpoint = read_checkpoint(args.checkpoint)
-    if checkpoint.spec is not None:
-        return load_model(args.checkpoint)
-    model = load_model(args.config, {'model.backbone.init_cfg': None, **(args.cfg_options or {})})
+    options = {'model.backbone.init_cfg': None, **(args.cfg_options or {})}
+    if read_checkpoint(args.checkpoint).spec is not None:
+        return load_export(args, options)
+    if not isinstance(content, dict) or 'state_dict' not in content:
+        raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '
+                        'tools/train.py wrote, or an export of tools/fold.py or tools/compress.py.')
+    model = load_model(args.config, options)
     try:
-        model.load_state_dict(torch.load(args.checkpoint, map_location='cpu', weights_only=True)['state_dict'])
+        model.load_state_dict(content['state_dict'])
     except RuntimeError as error:
         raise UserError(f'checkpoint {args.checkpoint} does not fit the config: {error}') from error
+    return model.eval()
+
+
+def load_export(args: argparse.Namespace, options: Dict[str, Any]) -> nn.Module:
+    """The classifier that an export holds, or for a segmentor's or detector's config its backbone from the export."""
+    if load_config(args.config, args.cfg_options).get('model', {}).get('type') == 'Classifier':
+        return load_model(args.checkpoint)
+    if args.part == 'whole':
+        raise UserError(f'{args.checkpoint} is a compressed classifier and holds no trained head of {args.config}: '
+                        'give a checkpoint of its training, a compress_* config, or --part backbone.')
+    model = load_model(args.config, {**options, 'model.backbone.init_cfg': dict(type='Pretrained',
+                                                                                checkpoint=args.checkpoint)})
+    model.backbone.init_weights()
     return model.eval()
 
 
 def main() -> None:
     args = parse_args()
     shape, checkpoint = tuple(args.shape), Path(args.checkpoint)
-    model = load_trained(args)
+    content = load_file(args.checkpoint)
+    model = load_trained(args, content)
     module = deployable(model, args.part)
     macs = count_macs(module, (torch.rand(1, 3, *shape),))['']
-    classes = (torch.load(checkpoint, weights_only=True).get('meta') or {}).get('dataset_meta') or {}
+    classes = (content.get('meta') or {}).get('dataset_meta') or {}
     about = about_model(args.part, shape, macs, count_params(module), getattr(model, 'data_preprocessor', None),
                         classes.get('classes'))
     out = args.out or checkpoint.with_name(f'{checkpoint.stem}_{args.part}{SUFFIXES[args.format]}')

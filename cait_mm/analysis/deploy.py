@@ -171,15 +171,19 @@ def load_saved(path: Union[str, Path], form: str) -> nn.Module:
 
 
 def difference(module: nn.Module, saved: nn.Module, shape: Tuple[int, int], batches: Sequence[int] = (1, 3)) -> float:
-    """How far outputs on random images lie apart at most, relative to the largest value where that exceeds 1."""
-    worst = 0.
+    """How far outputs on random images lie apart at most, relative to the largest value where that exceeds 1.
+
+    NaN where one of them is NaN, infinite where an output is missing or of another shape.
+    """
+    apart = []
     for batch in batches:
         images = torch.rand(batch, 3, *shape)
         with torch.no_grad():
             expected, found = (_listed(item(images)) for item in (module, saved))
-        for mine, theirs in zip(expected, found):
-            worst = max(worst, ((mine - theirs).abs().max() / mine.abs().max().clamp(min=1)).item())
-    return worst
+        if [item.shape for item in expected] != [item.shape for item in found]:
+            return float('inf')
+        apart += [(mine - theirs).abs().max() / mine.abs().max().clamp(min=1) for mine, theirs in zip(expected, found)]
+    return torch.stack(apart).max().item()
 
 
 def _listed(outputs: Union[Tensor, Sequence[Tensor]]) -> List[Tensor]:

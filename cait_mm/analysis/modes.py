@@ -63,6 +63,8 @@ class Mode:
             model.to(memory_format=torch.channels_last)
         if self.compile == 'backbone':
             model.backbone.compile(fullgraph=True)
+            if hasattr(model.backbone, 'forward_tokens'):  # a classifier's way in
+                model.backbone.forward_tokens = torch.compile(model.backbone.forward_tokens, fullgraph=True)
         return model
 
     def prepare_part(self, part: nn.Module) -> nn.Module:
@@ -101,12 +103,13 @@ class Mode:
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """The precision of this mode, for as long as it is open."""
+    def running(self, autocast: bool = True) -> Iterator[None]:
+        """The precision of this mode, for as long as it is open; ``autocast=False`` where the model's owner sees to it.
+        """
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         try:
-            with torch.autocast(self.device, DTYPES[self.dtype], enabled=self.autocast):
+            with torch.autocast(self.device, DTYPES[self.dtype], enabled=autocast and self.autocast):
                 yield
         finally:
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

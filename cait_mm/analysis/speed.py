@@ -1,17 +1,18 @@
 """Speed as a ratio of medians from one interleaved run: A, B, A, B, ... so that both see the same machine."""
 import platform
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median, quantiles
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import torch
+from torch.autograd import DeviceType
 
 NOISY = 0.1
 """Quartiles further apart than this share of the median make a ratio nothing to quote."""
-LAUNCH_BOUND = 0.9
-"""A GPU that waits for Python this share of the time measures Python."""
+IDLE = 0.25
+"""A GPU that waits for Python for more than this share of the time measures Python."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Timing:
 
     Args:
         seconds: Of every round.
-        issued: Of every round on a GPU, until Python had handed all work to it.
+        busy: Of one more call, in which a GPU really worked.
     """
 
     seconds: List[float]
-    issued: List[float] = field(default_factory=list)
+    busy: Optional[float] = None
 
     @property
     def median(self) -> float:
@@ -51,8 +52,8 @@ class Timing:
 
     @property
     def launch_bound(self) -> bool:
-        """Whether a GPU was kept waiting by Python nearly all the time."""
-        return bool(self.issued) and median(self.issued) > LAUNCH_BOUND * self.median
+        """Whether a GPU often had nothing to do until Python gave it more."""
+        return self.busy is not None and self.busy < (1 - IDLE) * self.median
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, warmup: int = 2,
@@ -66,15 +67,17 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
         training: Leave gradients on; otherwise the calls run under ``torch.inference_mode``.
         device: Where the calls run.
     """
-    timings = {name: Timing([]) for name in calls}
+    seconds: Dict[str, List[float]] = {name: [] for name in calls}
+    busy: Dict[str, float] = {}
     with torch.inference_mode(not training):
         for index in range(warmup + rounds):
             for name, call in calls.items():
-                seconds, issued = _time_on_gpu(call) if device == 'cuda' else (_time(call), None)
+                found = _time_on_gpu(call) if device == 'cuda' else _time(call)
                 if index >= warmup:
-                    timings[name].seconds.append(seconds)
-                    timings[name].issued.extend([] if issued is None else [issued])
-    return timings
+                    seconds[name].append(found)
+        if device == 'cuda':
+            busy = {name: _busy(call) for name, call in calls.items()}
+    return {name: Timing(found, busy.get(name)) for name, found in seconds.items()}
 
 
 def _time(call: Callable[[], Any]) -> float:
@@ -83,15 +86,24 @@ def _time(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _time_on_gpu(call: Callable[[], Any]) -> Tuple[float, float]:
-    """Seconds between device events around the call, and until it returned."""
+def _time_on_gpu(call: Callable[[], Any]) -> float:
+    """Seconds between device events around the call."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start.record()
-    issued = _time(call)
+    call()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000, issued
+    return start.elapsed_time(end) / 1000
+
+
+def _busy(call: Callable[[], Any]) -> float:
+    """Seconds that kernels and copies of a call take on a GPU; how long Python takes is no part of it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        torch.cuda.synchronize()
+    return sum(event.duration_ns() for event in profile.profiler.kineto_results.events()
+               if event.device_type() == DeviceType.CUDA and not event.is_user_annotation()) / 1e9
 
 
 def amdahl(whole: float, part: float, speedup: float) -> float:
@@ -119,9 +131,9 @@ def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
 
 def conditions(device: str = 'cpu') -> Dict[str, Any]:
     """The machine and libraries a measurement belongs to."""
-    gpu = {'driver CUDA': torch.version.cuda} if device == 'cuda' else {'threads': torch.get_num_threads()}
-    return {'device': torch.cuda.get_device_name() if device == 'cuda' else _cpu_name(), **gpu,
-            'torch': torch.__version__, 'python': platform.python_version()}
+    cpu = {'CPU': _cpu_name(), 'threads': torch.get_num_threads()}
+    found = {'device': torch.cuda.get_device_name(), 'CUDA': torch.version.cuda} if device == 'cuda' else {}
+    return {**found, **cpu, 'torch': torch.__version__, 'python': platform.python_version()}
 
 
 def _cpu_name() -> str:

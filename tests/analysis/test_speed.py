@@ -19,8 +19,8 @@ def test_timing_reports_median_and_relative_quartiles():
 
 def test_noise_and_waiting_gpus_are_seen():
     assert not Timing([1., 1.01, 1.02, 1.03]).noisy and Timing([1., 1.2, 1.4, 1.6]).noisy
-    assert Timing([1., 1.], issued=[0.95, 0.96]).launch_bound and not Timing([1., 1.], issued=[0.2, 0.2]).launch_bound
-    assert not Timing([1., 1.]).launch_bound
+    assert Timing([1., 1.], busy=0.7).launch_bound and not Timing([1., 1.], busy=0.8).launch_bound
+    assert not Timing([1., 1.]).launch_bound, 'a CPU waits for nobody'
 
 
 def test_amdahl_caps_what_a_faster_part_brings():

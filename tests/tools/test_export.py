@@ -8,6 +8,7 @@ from conftest import ROOT
 from cait_mm.analysis.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.analysis.parts import load_model
 from cait_mm.errors import UserError
+from cait_mm.pruning.export import make_export, save_export
 
 CLASSIFIER, SEGMENTOR = 'configs/compress_cait_deit_scenes.py', 'configs/upernet_cait_deit_scenes.py'
 
@@ -72,7 +73,8 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     out = tmp_path / 'model.onnx'
     assert tool('export.py', SEGMENTOR, checkpoint, '--shape', 64, 64, '--out', out)[0] == 0
-    words = ['benchmark.py', out, '--against', 'configs/upernet_deit_scenes.py', '--rounds', 1]
+    words = ['benchmark.py', out, '--against', 'configs/upernet_deit_scenes.py', '--rounds', 1,
+             '--device', 'cpu']
     status, _, err = tool(*words, '--shape', 64, 64, '--json', tmp_path / 'speed.json')
     assert status == 0, err
     part = json.loads((tmp_path / 'speed.json').read_text())['models'][str(out)]['overall']
@@ -91,11 +93,37 @@ def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['m.pth']
 
 
+def test_a_compressed_classifier_is_a_segmentors_backbone_and_no_segmentor(tool, tmp_path):
+    model, export = load_model(str(ROOT / CLASSIFIER)), tmp_path / 'cait.pth'
+    weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
+    save_export(make_export(weights, model.backbone.spec), export)
+    status, _, err = tool('export.py', SEGMENTOR, export, '--format', 'torch-export', '--shape', 64, 64)
+    assert status == 2 and 'no trained head' in err
+    for config, outputs in ((SEGMENTOR, 4), (CLASSIFIER, 1)):
+        out = tmp_path / f'{outputs}.pt2'
+        status, _, err = tool('export.py', config, export, '--format', 'torch-export', '--part', 'backbone', '--shape',
+                              64, 64, '--out', out)
+        assert status == 0, err
+        maps = load_saved(out, 'torch-export')(torch.rand(2, 3, 64, 64))
+        assert len(maps) == outputs and maps[-1].shape[0] == 2
+    status, _, err = tool('export.py', 'configs/none.py', export, '--shape', 64, 64)
+    assert status == 2 and 'configs/none.py' in err
+
+
+@pytest.mark.parametrize('wrong', [lambda x: torch.full_like(x, torch.nan), lambda x: [], lambda x: x[:, :1]])
+def test_a_file_that_computes_something_else_is_seen(wrong):
+    same = torch.nn.Identity()
+    assert difference(same, same, (8, 8)) == 0 and not difference(same, wrong, (8, 8)) <= 1e-4
+
+
 def test_wrong_files_are_a_sentence(tool, checkpoint, tmp_path):
     status, _, err = tool('export.py', SEGMENTOR, tmp_path / 'none.pth', '--shape', 64, 64)
     assert status == 2 and 'none.pth' in err
     status, _, err = tool('export.py', 'configs/upernet_deit_scenes.py', checkpoint, '--shape', 64, 64)
     assert status == 2 and 'does not fit the config' in err
+    torch.save(load_model(str(ROOT / SEGMENTOR)).state_dict(), tmp_path / 'bare.pth')
+    status, _, err = tool('export.py', SEGMENTOR, tmp_path / 'bare.pth', '--shape', 64, 64)
+    assert status == 2 and 'was not written by a training of the config' in err
     (tmp_path / 'torn.onnx').write_bytes(b'no model')
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     with pytest.raises(UserError, match='is no ONNX file of tools/export.py'):

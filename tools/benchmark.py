@@ -18,7 +18,7 @@ from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
 from cait_mm.analysis.parts import PARTS, load_model, parts_of
 from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
 from cait_mm.utils.memory import keep_freed_memory
 
@@ -59,6 +59,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('sizes, rounds and threads are positive numbers')
     if args.train_step and (args.compile == 'all' or args.weights == 'same' or args.cuda_graph or args.deploy):
         parser.error('--train-step goes with neither --compile all, --weights same, --cuda-graph nor --deploy')
+    if args.train_step and args.dtype != 'float32' and args.device == 'cpu':
+        parser.error('--train-step in 16 bits is MMEngine\'s mixed precision, which needs a GPU')
     return args
 
 
@@ -92,15 +94,17 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
         mode.prepare(model)
         for name, part in parts.items():
             calls[name][path] = partial(mode.prepare_part(part), batch)
-    for name in [name for name, timed in calls.items() if args.against in timed]:
+    for name in shared_parts(models):
         with mode.running():
+            tried(calls[name], name)
             recorded = {path: mode.recorded(call) for path, call in calls[name].items()}
             timings = time_interleaved(recorded, args.rounds, device=mode.device)
         for path, timing in timings.items():
             entry, dense = models[path][name], models[args.against][name]
             entry.update(described(timing, timings[args.against]), ideal=dense['macs'] / entry['macs'])
             with mode.running(), torch.inference_mode():
-                entry['peak_memory'] = peak_memory(calls[name][path], mode.device)
+                # ONNX Runtime's memory and kernels are not PyTorch's to see
+                entry['peak_memory'] = None if path.endswith('.onnx') else peak_memory(calls[name][path], mode.device)
                 models[path]['attention'] = attention_kernels(calls[name][path])
     dense = models[args.against]
     for model in models.values():
@@ -108,6 +112,38 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
             model['overall']['cap'] = amdahl(dense['overall']['seconds'], dense['encoder']['seconds'],
                                              model['encoder']['ideal'])
     return models
+
+
+def shared_parts(models: Dict[str, Dict[str, Any]]) -> List[str]:
+    """The parts that all models have; what only some have is dropped.
+
+    Raises:
+        UserError: There are none.
+    """
+    shared = [name for name in PARTS if all(name in model for model in models.values())]
+    if not shared:
+        listed = ', '.join(f'{path} has {" and ".join(name for name in PARTS if name in model) or "none of these"}'
+                           for path, model in models.items())
+        raise UserError(f'nothing can be compared: {listed}; classifiers and ONNX files have overall alone.')
+    for model in models.values():
+        for name in set(PARTS) - set(shared):
+            model.pop(name, None)
+    return shared
+
+
+def tried(calls: Dict[str, Callable[[], Any]], name: str) -> None:
+    """Call each model once.
+
+    Raises:
+        UserError: One cannot run in this mode.
+    """
+    for path, call in calls.items():
+        try:
+            with torch.inference_mode():
+                call()
+        except RuntimeError as error:
+            raise UserError(f'{path}, {name}: this cannot run in the mode asked for ({reason_of(error)[:200]}): give '
+                            'another --dtype, or time --parts backbone encoder.') from error
 
 
 def saved_model(path: str, mode: Mode) -> OnnxModel:
@@ -128,7 +164,7 @@ def measure_training(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
     """Time one training step of all configs in one interleaved run."""
     steps = {path: training_step(path, args.cfg_options, args.batch_size, tuple(args.shape), mode)
              for path in paths_of(args)}
-    with mode.running():
+    with mode.running(autocast=False):  # the optimizer wrapper opens it for the forward pass alone
         timings = time_interleaved(steps, args.rounds, training=True, device=mode.device)
         return {path: {'attention': attention_kernels(steps[path]), 'step': {
             **described(timing, timings[args.against]), 'cost': timing.median / timings[args.against].median,
@@ -152,7 +188,7 @@ def rows_of(models: Dict[str, Any]) -> List[List[str]]:
                 path if name == parts[0] else '', name, f'{part["macs"] / 1e9:.2f}' if 'macs' in part else '',
                 f'{1000 * part["seconds"]:.1f} ms ({1000 * low:.1f} to {1000 * high:.1f})', f'{part["speedup"]:.2f}x',
                 f'{ideal:.2f}x' if ideal else '', realised(part), f'{part["cap"]:.2f}x' if 'cap' in part else '',
-                f'{part["peak_memory"] / 2**20:.0f} MiB'])
+                '' if part['peak_memory'] is None else f'{part["peak_memory"] / 2**20:.0f} MiB'])
     return rows
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.parts import build_model
 from cait_mm.classification import Classifier
+from cait_mm.engine.run import use_amp
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.utils.configs import building, load_config, without_parameter_lines
 
@@ -24,14 +25,17 @@ def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_siz
     """One training step of a config: forward, backward, Eq. 2 where CDCP prunes, and optimizer, without a teacher.
 
     CDCP rebuilds its masks as often as the config says, with a ramp that has reached its target. Images and labels are
-    random, weights too. ``shape`` is the images' (H, W); a classifier has its own.
+    random, weights too. ``shape`` is the images' (H, W); a classifier has its own. 16 bits are MMEngine's mixed
+    precision, as with ``tools/train.py --amp``.
 
     Raises:
-        UserError: The config cannot be read or built.
+        UserError: The config cannot be read or built, or there is no GPU for 16 bits.
     """
     config = load_config(path, cfg_options)
     if config.get('model', {}).get('type') == 'Classifier':
         config.model.distillation = None
+    if mode.autocast:
+        use_amp(config, mode.dtype)
     model = mode.prepare(build_model(config).train())
     with building('the optim_wrapper', config), without_parameter_lines():
         wrapper = build_optim_wrapper(model, config.optim_wrapper)

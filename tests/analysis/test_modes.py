@@ -1,10 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
-from conftest import FAMILIES
+from conftest import FAMILIES, ROOT
 from mmengine.registry import MODELS
 from torch import nn
 
 from cait_mm.analysis.modes import Mode, attention_kernels
+from cait_mm.analysis.parts import load_model, parts_of
 from cait_mm.errors import UserError
 
 
@@ -31,6 +34,22 @@ def test_what_is_compiled_and_how_images_lie():
     assert model.compiled == [dict(fullgraph=True)] and not Mode(compile='all').prepare(Model()).compiled
     assert Mode(channels_last=True).batch(2, 8, 6).is_contiguous(memory_format=torch.channels_last)
     assert Mode().batch(2, 8, 6).shape == (2, 3, 8, 6)
+
+
+def test_a_classifiers_backbone_is_compiled_too(monkeypatch):
+    graphs = []
+
+    def spy(graph, inputs):
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = partial(torch.compile, backend=spy)
+    monkeypatch.setattr(torch, 'compile', compiled)
+    model = Mode(compile='backbone').prepare(load_model(str(ROOT / 'configs/compress_deit_scenes.py')))
+    with torch.no_grad():
+        parts_of(model)['overall'](torch.rand(1, 3, *model.backbone.img_size))
+    assert len(graphs) == 1 and graphs[0] > 100
 
 
 def test_precision_attention_and_tf32_last_as_long_as_the_mode():

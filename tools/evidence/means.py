@@ -164,13 +164,13 @@ MEANS = [name for name in vars(Bench) if not name.startswith('_')]
 
 def measure(name: str, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
     """Milliseconds without a means and with it, or what was found before."""
-    result = args.out / f'{name}_{batch}.json'
+    result = args.out / f'{name}_{batch}_{args.device}.json'
     if not result.is_file():
         mode = Mode(args.device)
         calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
         with mode.running():
             timings = time_interleaved(calls, args.rounds, device=mode.device)
-        write_json(result, {'means': name, 'batch': batch, 'rounds': args.rounds,
+        write_json(result, {'means': name, 'batch': batch, 'rounds': args.rounds, 'conditions': conditions(args.device),
                             'spread': max(timing.spread for timing in timings.values()),
                             **{key: 1000 * timing.median for key, timing in timings.items()}})
     return json.loads(result.read_text())
@@ -195,9 +195,9 @@ def main() -> None:
                          f'{found["without"] / found["with"]:.2f}x', f'{found["spread"]:.0%}'])
             print(*rows[-1], file=sys.stderr, flush=True)
     text = table(['means', 'batch', 'without', 'with', 'faster', 'quartiles apart'], rows)
-    about = conditions(args.device)
-    report(f'{text}\n{", ".join(f"{key} {value}" for key, value in about.items())}',
-           {'conditions': about, 'results': results}, args.json)
+    about = '; '.join(sorted({', '.join(f'{key} {value}' for key, value in found['conditions'].items())
+                              for found in results}))
+    report(f'{text}\n{about}', results, args.json)
 
 
 if __name__ == '__main__':

@@ -60,11 +60,12 @@ def main() -> None:
     parser.add_argument('--arch', default='deit_small', choices=('deit_tiny', 'deit_small', 'deit_base'))
     parser.add_argument('--sides', type=int, nargs='+', default=[224, 320, 448, 672, 896, 1344])
     parser.add_argument('--batches', type=int, nargs='+', default=[1, 4, 16, 64])
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/scaling'), help='folder of the plot')
     add_json_option(parser)
     args = parser.parse_args()
-    mode = Mode('cuda' if torch.cuda.is_available() else 'cpu')
+    mode = Mode(args.device)
     points: List[Dict[str, Any]] = []
     for varied, grid in (('side', [(side, 1) for side in args.sides]),
                          ('batch', [(args.sides[0], batch) for batch in args.batches])):

@@ -12,6 +12,7 @@ import torch
 
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
+from cait_mm.errors import UserError
 from cait_mm.pruning.export import make_export, save_export
 from cait_mm.utils.cli import add_json_option, report, result_of, run, table
 from cait_mm.utils.configs import load_config
@@ -97,7 +98,8 @@ def stand_in(arch: str, folder: Path) -> Path:
 def measure(name: str, batch: int, mode: str, args: argparse.Namespace) -> Dict[str, Any]:
     """One interleaved run, or what it found before."""
     case = CASES[name]
-    result = args.out / f'{name}_{batch}_{mode.replace(", ", "_").replace(" ", "_")}.json'
+    words = [name, batch, *mode.replace(',', '').split(), args.device, *(Path(path).stem for path in args.exports)]
+    result = args.out / f'{"_".join(map(str, words))}.json'
     dense, *others = case.models(args.out, args.exports)
     rounds = args.rounds * (4 if batch == 1 and case.arch else 1)
     return result_of(result, ROOT / 'tools/benchmark.py', *others, '--against', dense, '--parts', *case.parts,
@@ -120,7 +122,7 @@ def rows_of(name: str, batch: int, mode: str, found: Dict[str, Any]) -> List[Lis
     return rows
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_speed'))
     parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
@@ -133,18 +135,24 @@ def main() -> None:
     args = parser.parse_args()
     args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows, results = [], {}
+    rows, results, failed = [], {}, []
     for name in args.cases:
         for batch in getattr(CASES[name], args.device):
             if args.batches and batch not in args.batches:
                 continue
             for mode in args.modes:
-                found = measure(name, batch, mode, args)
+                try:
+                    found = measure(name, batch, mode, args)
+                except UserError:  # the benchmark has said why
+                    failed.append(f'{name}, batch {batch}, {mode}')
+                    continue
                 results[f'{name}, batch {batch}, {mode}'] = found
                 rows += rows_of(name, batch, mode, found)
     header = ['model', 'part', 'input', 'batch', 'mode', 'GMACs', 'median (half the quartiles\' distance)', 'speed-up',
               'ideal', 'MiB at most', 'attention']
-    report(table(header, rows), results, args.json)
+    text = '\n'.join([table(header, rows), *(f'not measured, see above: {what}' for what in failed)])
+    report(text, results, args.json)
+    return 2 if failed else 0
 
 
 if __name__ == '__main__':

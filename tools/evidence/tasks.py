@@ -108,11 +108,12 @@ def score(config: Path, folder: Path) -> Dict[str, Any]:
     return {'before': json.loads(before.read_text()), 'after': json.loads(after.read_text())}
 
 
-def speed(name: str, task: Task, configs: List[Path], args: argparse.Namespace) -> Dict[str, Any]:
-    """All twins in one interleaved run."""
-    return result_of(args.out / f'speed_{name}.json', ROOT / 'tools/benchmark.py', *configs[1:],
-                     '--against', configs[0], '--shape', *task.shape, '--batch-size', task.batch_size,
-                     '--rounds', args.rounds)['models']
+def speed(name: str, task: Task, args: argparse.Namespace) -> Dict[str, Any]:
+    """All twins in one interleaved run, whichever were trained."""
+    dense, *others = task.configs(KINDS)
+    return result_of(args.out / f'speed_{name}.json', ROOT / 'tools/benchmark.py', *others, '--against', dense,
+                     '--shape', *task.shape, '--batch-size', task.batch_size, '--rounds', args.rounds,
+                     '--keep-memory')['models']
 
 
 def timed(part: Dict[str, float]) -> str:
@@ -123,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_tasks'))
     parser.add_argument('--tasks', nargs='+', choices=list(TASKS), default=list(TASKS))
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which twins; dense is timed against')
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which twins to train')
     parser.add_argument('--rounds', type=int, default=10)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     add_json_option(parser)
@@ -140,7 +141,7 @@ def main() -> None:
         task, rows = TASKS[name], []
         configs = task.configs(args.kinds)
         found = {config.stem: score(config, args.out / config.stem) for config in configs}
-        times = {} if args.no_speed else speed(name, task, configs, args)
+        times = {} if args.no_speed else speed(name, task, args)
         for config in configs:
             before, after = found[config.stem]['before'], found[config.stem]['after']
             costs = times.get(str(config), {})

@@ -1,9 +1,11 @@
 """Say what of a config's data is there, missing or unreadable, one line per split; status 2 where something is not.
 
 Where everything is there, pictures and labels are looked at: labels without pictures and pictures without labels,
-broken files, ids out of range.
+broken files, ids out of range, sizes that differ, patients in two splits.
 """
 import argparse
+import sys
+from contextlib import redirect_stdout
 
 from cait_mm.datasets.check import describe_data
 from cait_mm.datasets.inspect import inspect_data
@@ -27,7 +29,8 @@ def main() -> int:
     config = load_config(args.config, args.cfg_options)
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
-    inspected = inspect_data(config, intact, args.samples or None)
+    with redirect_stdout(sys.stderr):  # pycocotools prints
+        inspected = inspect_data(config, intact, args.samples or None)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))

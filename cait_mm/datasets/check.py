@@ -1,4 +1,5 @@
 """Say what a config's data lack before a run starts, and where to read how to get them."""
+import json
 import os
 import posixpath
 from pathlib import Path
@@ -41,7 +42,7 @@ def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> D
     """What the datasets of each loader name, as lists of ``found``, ``missing`` and ``unreadable``, and ``remedies``.
 
     A folder that is found says how many entries it has; it is unreadable where its first picture cannot be decoded. Of
-    an annotation file no more is asked than that it opens and is not empty.
+    an annotation file no more is asked than that it opens and is not empty, and of JSON that it is whole.
     """
     described = {}
     for loader in (name for name in loaders if cfg.get(name)):
@@ -126,8 +127,7 @@ def _trouble(path: str, is_file: bool) -> Optional[str]:
     """Why a path that is there cannot be read, if it cannot."""
     try:
         if is_file:
-            with open(path, 'rb') as file:
-                return None if file.read(1) else 'it is empty'
+            return _unreadable_file(path)
         picture = _first_picture(path)
         if picture is not None:
             read_image(picture)
@@ -135,6 +135,19 @@ def _trouble(path: str, is_file: bool) -> Optional[str]:
         return error.strerror
     except UserError as error:
         return str(error).rstrip('.')
+    return None
+
+
+def _unreadable_file(path: str) -> Optional[str]:
+    with open(path, 'rb') as file:
+        if not file.read(1):
+            return 'it is empty'
+        if path.endswith('.json'):
+            file.seek(0)
+            try:
+                json.load(file)
+            except ValueError as error:
+                return f'it is no readable JSON: {error}'
     return None
 
 

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from cait_mm.datasets.check import datasets_of
 from cait_mm.datasets.images import IMAGE_SUFFIXES, ImageFolder, read_image, spread
+from cait_mm.datasets.subjects import shared_subjects, subjects_of
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.configs import building
 
@@ -28,21 +29,29 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] 
     a dataset (all where it is None).
 
     Returns:
-        By loader: ``items``, how many there are, ``decoded``, and ``problems``, one sentence each.
+        By loader: ``items``, how many there are, ``decoded``, and ``problems``, one sentence each. A patient of
+        training who is in another loader too is a problem of that one.
     """
-    found = {}
+    found, subjects = {}, {}
     for loader in loaders:
         items, decoded, problems = 0, 0, []
         nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
         for node in nodes:
-            dataset = build_dataset(_plain(node), config)
-            pairs = _pairs(dataset)
+            try:
+                dataset = build_dataset(_plain(node), config)
+                pairs = _pairs(dataset)
+            except UserError as error:
+                problems.append(str(error))
+                continue
             chosen = pairs if samples is None else spread(pairs, samples)
-            problems += [*_unpaired(dataset, pairs), *_out_of_range(dataset)]
+            problems += [*_unpaired(dataset, pairs), *_inconsistent(dataset)]
             problems += [problem for pair in chosen for problem in _undecodable(dataset, pair)]
             items, decoded = items + len(pairs), decoded + len(chosen)
+            subjects.setdefault(loader, set()).update(subjects_of(dataset))
         if nodes:
             found[loader] = {'items': items, 'decoded': decoded, 'problems': problems}
+    for loader in set(subjects) - {'train_dataloader'}:
+        found[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
     return found
 
 
@@ -92,15 +101,21 @@ def _there(path: str) -> bool:
     return '://' in path or os.path.exists(path)
 
 
-def _out_of_range(dataset: Any) -> Iterator[str]:
-    """Categories of a COCO file that the dataset's classes do not know, and classes that the file lacks."""
+def _inconsistent(dataset: Any) -> Iterator[str]:
+    """Of a COCO file: classes that it lacks, annotations of pictures or categories that it does not list."""
     path = getattr(dataset, 'ann_file', '')
     if not hasattr(dataset, 'COCOAPI') or not str(path).endswith('.json'):
         return
-    named = {item['name'] for item in json.loads(Path(path).read_text()).get('categories', ())}
-    classes = set(dataset.metainfo['classes'])
-    if classes - named:
-        yield f'annotation file {path} lacks the categories {", ".join(sorted(classes - named))}.'
+    content = json.loads(Path(path).read_text())
+    lacking = set(dataset.metainfo['classes']) - {item['name'] for item in content.get('categories', ())}
+    if lacking:
+        yield f'annotation file {path} lacks the categories {", ".join(sorted(lacking))}.'
+    for what, key, listed in (('picture', 'image_id', 'images'), ('category', 'category_id', 'categories')):
+        known = {item['id'] for item in content.get(listed, ())}
+        wrong = [item for item in content.get('annotations', ()) if item.get(key) not in known]
+        if wrong:
+            yield (f'annotation file {path} has {len(wrong)} annotations of a {what} that it does not list: '
+                   f'{key} {wrong[0].get(key)} is one.')
 
 
 def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
@@ -113,8 +128,16 @@ def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
             size = mmcv.imfrombytes(fileio.get(pair['img_path'])).shape[:2]
         elif str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
             size = read_image(pair['img_path']).size[::-1]
+        else:
+            picture = mmcv.imfrombytes(fileio.get(pair['img_path']))
+            if picture is None:
+                raise UserError(f'image {pair["img_path"]} cannot be read: remove or replace it.')
+            size = picture.shape[:2]
     except UserError as error:
         yield str(error)
+    said = pair.get('height'), pair.get('width')
+    if size is not None and None not in said and said != size:
+        yield f'picture {pair["img_path"]} is {size[0]}x{size[1]}, its annotations are for {said[0]}x{said[1]}.'
     path = pair.get('seg_map_path')
     if not path or not _there(path) or not hasattr(dataset, 'reduce_zero_label'):
         return

@@ -17,8 +17,8 @@ class PolypDataset(BaseSegDataset):
         **keywords: As :class:`mmseg.datasets.BaseSegDataset`; ``data_prefix`` names the folders.
 
     Raises:
-        UserError: A picture without a mask or the reverse, a line that does not fit, or a sequence in two splits: its
-            frames show the same polyp.
+        UserError: A picture without a mask or the reverse, a line that does not fit, a picture that is listed twice, or
+            a sequence in two splits: its frames show the same polyp.
     """
     METAINFO = dict(classes=('background', 'polyp'), palette=[[0, 0, 0], [60, 220, 120]])
 
@@ -30,10 +30,11 @@ class PolypDataset(BaseSegDataset):
         """One dict per picture, sorted by name."""
         pictures, masks = (_files(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
         sequences = self._listed() if self.ann_file else dict.fromkeys([*pictures, *masks])
-        for name in sequences:
-            for kind, files, key in (('picture', pictures, 'img_path'), ('mask', masks, 'seg_map_path')):
-                if name not in files:
-                    raise UserError(f'{name} has no {kind} in {self.data_prefix[key]}.')
+        for kind, files, key in (('picture', pictures, 'img_path'), ('mask', masks, 'seg_map_path')):
+            lacking = sorted(set(sequences) - set(files))
+            if lacking:
+                raise UserError(f'{", ".join(lacking[:5])}{" and more" if len(lacking) > 5 else ""} '
+                                f'{"has" if len(lacking) == 1 else "have"} no {kind} in {self.data_prefix[key]}.')
         if not sequences:
             raise UserError(f'there are no pictures in {self.ann_file or self.data_prefix["img_path"]}'
                             f'{f" for split {self.split}" if self.split else ""}.')
@@ -49,6 +50,7 @@ class PolypDataset(BaseSegDataset):
         """Name -> sequence, of this split."""
         chosen: Dict[str, Optional[str]] = {}
         split_of: Dict[str, str] = {}
+        seen: Set[str] = set()
         with open(self.ann_file, encoding='utf-8') as file:
             lines = [line.split() for line in file if line.strip()]
         for words in lines:
@@ -59,6 +61,9 @@ class PolypDataset(BaseSegDataset):
             if sequence and split_of.setdefault(sequence, split) != split:
                 raise UserError(f'{self.ann_file} puts sequence {sequence} into {split_of[sequence]} and {split}: its '
                                 'frames show the same polyp, so split by sequence.')
+            if _stem(name) in seen:
+                raise UserError(f'{self.ann_file} lists {name} twice: a picture belongs to one split.')
+            seen.add(_stem(name))
             if self.split in (None, split):
                 chosen[_stem(name)] = sequence
         return chosen

@@ -1,8 +1,8 @@
 """No patient in both training and validation: slices of one scan resemble each other more than two patients do."""
-from typing import Any, Set
+from typing import Any, Iterator, List, Set, Tuple
 
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 
 from cait_mm.errors import UserError
@@ -10,24 +10,24 @@ from cait_mm.errors import UserError
 
 @HOOKS.register_module()
 class SubjectSplitHook(Hook):
-    """Refuse to train where a patient, or a polyp's sequence, is in training and in validation.
+    """Refuse to train where a patient, or a polyp's sequence, is in training and in validation or test.
 
     It asks the datasets for ``subjects()``; those that have none, and wrappers around them, pass.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compare the two.
+        """Compare them.
 
         Raises:
             UserError: They share a patient or sequence.
         """
-        if runner.val_loop is None:
+        if runner.train_loop is None:
             return
-        train, val = (subjects_of(loop.dataloader.dataset) for loop in (runner.train_loop, runner.val_loop))
-        shared = sorted(train & val)
-        if shared:
-            raise UserError(f'{len(shared)} of {len(val)} patients or sequences of validation are in training too '
-                            f'({", ".join(shared[:3])}): split by patient or sequence, never by slice.')
+        train = subjects_of(runner.train_loop.dataloader.dataset)
+        for split, dataset in _held_out(runner) if train else ():
+            problems = shared_subjects(train, subjects_of(dataset))
+            if problems:
+                raise UserError(f'{split}: {problems[0]}')
 
 
 def subjects_of(dataset: Any) -> Set[str]:
@@ -36,3 +36,19 @@ def subjects_of(dataset: Any) -> Set[str]:
         return dataset.subjects()
     inner = getattr(dataset, 'datasets', None) or [part for part in [getattr(dataset, 'dataset', None)] if part]
     return set().union(*(subjects_of(part) for part in inner))
+
+
+def shared_subjects(train: Set[str], other: Set[str]) -> List[str]:
+    """A sentence where patients or sequences of ``other`` are in ``train`` too."""
+    shared = sorted(train & other)
+    return [f'{len(shared)} of {len(other)} patients or sequences are in training too ({", ".join(shared[:3])}): split '
+            'by patient or sequence, never by slice.'] if shared else []
+
+
+def _held_out(runner: Runner) -> Iterator[Tuple[str, Any]]:
+    """The dataset of validation, and that of the test where it is another one."""
+    if runner.val_loop is not None:
+        yield 'validation', runner.val_loop.dataloader.dataset
+    val, test = ((runner.cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in ('val', 'test'))
+    if test and test != val:
+        yield 'test', DATASETS.build(test)

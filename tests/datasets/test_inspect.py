@@ -96,6 +96,47 @@ def test_a_coco_file_without_a_class_is_named(tool, tmp_path, data):
     assert status == 2 and 'lacks the categories tree' in found['train_dataloader']['problems'][0]
 
 
+def test_what_a_coco_file_says_wrong_is_named(tool, tmp_path, data):
+    path = data / 'instances_training.json'
+    content = json.loads(path.read_text())
+    content['images'][0]['height'] = 32
+    content['annotations'][0]['image_id'], content['annotations'][1]['category_id'] = 99, 999
+    path.write_text(json.dumps(content))
+    status, _, found = check(tool, tmp_path, data, 'det')
+    problems = '\n'.join(found['train_dataloader']['problems'])
+    assert status == 2 and len(found['train_dataloader']['problems']) == 3
+    assert '1 annotations of a picture that it does not list: image_id 99' in problems
+    assert '1 annotations of a category that it does not list: category_id 999' in problems
+    assert 'is 64x64, its annotations are for 32x64' in problems
+    path.write_text(json.dumps(content)[:-9])
+    status, text, found = check(tool, tmp_path, data, 'det')
+    assert status == 2 and 'instances_training.json (it is no readable JSON' in text
+    assert found['val_dataloader']['problems'] == [], 'the other split is looked at all the same'
+
+
+def test_json_goes_alone_to_standard_output(tool, tmp_path, data):
+    from conftest import ROOT
+    config = tmp_path / 'det.py'
+    config.write_text(DETECTION.format(root=ROOT))
+    options = [f'{split}_dataloader.dataset.data_root={data}/' for split in ('train', 'val', 'test')]
+    status, text, _ = tool('check_data.py', config, '--json', '-', '--cfg-options', *options)
+    assert status == 0 and json.loads(text)['val_dataloader']['items'] == 8
+
+
+def test_pictures_of_other_formats_are_opened_too(tool, tmp_path, data):
+    folder = data / 'images' / 'training'
+    for path in sorted(folder.iterdir()):
+        with Image.open(path) as picture:
+            picture.save(path.with_suffix('.tif'))
+        path.unlink()
+    (folder / 'scene_000003.tif').write_text('no picture')
+    status, text, err = tool('check_data.py', TASKS['seg'], '--json', tmp_path / 'out.json', '--cfg-options',
+                             *(f'{split}_dataloader.dataset.data_root={data}/' for split in ('train', 'val', 'test')),
+                             'train_dataloader.dataset.img_suffix=.tif')
+    problems = json.loads((tmp_path / 'out.json').read_text())['train_dataloader']['problems']
+    assert status == 2 and len(problems) == 1 and 'scene_000003.tif cannot be read' in problems[0], text + err
+
+
 def test_only_as_many_as_wanted_are_decoded(tool, tmp_path, data):
     assert check(tool, tmp_path, data, 'seg', '--samples', 3)[2]['train_dataloader']['decoded'] == 3
     assert check(tool, tmp_path, data, 'seg', '--samples', 0)[2]['train_dataloader']['decoded'] == 8

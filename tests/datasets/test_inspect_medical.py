@@ -43,6 +43,18 @@ def test_bad_slices_are_named(tool, acdc):
     assert 'intensities of patient001_frame01_slice_2.h5 go from 400 to 400' in out
 
 
+def test_a_patient_in_two_splits_is_named(tool, acdc):
+    (acdc / 'test_volumes' / 'patient003_frame01.h5').rename(acdc / 'test_volumes' / 'patient001_frame02.h5')
+    status, out, _ = check(tool, 'cascade_decoder_deit_s_acdc', acdc)
+    assert status == 2 and out.count('1 of 1 patients or sequences are in training too (patient001)') == 2
+
+
+def test_a_damaged_volume_leaves_the_other_splits_their_lines(tool, acdc):
+    (acdc / 'test_volumes' / 'patient003_frame01.h5').write_text('moved permanently')
+    status, out, _ = check(tool, 'cascade_decoder_deit_s_acdc', acdc)
+    assert status == 2 and '3 items, 3 decoded, 0 problems' in out and out.count('is no readable HDF5 file') == 2
+
+
 def test_polyps(tool, tmp_path):
     for folder in ('TrainDataset', 'TestDataset/Kvasir'):
         for kind in ('images', 'masks'):
@@ -57,4 +69,5 @@ def test_polyps(tool, tmp_path):
     assert status == 2 and 'has values up to 9' in out and 'is 30x30, its picture 40x30' in out
     (tmp_path / 'TrainDataset/masks/a.png').unlink()
     status, out, err = check(tool, 'cascade_decoder_deit_s_polyp', tmp_path)
-    assert status == 2 and 'a has no mask in' in out + err and 'Traceback' not in err
+    assert status == 2 and 'a has no mask in' in out and 'Traceback' not in err
+    assert 'train: found' in out and out.count('2 items, 2 decoded, 0 problems') == 2, 'one line per split all the same'

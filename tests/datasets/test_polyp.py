@@ -160,6 +160,7 @@ def test_a_split_by_sequence(folders, tmp_path):
 @pytest.mark.parametrize('lines, keywords, words', [
     ('1 seq1 train\n2 seq1 val\n', dict(split='val'), 'puts sequence seq1 into train and val'),
     ('1 seq1 train\n2 seq1 val\n', dict(), 'puts sequence seq1 into train and val'),
+    ('1 a train\n1.png c val\n', dict(split='val'), 'lists 1.png twice'),
     ('1 seq1\n', dict(), 'has a line "1 seq1": NAME SEQUENCE SPLIT or NAME is wanted'),
     ('1\n', dict(split='train'), 'NAME SEQUENCE SPLIT is wanted'),
     ('9 seq1 train\n', dict(split='train'), '9 has no picture in .*images'),

@@ -116,9 +116,9 @@ def test_names_and_shapes_that_do_not_fit_are_sentences(tmp_path, keywords, name
         ACDCVolumes(data_prefix=dict(img_path=str(tmp_path)), **keywords)
 
 
-def runner(train, val):
+def runner(train, val, **config):
     loops = [SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset)) for dataset in (train, val)]
-    return SimpleNamespace(train_loop=loops[0], val_loop=loops[1])
+    return SimpleNamespace(train_loop=loops[0], val_loop=loops[1], cfg=Config(config))
 
 
 def test_a_patient_in_both_splits_stops_the_run(repo, data):
@@ -126,6 +126,10 @@ def test_a_patient_in_both_splits_stops_the_run(repo, data):
     train, test = build(repo, root, 'acdc', 'train_dataloader'), build(repo, root, 'acdc', 'test_dataloader')
     SubjectSplitHook().before_train(runner(train, test))
     SubjectSplitHook().before_train(SimpleNamespace(train_loop=None, val_loop=None))
+    tested = dict(test_dataloader=dict(dataset=dict(type=ACDCVolumes, data_prefix=dict(
+        img_path=str(root / 'train_slices')))))
+    with pytest.raises(UserError, match=r'test: 2 of 2 patients'):
+        SubjectSplitHook().before_train(runner(train, test, **tested))
     # the other phase of a training patient's heart
     (root / 'test_volumes' / 'patient003_frame01.h5').rename(root / 'test_volumes' / 'patient002_frame09.h5')
     test = build(repo, root, 'acdc', 'test_dataloader')

@@ -1,6 +1,6 @@
 # Polyps (one foreground class) at 352x352, in PraNet's folders: docs/prepare_data.md#polyp
 # CASCADE takes three steps per batch, at 0.75, 1 and 1.25 times the size. Here a picture gets one random size between
-# these and is cropped or padded to 352: one step per batch.
+# these and is cropped or padded to 352: one step per batch. The flips are CASCADE's option, off in its default.
 dataset_type = 'cait_mm.datasets.polyp.PolypDataset'
 data_root = 'data/polyp'
 img_size = (352, 352)

@@ -107,7 +107,8 @@ TWINS = [
     ('fpn', 'deit_t', 'coco_semantic', BOTH), ('mask2former', 'deit_t', 'camvid', BOTH),
     ('upernet', 'deit_t', 'camvid', BOTH), ('mask_rcnn', 'deit_t', 'coco', BOTH),
     *(('upernet', 'swin', task, BOTH) for task in ('camvid', 'potsdam', 'isaid')),
-    ('cascade_mask_rcnn', 'swin', 'coco', ATME_ONLY), ('cascade_decoder', 'swin', 'polyp', BOTH),
+    *(('cascade_mask_rcnn', 'swin', task, ATME_ONLY) for task in ('coco', 'scenes')),
+    ('cascade_decoder', 'swin', 'polyp', BOTH),
     *(('cascade_decoder', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t')
       for task in ('synapse', 'acdc', 'polyp')),
     ('upernet', 'lvvit', 'camvid', ('cait', )), ('mask_rcnn', 'deit', 'scenes', BOTH),

@@ -59,6 +59,8 @@ TASKS = {
     'polyp': Task('cascade_decoder_{}deit_t_polyp', ('mDice', 'mIoU'), (224, 224), 8),
     'swin_camvid': Task('upernet_{}swin_camvid', SEG, (352, 480)),
     'swin_cascade': Task('cascade_mask_rcnn_{}swin_coco', AP, (256, 352), 2, ('dense', 'atme')),
+    'swin_cascade_scenes': Task('cascade_mask_rcnn_{}swin_scenes', ('coco/bbox_mAP', 'coco/segm_mAP'), (192, 192), 4,
+                                ('dense', 'atme')),
     'swin_potsdam': Task('upernet_{}swin_potsdam', AERIAL, (512, 512)),
     'swin_isaid': Task('upernet_{}swin_isaid', ('aAcc', 'mIoU'), (896, 896), 1),
     'swin_polyp': Task('cascade_decoder_{}swin_polyp', ('mDice', 'mIoU'), (224, 224), 8),

@@ -7,9 +7,7 @@ _base_ = [
 crop_size = (320, 320)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        _base_.small_swin,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth')),
+    backbone=_base_.trained_small_swin,
     decode_head=dict(in_channels=[24, 48, 96, 192], channels=64, num_classes=11),
     auxiliary_head=dict(in_channels=96, channels=64, num_classes=11))
 train_dataloader = dict(batch_size=4)

@@ -2,10 +2,7 @@
 # and schedule of upernet_deit_t_potsdam.py.
 _base_ = ['./upernet_deit_t_potsdam.py', './_base_/models/small_swin.py']
 model = dict(
-    backbone=dict(
-        _base_.small_swin,
-        _delete_=True,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth')),
+    backbone=dict(_base_.trained_small_swin, _delete_=True),
     neck=None,
     decode_head=dict(in_channels=[24, 48, 96, 192]),
     auxiliary_head=dict(in_channels=96))

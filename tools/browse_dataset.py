@@ -3,8 +3,6 @@
 Look before an hour of training is spent on turned labels.
 """
 import argparse
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
@@ -70,8 +68,7 @@ def main() -> None:
         raise UserError(f'config {args.config} has no {loader}.')
     require_data(config, args.config, (loader, ))
     node = config[loader].dataset
-    with redirect_stdout(sys.stderr):  # pycocotools prints
-        dataset = build_dataset(node, config)
+    dataset = build_dataset(node, config)
     visualizer = None
     if not isinstance(dataset, ImageFolder):
         with building('the visualizer', config):

@@ -4,8 +4,6 @@ Where everything is there, pictures and labels are looked at: labels without pic
 broken files, ids out of range, sizes that differ, patients in two splits.
 """
 import argparse
-import sys
-from contextlib import redirect_stdout
 
 from cait_mm.datasets.check import describe_data
 from cait_mm.datasets.inspect import inspect_data
@@ -29,8 +27,7 @@ def main() -> int:
     config = load_config(args.config, args.cfg_options)
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
-    with redirect_stdout(sys.stderr):  # pycocotools prints
-        inspected = inspect_data(config, intact, args.samples or None)
+    inspected = inspect_data(config, intact, args.samples or None)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))

@@ -4,6 +4,8 @@ The datasets are the libraries' own, built without a pipeline, so that what is l
 """
 import json
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -63,7 +65,8 @@ def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
     """
     scope = DefaultScope.get_current_instance()
     name = scope.scope_name if scope else None
-    with building('a dataset', config), DATASETS.switch_scope_and_registry(name) as registry:
+    with (building('a dataset', config), redirect_stdout(sys.stderr),  # pycocotools prints
+          DATASETS.switch_scope_and_registry(name) as registry):
         return registry.build(node)
 
 
@@ -124,9 +127,7 @@ def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
         return
     size = None
     try:
-        if '://' in pair['img_path']:
-            size = mmcv.imfrombytes(fileio.get(pair['img_path'])).shape[:2]
-        elif str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
+        if '://' not in pair['img_path'] and str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
             size = read_image(pair['img_path']).size[::-1]
         else:
             picture = mmcv.imfrombytes(fileio.get(pair['img_path']))

@@ -61,11 +61,12 @@ class PolypDataset(BaseSegDataset):
             if sequence and split_of.setdefault(sequence, split) != split:
                 raise UserError(f'{self.ann_file} puts sequence {sequence} into {split_of[sequence]} and {split}: its '
                                 'frames show the same polyp, so split by sequence.')
-            if _stem(name) in seen:
+            stem = _stem(name)
+            if stem in seen:
                 raise UserError(f'{self.ann_file} lists {name} twice: a picture belongs to one split.')
-            seen.add(_stem(name))
+            seen.add(stem)
             if self.split in (None, split):
-                chosen[_stem(name)] = sequence
+                chosen[stem] = sequence
         return chosen
 
 

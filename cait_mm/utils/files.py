@@ -5,7 +5,7 @@ import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Optional, Union
+from typing import Any, Callable, Iterator, Optional, Union
 
 from cait_mm.errors import UserError
 
@@ -53,6 +53,13 @@ def write_json(path: Union[str, Path], content: Any, indent: Optional[int] = 2) 
     """Write ``content`` as JSON, whole or not at all; ``indent=None`` is compact."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent) + '\n')
+
+
+def kept(path: Path, compute: Callable[[], Any]) -> Any:
+    """The JSON in ``path``, computed and written there first where it is missing."""
+    if not path.is_file():
+        write_json(path, compute())
+    return json.loads(path.read_text())
 
 
 def newest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:

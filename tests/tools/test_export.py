@@ -73,8 +73,7 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     out = tmp_path / 'model.onnx'
     assert tool('export.py', SEGMENTOR, checkpoint, '--shape', 64, 64, '--out', out)[0] == 0
-    words = ['benchmark.py', out, '--against', 'configs/upernet_deit_scenes.py', '--rounds', 1,
-             '--device', 'cpu']
+    words = ['benchmark.py', out, '--against', 'configs/upernet_deit_scenes.py', '--rounds', 1, '--device', 'cpu']
     status, _, err = tool(*words, '--shape', 64, 64, '--json', tmp_path / 'speed.json')
     assert status == 0, err
     part = json.loads((tmp_path / 'speed.json').read_text())['models'][str(out)]['overall']

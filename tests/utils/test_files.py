@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cait_mm.errors import UserError
-from cait_mm.utils.files import atomic_path, newest_checkpoint, write_json
+from cait_mm.utils.files import atomic_path, kept, newest_checkpoint, write_json
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -40,3 +40,8 @@ def test_a_run_that_was_killed_before_its_note_goes_on_from_its_furthest_checkpo
     for folder in (tmp_path, tmp_path / 'where_it_was_before'):
         note.write_text(str(folder / 'iter_20.pth'))
         assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_20.pth')
+
+
+def test_what_is_kept_is_not_computed_again(tmp_path):
+    found = iter([{'a': 1}])
+    assert kept(tmp_path / 'a.json', lambda: next(found)) == kept(tmp_path / 'a.json', lambda: next(found)) == {'a': 1}

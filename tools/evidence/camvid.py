@@ -15,7 +15,7 @@ from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.utils.cli import add_json_option, report, run, run_python, table
-from cait_mm.utils.files import newest_checkpoint, write_json
+from cait_mm.utils.files import kept, newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {'dense': 'upernet_deit_t_camvid', 'ATME': 'upernet_atme_deit_t_camvid', 'CAIT': 'upernet_cait_deit_t_camvid'}
@@ -44,13 +44,6 @@ def step_of(name: str, args: argparse.Namespace) -> Callable[[], Any]:
     weights = {'model.backbone.init_cfg.checkpoint': str(weights_of(name, args))}
     return training_step(str(ROOT / 'configs' / f'{MODELS[name]}.py'), weights, args.batch_size,
                          (args.side, args.side), Mode())
-
-
-def kept(path: Path, compute: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
-    """The result in ``path``, computed and written there first where it is missing."""
-    if not path.is_file():
-        write_json(path, compute())
-    return json.loads(path.read_text())
 
 
 def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:

@@ -3,7 +3,6 @@
 Random weights. Finished measurements are kept in --out.
 """
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from cait_mm.necks import TokenPyramid
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import TokenMerge, restore
 from cait_mm.utils.cli import add_json_option, report, run, table
-from cait_mm.utils.files import write_json
+from cait_mm.utils.files import kept
 
 Calls = Tuple[Callable[[], Any], Callable[[], Any]]
 DIM, HEADS, GRID = 384, 6, (32, 32)
@@ -163,17 +162,14 @@ MEANS = [name for name in vars(Bench) if not name.startswith('_')]
 
 
 def measure(name: str, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
-    """Milliseconds without a means and with it, or what was found before."""
-    result = args.out / f'{name}_{batch}_{args.device}.json'
-    if not result.is_file():
-        mode = Mode(args.device)
-        calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
-        with mode.running():
-            timings = time_interleaved(calls, args.rounds, device=mode.device)
-        write_json(result, {'means': name, 'batch': batch, 'rounds': args.rounds, 'conditions': conditions(args.device),
-                            'spread': max(timing.spread for timing in timings.values()),
-                            **{key: 1000 * timing.median for key, timing in timings.items()}})
-    return json.loads(result.read_text())
+    """Milliseconds without a means and with it."""
+    mode = Mode(args.device)
+    calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
+    with mode.running():
+        timings = time_interleaved(calls, args.rounds, device=mode.device)
+    return {'means': name, 'batch': batch, 'rounds': args.rounds, 'conditions': conditions(args.device),
+            'spread': max(timing.spread for timing in timings.values()),
+            **{key: 1000 * timing.median for key, timing in timings.items()}}
 
 
 def main() -> None:
@@ -189,7 +185,7 @@ def main() -> None:
     rows, results = [], []
     for name in args.means:
         for batch in args.batches:
-            found = measure(name, batch, args)
+            found = kept(args.out / f'{name}_{batch}_{args.device}.json', partial(measure, name, batch, args))
             results.append(found)
             rows.append([name.replace('_', ' '), str(batch), *(f'{found[key]:.2f} ms' for key in ('without', 'with')),
                          f'{found["without"] / found["with"]:.2f}x', f'{found["spread"]:.0%}'])

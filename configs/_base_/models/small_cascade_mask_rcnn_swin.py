@@ -3,9 +3,7 @@
 _base_ = ['./cascade_mask_rcnn_swin.py', './small_swin.py']
 channels = 64
 model = dict(
-    backbone=dict(
-        _base_.small_swin,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth')),
+    backbone=_base_.trained_small_swin,
     neck=dict(in_channels=[24, 48, 96, 192], out_channels=channels),
     rpn_head=dict(in_channels=channels, feat_channels=channels),
     roi_head=dict(

@@ -9,3 +9,5 @@ small_swin = dict(
         window_size=4,
         img_size=(128, 128)),
     drop_path_rate=0.05)
+trained_small_swin = dict(
+    small_swin, init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_imagefolder.pth'))

@@ -51,6 +51,12 @@ class Spec:
         """Whether channels were cut, merged or not."""
         return self.blocks != Spec.dense(self.arch).blocks
 
+    @property
+    def block_params(self) -> int:
+        """Weights of the linear layers in all blocks, biases aside."""
+        return sum(self.arch.dim(index) * (block.num_heads * 2 * (block.qk_dim + block.v_dim) + 2 * block.ffn_dim)
+                   for index, block in enumerate(self.blocks))
+
     @classmethod
     def dense(cls, arch: Union[str, Arch, Mapping[str, Any]]) -> 'Spec':
         """The spec of the dense model: no merges, full widths."""

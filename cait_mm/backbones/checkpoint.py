@@ -1,24 +1,25 @@
 """Strict loading of pretrained ViTs: everything that was expected arrives, or an error lists what did not."""
 import math
-import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from cait_mm.errors import UserError, reason_of
+from cait_mm.backbones.formats import HEAD_KEYS, as_plain_vit, backbone_of, find_weights
+from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
+from cait_mm.utils.weights import load_file
 
 CLASSIFIER_KEYS = ('head.', 'aux_head.', 'head_dist.', 'fc_norm.', 'pre_logits.')
 """What a classifier's checkpoint holds behind the backbone."""
-HEAD_KEYS = ('head.', 'aux_head.')
-"""What of it our classifiers use."""
 
+__all__ = [
+    'CLASSIFIER_KEYS', 'Checkpoint', 'HEAD_KEYS', 'LoadReport', 'WEIGHTS_PAGE', 'load_file', 'read_checkpoint',
+    'resize_pos_embed', 'square_grid', 'strict_load'
+]
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
 
 
@@ -29,6 +30,8 @@ class Checkpoint:
     path: str
     state_dict: Dict[str, Tensor]
     spec: Optional[Spec] = None
+    notes: List[str] = field(default_factory=list)
+    """What reading it decided, as sentences for the log."""
 
 
 @dataclass
@@ -45,48 +48,39 @@ class LoadReport:
         return '; '.join([f'loaded {self.loaded} tensors from {self.path}', *self.notes]) + unused
 
 
-def load_file(path: str) -> Any:
-    """The content of a local file or a URL, read with ``weights_only``.
-
-    Raises:
-        UserError: The file is missing or damaged.
-    """
-    path = str(path)
-    if '://' not in path and not Path(path).is_file():
-        what = 'is a folder, not a file' if Path(path).is_dir() else 'does not exist'
-        raise UserError(f'checkpoint {path} {what}: see {WEIGHTS_PAGE} for how to get or make it.')
-    try:
-        return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
-    except Exception as error:  # torch raises a dozen types for a damaged file
-        raise UserError(f'checkpoint {path} cannot be read, it is damaged or no weights file ({reason_of(error)}): '
-                        'fetch or make it again.') from error
-
-
 def read_checkpoint(path: str) -> Checkpoint:
-    """Read a local file or a URL and find the backbone in it.
+    """Read a local file or an address and find the backbone in it.
 
-    Official checkpoints (``{'model': ...}``), timm's (a bare state dict), exports of ours and OpenMMLab training
-    checkpoints (``{'state_dict': {'backbone. ...'}}``) are understood. A classifier's head is kept, as ``head.``.
+    Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``), exports
+    of ours and OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) are understood, wrapped by DDP,
+    ``torch.compile`` or Lightning or not. A classifier's head is kept, as ``head.``. Relatives of DeiT that a plain one
+    can compute are converted (:func:`~cait_mm.backbones.formats.as_plain_vit`).
 
     Raises:
-        UserError: The file is missing, truncated, or holds no weights.
+        UserError: The file is missing, damaged, holds no weights or those of a model that this package does not have.
     """
     path, content = str(path), load_file(path)
-    weights = content
-    for key in ('state_dict', 'model', 'module'):
-        if isinstance(weights, Mapping) and isinstance(weights.get(key), Mapping):
-            weights = weights[key]
-            break
-    if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f'checkpoint {path} holds no state_dict.')
-    for prefix, beside in (('module.', ()), ('backbone.', HEAD_KEYS)):
-        if any(key.startswith(prefix) for key in weights):
-            weights = {key.removeprefix(prefix): value for key, value in weights.items()
-                       if key.startswith((prefix, *beside))}
-    weights = {re.sub(r'^head\.fc\.', 'head.', key): value for key, value in weights.items()}  # timm's Swin
-    meta = content.get('meta') or {}
+    found, notes = find_weights(path, content)
+    weights = backbone_of(found)
+    meta = content.get('meta')
     spec = meta.get('cait_spec') if isinstance(meta, Mapping) else None
-    return Checkpoint(path, dict(weights), Spec.from_dict(spec) if spec else None)
+    if spec is None and not any(key.startswith('backbone.') for key in found):
+        weights, more = as_plain_vit(path, weights)
+        notes += more
+    return Checkpoint(path, weights, None if spec is None else _carried_spec(path, spec, weights), notes)
+
+
+def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
+    """The spec of an export, which describes no more than the file holds."""
+    try:
+        found = Spec.from_dict(spec)
+    except UserError as error:
+        raise UserError(f'checkpoint {path} carries a broken spec: {error}') from error
+    held = sum(value.numel() for value in weights.values())
+    if found.block_params > held:
+        raise UserError(f'checkpoint {path} carries a spec of {found.block_params} parameters and holds {held}: it is '
+                        'damaged, make it again.')
+    return found
 
 
 def resize_pos_embed(pos_embed: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
@@ -147,7 +141,7 @@ def strict_load(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequenc
                         f'{"; ".join(problems)}.')
     module.load_state_dict(given, strict=not optional)
     left = [key for key in checkpoint.state_dict if key not in given]
-    return LoadReport(checkpoint.path, len(given), left, list(notes))
+    return LoadReport(checkpoint.path, len(given), left, [*checkpoint.notes, *notes])
 
 
 def _shape(value: Any) -> Tuple[int, ...]:

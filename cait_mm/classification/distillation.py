@@ -1,4 +1,5 @@
 """Hard distillation: learn the class that a teacher sees (paper, section IV-A1; DeiT)."""
+import sys
 from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 import timm
@@ -10,8 +11,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from cait_mm.backbones import BACKBONES, CAITBackbone
-from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.backbones.formats import find_weights
 from cait_mm.errors import UserError
+from cait_mm.utils.weights import load_file
 
 
 class HardDistillation:
@@ -116,11 +118,21 @@ class TimmTeacher(nn.Module):
     def init_weights(self) -> None:
         """Load the local checkpoint, if one was named."""
         if self.checkpoint:
+            weights, notes = find_weights(self.checkpoint, load_file(self.checkpoint))
             try:
-                self.model.load_state_dict(read_checkpoint(self.checkpoint).state_dict)
+                self._load(weights)
             except RuntimeError as error:
-                raise UserError(f'checkpoint {self.checkpoint} does not fit teacher {self.name}: {error}') from error
-            print_log(f'TimmTeacher: loaded {self.name} from {self.checkpoint}', logger='current')
+                raise UserError(f'checkpoint {self.checkpoint} does not fit teacher {self.name}: '
+                                f'{" ".join(str(error).split())[:400]}') from error
+            print_log('; '.join([f'TimmTeacher: loaded {self.name} from {self.checkpoint}', *notes]), logger='current')
+
+    def _load(self, weights: Dict[str, Tensor]) -> None:
+        """Load timm's own names, or the authors' where timm knows how to read them."""
+        own = self.model.state_dict()
+        convert = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)
+        if convert is not None and {*own} != {*weights}:
+            weights = convert(weights, self.model)
+        self.model.load_state_dict(weights)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Images (B, 3, H, W), normalised for the student -> logits (B, classes)."""

@@ -4,11 +4,12 @@ from cait_mm.engine.checkpoint_types import allow_mmengine_checkpoints
 from cait_mm.engine.ema import CompactorEMA
 from cait_mm.engine.hooks import EpochSeedHook, FiniteHook, NumClassesHook
 from cait_mm.engine.layer_decay import LayerDepthDecayConstructor
+from cait_mm.engine.loader import use_checked_loader
 from cait_mm.engine.optim_wrapper import CompactorConstructor, GradRuleAmpOptimWrapper, GradRuleOptimWrapper
 from cait_mm.engine.storage import AtomicBackend
 
 __all__ = [
     'AtomicBackend', 'CDCPHook', 'CompactorConstructor', 'CompactorEMA', 'EpochSeedHook', 'FiniteHook',
     'GradRuleAmpOptimWrapper', 'GradRuleOptimWrapper', 'LayerDepthDecayConstructor', 'NumClassesHook',
-    'allow_mmengine_checkpoints'
+    'allow_mmengine_checkpoints', 'use_checked_loader'
 ]

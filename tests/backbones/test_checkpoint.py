@@ -70,7 +70,6 @@ def test_timm_names_are_ours():
      'missing: blocks.1.mlp.fc1.weight; unexpected: blocks.1.mlp.fc9.weight'),
     (lambda w: w.update({'blocks.0.norm1.bias': torch.zeros(7)}),
      r'misshapen: blocks.0.norm1.bias is \(7,\), wanted \(24,\)'),
-    (lambda w: w.update(dist_token=torch.zeros(1, 1, 24)), 'unexpected: dist_token'),
     (lambda w: w.update({'blocks.7.norm1.bias': torch.zeros(24)}), 'unexpected: blocks.7.norm1.bias'),
 ])
 def test_a_key_that_does_not_fit_is_named_and_nothing_is_loaded(tmp_path, change, message):
@@ -185,7 +184,7 @@ def test_checkpoints_load_with_weights_only_and_no_code(tmp_path):
         def __reduce__(self):
             return (print, ('ran',))
     path = saved(tmp_path / 'evil.pth', {'state_dict': {'a': torch.zeros(1)}, 'meta': Evil()})
-    with pytest.raises(UserError, match='is damaged or no weights file'):
+    with pytest.raises(UserError, match='holds an object of the type print, which could run code'):
         read_checkpoint(path)
 
 

@@ -1,0 +1,127 @@
+"""Whose file it is: where training scripts keep a backbone's weights, and what they call them."""
+import re
+from typing import Any, Dict, List, Mapping, Tuple
+
+import torch
+from torch import Tensor
+
+from cait_mm.errors import UserError
+from cait_mm.utils.weights import WEIGHTS
+
+Weights = Dict[str, Tensor]
+
+HEAD_KEYS = ('head.', 'aux_head.')
+"""What our classifiers use of a classifier's checkpoint behind the backbone."""
+
+
+def find_weights(path: str, content: Any) -> Tuple[Weights, List[str]]:
+    """The weights in a file's content under the names of the model that was saved, and sentences for the log.
+
+    ``{'state_dict': ...}``, ``{'model': ...}``, their averaged twins and bare state dicts are understood
+    (:data:`~cait_mm.utils.weights.WEIGHTS` is the order of preference), and so are the prefixes of DDP (``module.``),
+    ``torch.compile`` (``_orig_mod.``) and Lightning (``model.``).
+
+    Raises:
+        UserError: There are no weights in it.
+    """
+    notes: List[str] = []
+    weights = content
+    if isinstance(content, Mapping):
+        places = [key for key in WEIGHTS if isinstance(content.get(key), Mapping)]
+        if places:
+            weights = content[places[0]]
+            left = f', not those under {", ".join(places[1:])}' if places[1:] else ''
+            if left or places[0] not in ('state_dict', 'model'):
+                notes.append(f'the weights are those under {places[0]}{left}')
+    if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f'checkpoint {path} holds no state_dict{_keys(weights)}: its weights have to stand under one '
+                        f'of {", ".join(WEIGHTS)}, or be all that it holds.')
+    found = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    return without_wrappers(found, notes), notes
+
+
+def without_wrappers(weights: Weights, notes: List[str]) -> Weights:
+    """Names without what DDP, ``torch.compile`` and Lightning put in front of them; adds to ``notes``."""
+    weights = {'.'.join(part for part in key.split('.') if part != '_orig_mod'): value
+               for key, value in weights.items()}
+    while all(key.startswith('module.') for key in weights):
+        weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+    inside = {key.removeprefix('model.'): value for key, value in weights.items() if key.startswith('model.')}
+    if inside and not any(key.startswith(('backbone.', 'patch_embed.')) for key in weights):
+        left = [key for key in weights if not key.startswith('model.')]
+        if left:
+            notes.append(f'{len(left)} tensors beside model., such as {left[0]}, are left out')
+        return inside
+    return weights
+
+
+def backbone_of(weights: Weights) -> Weights:
+    """What belongs to the backbone of an OpenMMLab model, and a classifier's head; other weights as they are."""
+    if any(key.startswith('backbone.') for key in weights):
+        weights = {key.removeprefix('backbone.'): value for key, value in weights.items()
+                   if key.startswith(('backbone.', *HEAD_KEYS))}
+    if 'layers.0.blocks.0.norm1.weight' in weights:  # a Swin, whose head timm wraps
+        weights = {re.sub(r'^head\.fc\.', 'head.', key): value for key, value in weights.items()}
+    return weights
+
+
+def as_plain_vit(path: str, weights: Weights) -> Tuple[Weights, List[str]]:
+    """A relative of DeiT as a plain one, where that computes the same; sentences for the log.
+
+    DeiT-III and timm's ``no_embed_class`` have no position for CLS: a zero is put there. Layer scale (``ls1.gamma`` in
+    timm, ``gamma_1`` in DeiT-III's files) multiplies what a residual branch gives, so it goes into the branch's last
+    linear layer.
+
+    Raises:
+        UserError: It has tokens that this package's models do not have (a distilled DeiT's, registers).
+    """
+    if 'blocks.0.attn.qkv.weight' not in weights or 'pos_embed' not in weights:
+        return weights, []
+    _refuse_more_tokens(path, weights)
+    weights, notes = dict(weights), []
+    pos_embed = weights['pos_embed']
+    if 'cls_token' in weights and pos_embed.dim() == 3 and _is_square(pos_embed.shape[1]):
+        zero = torch.zeros_like(pos_embed[:, :1])
+        weights['pos_embed'] = torch.cat([zero, pos_embed], dim=1)
+        notes.append(f'its {pos_embed.shape[1]} positions have none for CLS, which gets zeros')
+    scales = [key for key in weights if re.fullmatch(r'blocks\.\d+\.(gamma_[12]|ls[12]\.gamma)', key)]
+    for key in scales:
+        block, branch = '.'.join(key.split('.')[:2]), 'attn.proj' if '1' in key.split('.', 2)[2] else 'mlp.fc2'
+        _scale(weights, f'{block}.{branch}', key)
+    if scales:
+        notes.append('layer scale is multiplied into attn.proj and mlp.fc2')
+    return weights, notes
+
+
+def _refuse_more_tokens(path: str, weights: Mapping[str, Tensor]) -> None:
+    registers = next((key for key in ('reg_token', 'register_tokens') if key in weights), None)
+    if 'dist_token' in weights:
+        what, instead = 'a distilled DeiT, with a token of its own (dist_token)', 'the DeiT that is not distilled'
+    elif registers:
+        what, instead = f'a ViT with register tokens ({registers})', 'a model without them'
+    else:
+        return
+    raise UserError(f'checkpoint {path} is {what}. That takes part in attention, so leaving it out would change '
+                    f'the model, and this package has no model with it: give {instead}.')
+
+
+def _scale(weights: Weights, layer: str, gamma: str) -> None:
+    """Multiply a linear layer's outputs by ``gamma``, which is taken out of ``weights``."""
+    names = [name for name in (f'{layer}.weight', f'{layer}.bias') if name in weights]
+    if not names or any(len(weights[name]) != weights[gamma].numel() for name in names):
+        return  # strict loading says what does not fit
+    scale = weights.pop(gamma).flatten().double()
+    for name in names:
+        value = weights[name]
+        weights[name] = (value.double() * scale.view(-1, *[1] * (value.dim() - 1))).to(value.dtype)
+
+
+def _is_square(number: int) -> bool:
+    return number > 1 and round(number**0.5)**2 == number
+
+
+def _keys(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return f' (it is a {type(content).__name__})'
+    keys = ', '.join(str(key)[:40] for key in list(content)[:6])
+    return f' (it has {keys}{", ..." if len(content) > 6 else ""})' if keys else ' (it is empty)'

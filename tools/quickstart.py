@@ -14,10 +14,10 @@ from pprint import pformat
 from typing import Any, Dict, List, Optional
 
 from mmengine.config import Config
-from PIL import Image
 
 from cait_mm.analysis.figures import stacked, token_grids
 from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.datasets.pictures import read_image
 from cait_mm.engine.run import set_epochs
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_json_option, report, run, table
@@ -160,10 +160,10 @@ def draw(args: argparse.Namespace, export: Path) -> List[Path]:
         if all(found.values()):
             names = [f'{name}: truth left, prediction right' for name in found]
             sheet = args.out / f'prediction_{image.stem}.png'
-            stacked([Image.open(path).convert('RGB') for path in found.values()], names).save(sheet)
+            stacked([read_image(path) for path in found.values()], names).save(sheet)
             predictions.append(sheet)
     grid = args.out / 'token_grid.png'
-    token_grids(Image.open(images[0]), read_checkpoint(str(export)).spec).save(grid)
+    token_grids(read_image(images[0]), read_checkpoint(str(export)).spec).save(grid)
     return [*predictions, grid]
 
 

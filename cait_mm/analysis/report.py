@@ -12,6 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from cait_mm.backbones import CAITDeiT
+from cait_mm.datasets.pictures import read_image
 from cait_mm.ops.token_merge import restore
 from cait_mm.pruning.fold import removable
 from cait_mm.pruning.selection import BlockChannels, pruned_spec
@@ -136,7 +137,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def load_image(path: Path, size: Tuple[int, int]) -> Tensor:
     """An image, resized and normalised as ImageNet's: (1, 3, H, W)."""
-    pixels = np.asarray(Image.open(path).convert('RGB').resize(size[::-1], Image.BICUBIC), dtype=np.float32) / 255
+    pixels = np.asarray(read_image(path).resize(size[::-1], Image.BICUBIC), dtype=np.float32) / 255
     return torch.from_numpy((pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD).permute(2, 0, 1)[None].float()
 
 

@@ -2,10 +2,9 @@
 import json
 import os
 import posixpath
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from cait_mm.datasets.images import IMAGE_SUFFIXES, read_image
+from cait_mm.datasets.images import read_image, walk_images
 from cait_mm.errors import UserError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -128,7 +127,7 @@ def _trouble(path: str, is_file: bool) -> Optional[str]:
     try:
         if is_file:
             return _unreadable_file(path)
-        picture = _first_picture(path)
+        picture = next(walk_images(path), None)
         if picture is not None:
             read_image(picture)
     except OSError as error:
@@ -148,18 +147,6 @@ def _unreadable_file(path: str) -> Optional[str]:
                 json.load(file)
             except ValueError as error:
                 return f'it is no readable JSON: {error}'
-    return None
-
-
-def _first_picture(folder: str) -> Optional[Path]:
-    def stop(error: OSError) -> None:
-        raise error
-
-    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        folders.sort()
-        pictures = sorted(name for name in files if name.lower().endswith(tuple(IMAGE_SUFFIXES)))
-        if pictures:
-            return Path(parent, pictures[0])
     return None
 
 

@@ -1,18 +1,22 @@
 """Images of a folder: an ImageNet-like dataset, and batches without labels to calibrate on."""
+import os
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 import torch
 from mmengine.registry import DATASETS
-from PIL import Image
 from timm.data import create_transform
-from timm.data.readers.reader_image_folder import find_images_and_targets
+from timm.utils.misc import natural_key
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cait_mm.datasets.pictures import SUFFIXES as IMAGE_SUFFIXES
+from cait_mm.datasets.pictures import read_image
 from cait_mm.errors import UserError
+from cait_mm.utils.inputs import read_lines
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+MOST_CLASSES = 1_000_000
 Item = TypeVar('Item')
 
 
@@ -41,8 +45,7 @@ class ImageFolder(Dataset):
             self.samples = _read_list(Path(data_root, ann_file), folder)
             classes = [str(index) for index in range(1 + max((label for _, label in self.samples), default=-1))]
         else:
-            self.samples, index = find_images_and_targets(str(folder), types=IMAGE_SUFFIXES)
-            classes = sorted(index, key=index.get)
+            self.samples, classes = _read_folders(folder)
         if per_class:
             self.samples = _first_of_each(self.samples, per_class)
         if not self.samples:
@@ -58,16 +61,25 @@ class ImageFolder(Dataset):
         return dict(inputs=self.transform(read_image(path)), targets=label)
 
 
-def read_image(path: Union[str, Path]) -> Image.Image:
-    """An image file as RGB.
+def walk_images(folder: Union[str, Path]) -> Iterator[str]:
+    """The paths of everything below ``folder`` whose name is a picture's and that is no folder, by name.
+
+    Links are followed, except back into a folder that they are in. What is no regular file is listed too, so that the
+    one who reads it can say so.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: A folder cannot be listed.
     """
-    try:
-        return Image.open(path).convert('RGB')
-    except (OSError, SyntaxError) as error:
-        raise UserError(f'image {path} cannot be read ({error}): remove or replace it.') from error
+    def stop(error: OSError) -> None:
+        if error.filename != str(folder) or not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise UserError(f'folder {error.filename} cannot be listed ({error.strerror}).') from error
+
+    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        inside = os.path.realpath(parent)
+        links = {name for name in folders if os.path.islink(os.path.join(parent, name))}
+        folders[:] = [name for name in folders if name not in links or not _holds(os.path.join(parent, name), inside)]
+        folders.sort()
+        yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def find_images(folder: Union[str, Path], count: int) -> List[Path]:
@@ -76,7 +88,7 @@ def find_images(folder: Union[str, Path], count: int) -> List[Path]:
     Raises:
         UserError: There are none.
     """
-    found = sorted(path for path in Path(folder).rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(map(Path, walk_images(folder)))
     if not found:
         raise UserError(f'there are no images below {folder}: give a folder of a few dozen, labels are not needed.')
     return spread(found, count)
@@ -95,12 +107,29 @@ def load_batches(paths: Sequence[Union[str, Path]], size: int, batch_size: int =
         yield torch.stack([transform(read_image(path)) for path in paths[start:start + batch_size]])
 
 
+def _holds(link: str, folder: str) -> bool:
+    """Whether a link leads to ``folder`` (a real path) or above it."""
+    target = os.path.realpath(link)
+    return os.path.commonpath([target, folder]) == target
+
+
+def _read_folders(folder: Path) -> Tuple[List[Tuple[str, int]], List[str]]:
+    """Images with the index of the folder that each is in, and the folders' names (timm's ``ReaderImageFolder``)."""
+    named = [(path, os.path.basename(os.path.dirname(os.path.relpath(path, folder)))) for path in walk_images(folder)]
+    classes = sorted({name for _, name in named}, key=natural_key)
+    index = {name: number for number, name in enumerate(classes)}
+    return sorted(((path, index[name]) for path, name in named), key=lambda item: natural_key(item[0])), classes
+
+
 def _read_list(path: Path, folder: Path) -> List[Tuple[str, int]]:
-    try:
-        lines = [line.rsplit(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
-        return [(str(folder / name), int(label)) for name, label in lines]
-    except (OSError, ValueError) as error:
-        raise UserError(f'list file {path} cannot be used ({error}): its lines are "PATH INDEX".') from error
+    samples = []
+    for line in read_lines(path):
+        found = re.fullmatch(r'(.*\S)\s+([0-9]+)', line)
+        if not found or len(found[2]) > 18 or int(found[2]) >= MOST_CLASSES:
+            raise UserError(f'list file {path} has the line "{line[:120]}": "PATH INDEX" is wanted, the index a whole '
+                            f'number from 0 to {MOST_CLASSES - 1}.')
+        samples.append((str(folder / found[1]), int(found[2])))
+    return samples
 
 
 def _first_of_each(samples: Sequence[Tuple[str, int]], count: int) -> List[Tuple[str, int]]:

@@ -6,6 +6,7 @@ from mmseg.datasets import BaseSegDataset
 
 from cait_mm.datasets.pictures import SUFFIXES
 from cait_mm.errors import UserError
+from cait_mm.utils.inputs import read_lines
 
 
 class PolypDataset(BaseSegDataset):
@@ -51,11 +52,11 @@ class PolypDataset(BaseSegDataset):
         chosen: Dict[str, Optional[str]] = {}
         split_of: Dict[str, str] = {}
         seen: Set[str] = set()
-        with open(self.ann_file, encoding='utf-8') as file:
-            lines = [line.split() for line in file if line.strip()]
-        for words in lines:
+        for line in read_lines(self.ann_file):
+            # a name may hold spaces: a line that ends as a picture's name does is one
+            words = [line] if line.lower().endswith(SUFFIXES) else line.rsplit(maxsplit=2)
             if len(words) not in ((3, ) if self.split else (1, 3)):
-                raise UserError(f'{self.ann_file} has a line "{" ".join(words)}": NAME SEQUENCE SPLIT'
+                raise UserError(f'{self.ann_file} has a line "{line[:120]}": NAME SEQUENCE SPLIT'
                                 f'{"" if self.split else " or NAME"} is wanted.')
             name, sequence, split = words if len(words) == 3 else (words[0], None, None)
             if sequence and split_of.setdefault(sequence, split) != split:

@@ -4,21 +4,19 @@
 file of one slice. MMSegmentation's own loading, drawing and inference take such paths as they take a picture's.
 """
 import re
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import cv2
-import h5py
 import numpy as np
 from mmengine.fileio import LocalBackend, register_backend
 
+from cait_mm.datasets.arrays import Arrays, open_arrays
 from cait_mm.errors import UserError
 
 SUFFIXES = ('.npy.h5', '.h5', '.npz')
 """ACDC's slices and volumes and Synapse's volumes are HDF5, Synapse's slices NumPy archives."""
-IMAGE_KEYS = ('image', 'img')
+IMAGE_KEYS, LABEL_KEYS = ('image', 'img'), ('label', )
 _URI = re.compile(r'slice://(?P<path>.+)#(?P<index>\d*)(?P<label>:label)?')
 
 
@@ -33,8 +31,8 @@ def volume_shape(path: str) -> Tuple[int, ...]:
     Raises:
         UserError: The file cannot be read, or image and labels differ in shape.
     """
-    with _opened(path) as file:
-        image, label = (_entry(file, path, key).shape for key in (_image_key(file, path), 'label'))
+    with open_arrays(path) as arrays:
+        image, label = (arrays.entry(_key(arrays, path, keys)).shape for keys in (IMAGE_KEYS, LABEL_KEYS))
     if image != label or len(label) not in (2, 3):
         raise UserError(f'{path} holds an image of shape {image} and labels of {label}: they have to be the same, '
                         '(H, W) or (slices, H, W).')
@@ -55,16 +53,13 @@ def read_slice(path: str, index: Optional[int] = None, label: bool = False) -> n
     Raises:
         UserError: The file is missing, damaged, or holds something else.
     """
-    with _opened(path) as file:
-        entry = _entry(file, path, 'label' if label else _image_key(file, path))
+    with open_arrays(path) as arrays:
+        entry = arrays.entry(_key(arrays, path, LABEL_KEYS if label else IMAGE_KEYS))
         if len(entry.shape) != (2 if index is None else 3):
             wanted = 'one slice (H, W)' if index is None else 'a volume (slices, H, W)'
             raise UserError(f'{path} holds an array of shape {tuple(entry.shape)} and {wanted} was expected: set '
                             f'volumes={index is None} for these files.')
-        try:
-            values = np.asarray(entry[()] if index is None else entry[index])
-        except (OSError, IndexError, ValueError) as error:
-            raise UserError(f'{path}, slice {index}, cannot be read ({error}): get the file again.') from error
+        values = entry.read(index)
     return _class_ids(values, path) if label else _bytes(values, path)
 
 
@@ -87,30 +82,12 @@ class SliceBackend(LocalBackend):
 register_backend('slice', SliceBackend, prefixes='slice', force=True)
 
 
-def _opened(path: str) -> Any:
-    try:
-        return np.load(path) if path.endswith('.npz') else h5py.File(path, 'r')
-    except FileNotFoundError as error:
-        raise UserError(f'{path} does not exist.') from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        kind = 'NumPy archive' if path.endswith('.npz') else 'HDF5 file'
-        raise UserError(f'{path} is no readable {kind} ({error}): get it again.') from error
-
-
-def _image_key(file: Any, path: str) -> str:
-    key = next((key for key in IMAGE_KEYS if key in file), None)
+def _key(arrays: Arrays, path: str, keys: Sequence[str]) -> str:
+    key = next((key for key in keys if key in arrays.names), None)
     if key is None:
-        raise UserError(f'{path} holds {", ".join(file) or "nothing"}: entries "image" and "label" are wanted.')
+        listed = ', '.join(list(arrays.names)[:5]) or 'nothing'
+        raise UserError(f'{path} holds {listed}: entries "image" and "label" are wanted.')
     return key
-
-
-def _entry(file: Any, path: str, key: str) -> Any:
-    if key not in file:
-        raise UserError(f'{path} holds {", ".join(file) or "nothing"}: entries "image" and "label" are wanted.')
-    try:
-        return file[key]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'entry {key} of {path} cannot be read ({error}): get the file again.') from error
 
 
 def _bytes(values: np.ndarray, path: str) -> np.ndarray:

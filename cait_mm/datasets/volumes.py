@@ -7,6 +7,7 @@ from mmseg.datasets import BaseSegDataset, SynapseDataset
 
 from cait_mm.datasets.slices import SUFFIXES, slice_uri, volume_shape
 from cait_mm.errors import UserError
+from cait_mm.utils.inputs import read_lines
 
 
 class VolumeDataset(BaseSegDataset):
@@ -66,8 +67,7 @@ class VolumeDataset(BaseSegDataset):
         if not self.ann_file:
             return there
         by_stem = {_stem(name): name for name in there}
-        with open(self.ann_file, encoding='utf-8') as file:
-            wanted = [_stem(line.strip()) for line in file if line.strip()]
+        wanted = [_stem(line) for line in read_lines(self.ann_file)]
         missing = [stem for stem in wanted if stem not in by_stem]
         if missing:
             raise UserError(f'{self.ann_file} lists {len(missing)} files that are not in {folder}: {missing[0]} is '

@@ -171,7 +171,7 @@ def test_the_command_says_what_is_there_per_split(tool, tmp_path):
     assert status == 2 and not err
     train, val, test = out.splitlines()
     assert train == f'train: found {tmp_path}/train/img (1 entries), {tmp_path}/train/ann (1 entries)'
-    assert val.startswith(f'val: found {tmp_path}/val/ann (1 entries); unreadable {tmp_path}/val/img (image ')
+    assert val.startswith(f'val: found {tmp_path}/val/ann (1 entries); unreadable {tmp_path}/val/img (picture ')
     assert val.endswith('list.txt (it is empty)')
     assert test.startswith('test: missing') and 'see docs/prepare_data.md' in test
     described = json.loads((tmp_path / 'out.json').read_text())

@@ -101,8 +101,8 @@ def several(path):
 
 @pytest.mark.parametrize('name, make, words', [
     ('a.tif', several, 'holds 2 pictures'),
-    ('a.tif', lambda path: path.write_text('moved'), 'no readable TIFF'),
-    ('a.png', lambda path: path.write_text('moved'), 'no readable picture'),
+    ('a.tif', lambda path: path.write_text('moved'), 'cannot be read .it is none of PNG'),
+    ('a.png', lambda path: path.write_text('moved'), 'a.png cannot be read'),
     ('a.tif', lambda path: tifffile.imwrite(path, MASK * 7.5), 'float64 from 0.0 to 7.5'),
     ('a.png', lambda path: None, 'does not exist')])
 def test_unreadable_pictures_are_sentences(tmp_path, name, make, words):
@@ -115,7 +115,7 @@ def test_a_cut_picture_is_a_sentence(tmp_path):
     path = tmp_path / 'a.png'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(UserError, match='no readable picture'):
+    with pytest.raises(UserError, match='a.png cannot be read'):
         read_picture(str(path))
 
 

@@ -78,7 +78,7 @@ def test_damaged_bytes_inside_an_archive_are_a_sentence(tmp_path):
     content = bytearray(path.read_bytes())
     content[2000:2100] = bytes(100)
     path.write_bytes(content)
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='no readable NumPy archive'):
         read_slice(str(path))
 
 

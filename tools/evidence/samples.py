@@ -15,6 +15,7 @@ import numpy as np
 from mmseg.datasets import iSAIDDataset
 from PIL import Image
 
+from cait_mm.datasets.pictures import FORMATS, read_picture
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_json_option, report, run
 
@@ -48,7 +49,7 @@ def potsdam(samples: Path, data: Path) -> None:
     """Quarters of the one tile: three to train on, the lower right one to validate on."""
     for kind in ('img_dir', 'ann_dir'):
         for path in sorted((samples / 'aerial_samples/potsdam' / kind).glob('*.png')):
-            tile = np.array(Image.open(path))
+            tile = np.array(Image.open(path, formats=FORMATS))
             for top in range(0, len(tile), POTSDAM_SIDE):
                 for left in range(0, len(tile), POTSDAM_SIDE):
                     split = 'val' if top and left else 'train'
@@ -68,7 +69,7 @@ def isaid(samples: Path, data: Path) -> None:
     for split in ('train', 'val'):
         for path in sorted((samples / 'aerial_samples/isaid' / split).glob(f'*{suffix}')):
             name = path.name[:-len(suffix)]
-            colours, picture = np.array(Image.open(path)), np.array(Image.open(path.parent / f'{name}.png'))
+            colours, picture = read_picture(path), read_picture(path.parent / f'{name}.png')
             labels = np.full(colours.shape[:2], 255, np.uint8)
             for index, colour in enumerate(palette):
                 labels[(colours == colour).all(-1)] = index

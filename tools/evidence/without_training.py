@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 import torch
-from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -18,12 +17,14 @@ from tqdm import tqdm
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.classification import Classifier
 from cait_mm.datasets.images import find_images
+from cait_mm.datasets.pictures import read_image
 from cait_mm.errors import UserError
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import save_export
 from cait_mm.spec import Spec, make_spec, parse_merges
 from cait_mm.utils.cli import add_json_option, report, run, table
 from cait_mm.utils.files import write_json
+from cait_mm.utils.inputs import read_lines
 
 MERGES = ('', '7:horizontal,9:vertical', '4:vertical,7:horizontal', '4:horizontal,7:vertical',
           '3:horizontal,7:vertical,9:horizontal')
@@ -41,7 +42,7 @@ class ImageList(Dataset):
 
     def __getitem__(self, index: int) -> Tuple[torch.Tensor, int]:
         path, label = self.samples[index]
-        return self.transform(Image.open(path).convert('RGB')), label
+        return self.transform(read_image(path)), label
 
 
 def read_samples(root: Path, listing: Optional[Path], classes: Optional[Path]) -> List[Tuple[Path, int]]:
@@ -49,7 +50,7 @@ def read_samples(root: Path, listing: Optional[Path], classes: Optional[Path]) -
     source = listing or classes
     if source is None or not source.is_file() or not root.is_dir():
         raise UserError(f'{root} with {source} is no labelled image set: give --images and --list or --classes.')
-    pairs = [line.split()[:2] for line in source.read_text().splitlines() if line.strip()]
+    pairs = [line.split()[:2] for line in read_lines(source)]
     if listing:
         return [(root / path, int(index)) for path, index in pairs]
     return [(path, int(index)) for folder, index in pairs for path in sorted((root / folder).rglob('*.JPEG'))]

@@ -9,16 +9,15 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
-import mmcv
 import numpy as np
-from mmengine import fileio
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from cait_mm.datasets.check import datasets_of
-from cait_mm.datasets.images import IMAGE_SUFFIXES, ImageFolder, read_image, spread
+from cait_mm.datasets.images import ImageFolder, spread
+from cait_mm.datasets.loading import GuardedLoading, guard, loading_of, read_size
 from cait_mm.datasets.subjects import shared_subjects, subjects_of
-from cait_mm.errors import UserError, reason_of
+from cait_mm.errors import UserError
 from cait_mm.utils.configs import building
 
 IGNORED = 255
@@ -67,13 +66,13 @@ def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
     name = scope.scope_name if scope else None
     with (building('a dataset', config), redirect_stdout(sys.stderr),  # pycocotools prints
           DATASETS.switch_scope_and_registry(name) as registry):
-        return registry.build(node)
+        return guard(registry.build(node))
 
 
 def _plain(node: Mapping[str, Any]) -> Dict[str, Any]:
-    """The dataset as its files are: nothing filtered, nothing transformed."""
+    """The dataset as its files are: nothing filtered, and pictures decoded as for training."""
     plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
-    return {**plain, 'pipeline': []} if 'pipeline' in plain else plain
+    return {**plain, 'pipeline': loading_of(plain['pipeline'])} if 'pipeline' in plain else plain
 
 
 def _pairs(dataset: Any) -> List[Dict[str, Any]]:
@@ -127,13 +126,7 @@ def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
         return
     size = None
     try:
-        if '://' not in pair['img_path'] and str(pair['img_path']).lower().endswith(IMAGE_SUFFIXES):
-            size = read_image(pair['img_path']).size[::-1]
-        else:
-            picture = mmcv.imfrombytes(fileio.get(pair['img_path']))
-            if picture is None:
-                raise UserError(f'image {pair["img_path"]} cannot be read: remove or replace it.')
-            size = picture.shape[:2]
+        size = read_size(dataset, pair)
     except UserError as error:
         yield str(error)
     said = pair.get('height'), pair.get('width')
@@ -145,9 +138,9 @@ def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
     from mmseg.datasets.transforms import LoadAnnotations
     item = dict(pair, reduce_zero_label=dataset.reduce_zero_label, seg_fields=[])
     try:
-        labels = LoadAnnotations(reduce_zero_label=dataset.reduce_zero_label)(item)['gt_seg_map']
-    except Exception as error:  # OpenCV, Pillow and NumPy each have types of their own
-        yield f'label map {path} cannot be read ({reason_of(error)}).'
+        labels = GuardedLoading(LoadAnnotations(reduce_zero_label=dataset.reduce_zero_label))(item)['gt_seg_map']
+    except UserError as error:
+        yield str(error)
         return
     classes = len(dataset.metainfo['classes'])
     wrong = [int(label) for label in np.unique(labels) if label >= classes and label != IGNORED]

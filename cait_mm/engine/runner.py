@@ -7,7 +7,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
+from torch.utils.data import DataLoader
 
+from cait_mm.datasets.loading import guard
 from cait_mm.utils.configs import building, without_parameter_lines
 
 
@@ -31,6 +33,12 @@ class CheckedRunner(Runner):
         if self.distributed and get_device() == 'cpu':
             model = self._without_sync_bn(model)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(*arguments: Any, **keywords: Any) -> DataLoader:
+        loader = Runner.build_dataloader(*arguments, **keywords)
+        guard(loader.dataset)
+        return loader
 
     def build_train_loop(self, loop: Any) -> Any:
         with building('the training loop', self.cfg):

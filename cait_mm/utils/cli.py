@@ -14,6 +14,7 @@ from mmengine.config import DictAction
 
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.files import write_json
+from cait_mm.utils.inputs import forbid_postscript
 
 
 def run(main: Callable[[], Optional[int]]) -> None:
@@ -23,6 +24,7 @@ def run(main: Callable[[], Optional[int]]) -> None:
     """
     # Upstream's notes to its own developers would bury ours.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
+    forbid_postscript()
     try:
         status = main()
     except UserError as error:

@@ -1,0 +1,148 @@
+"""The libraries' loading transforms, made to look at a file before they decode it and to name it when they cannot.
+
+MMCV leaves a broken picture without its name, opens named pipes, and starts Ghostscript for PostScript that is called
+``.png`` where its backend is Pillow. :func:`guard` mends that in datasets that are built already, of whatever library;
+what a whole picture decodes to stays the libraries' own matter.
+"""
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import cv2
+from mmcv.transforms import BaseTransform
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
+
+from cait_mm.datasets.images import ImageFolder
+from cait_mm.datasets.pictures import read_image, require_picture_bytes
+from cait_mm.errors import UserError, reason_of
+from cait_mm.utils.inputs import forbid_postscript, require_file
+
+
+class GuardedBackend(LocalBackend):
+    """MMEngine's files (``backend_args=dict(backend='guarded')``), where pictures are looked at before decoding.
+
+    Addresses (``s3://...``, ``slice://...``) are read by their own backends.
+    """
+
+    def get(self, filepath: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            UserError: It is no regular file, or a picture that is not to be decoded
+                (:func:`cait_mm.datasets.pictures.require_picture_bytes`).
+        """
+        if '://' in str(filepath):
+            content = get_file_backend(str(filepath)).get(filepath)
+        else:
+            require_file(filepath)
+            content = super().get(filepath)
+        require_picture_bytes(content, str(filepath))
+        return content
+
+
+register_backend('guarded', GuardedBackend, force=True)
+
+
+class GuardedLoading(BaseTransform):
+    """A loading transform whose failures name the file.
+
+    Args:
+        loader: A transform that reads what an item names. Where it has no ``backend_args``, it is given those of
+            :class:`GuardedBackend`.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        if getattr(loader, 'backend_args', False) is None and not getattr(loader, 'file_client_args', None):
+            loader.backend_args = dict(backend='guarded')
+
+    def transform(self, results: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        """The item with what was loaded.
+
+        Raises:
+            UserError: Something cannot be loaded; the sentence names the files.
+        """
+        try:
+            return self.loader(results)
+        except UserError:
+            raise
+        except Exception as error:  # OpenCV, Pillow, pycocotools and NumPy each have types of their own
+            raise UserError(self._sentence(results, error)) from error
+
+    def _sentence(self, results: Mapping[str, Any], error: Exception) -> str:
+        # MMCV's own sentence about a picture names it again and gives no reason
+        reason = 'damaged, or no picture' if 'failed to load image' in str(error) else reason_of(error)
+        picture = f'picture {results.get("img_path")}'
+        if 'Image' in type(self.loader).__name__:
+            return f'{picture} cannot be read ({reason}): remove it or get it again.'
+        path = results.get('seg_map_path') if getattr(self.loader, 'with_seg', True) else None
+        what = f'label map {path} of {picture}' if path else f'annotations of {picture}'
+        return f'{what} cannot be read ({reason}): mend or remove them.'
+
+    def __repr__(self) -> str:
+        return repr(self.loader)
+
+
+def guard(dataset: Any) -> Any:
+    """Guard the loading transforms of a dataset and of those that it wraps, in place; returns it.
+
+    Doing so twice changes nothing. From then on Pillow refuses PostScript in this process, and OpenCV keeps to itself
+    what the sentence says better.
+
+    Raises:
+        UserError: The list of a dataset's pictures begins with a byte-order mark that has become part of a name.
+    """
+    forbid_postscript()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+    for part in _parts(dataset):
+        _guard_transforms(getattr(part, 'pipeline', None))
+        _require_plain_list(part)
+    return dataset
+
+
+def loading_of(pipeline: Any) -> List[Mapping[str, Any]]:
+    """The step of a pipeline's config that loads the picture, as a pipeline of one; empty where there is none."""
+    return [step for step in pipeline or () if 'Load' in str(step.get('type')) and 'Image' in str(step.get('type'))][:1]
+
+
+def read_size(dataset: Any, item: Mapping[str, Any]) -> Tuple[int, int]:
+    """Height and width of an item's picture as training reads it, by the first transform of a guarded ``dataset``.
+
+    A pipeline may say that a turned picture stays unturned (``color_type='color_ignore_orientation'``).
+
+    Raises:
+        UserError: The picture cannot be read.
+    """
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
+    if isinstance(dataset, ImageFolder) or not steps:
+        return read_image(item['img_path']).size[::-1]
+    loaded = steps[0](dict(item))
+    if loaded is None:  # ignore_empty: training passes over it
+        raise UserError(f'picture {item["img_path"]} cannot be read: remove it or get it again.')
+    return loaded['img'].shape[:2]
+
+
+def _parts(dataset: Any) -> Iterator[Any]:
+    yield dataset
+    for inner in (*(getattr(dataset, 'datasets', None) or ()), getattr(dataset, 'dataset', None)):
+        if inner is not None:
+            yield from _parts(inner)
+
+
+def _guard_transforms(node: Any) -> None:
+    """Replace the loading transforms in a pipeline and in those inside it, as test-time augmentation has."""
+    if isinstance(node, list):
+        for index, step in enumerate(node):
+            if type(step).__name__.startswith('Load'):
+                node[index] = GuardedLoading(step)
+            else:
+                _guard_transforms(step)
+    for inner in (getattr(node, 'transforms', None), getattr(node, 'subroutines', None)):
+        if inner is not None:
+            _guard_transforms(inner)
+
+
+def _require_plain_list(dataset: Any) -> None:
+    """MMSegmentation takes a byte-order mark for a part of the first name."""
+    listed = getattr(dataset, 'ann_file', '') and hasattr(dataset, 'get_data_info') and len(dataset)
+    if listed and '\ufeff' in str(dataset.get_data_info(0).get('img_path')):
+        raise UserError(f'list file {dataset.ann_file} begins with a byte-order mark, which its reader takes for '
+                        'a part of the first name: save it as UTF-8 without one.')

@@ -1,6 +1,6 @@
-"""Mask2Former in mixed precision: what overflows or has no kernel in 16 bits stays in fp32, as its authors train it.
+"""Mask2Former in mixed precision and in sliding windows.
 
-Under autocast the backbone and the transformer decoder run in fp16 or bf16. MMCV's deformable attention has no bf16
+What overflows or has no kernel in 16 bits stays in fp32, as its authors train it. Under autocast the backbone and the transformer decoder run in fp16 or bf16. MMCV's deformable attention has no bf16
 kernel on a GPU, and MMDetection's matching sums thousands of points in fp16, where 65504 is the end: the matrix that
 the assignment gets is infinite.
 """
@@ -11,6 +11,7 @@ from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from mmseg.models.decode_heads import Mask2FormerHead
+from mmseg.utils import ConfigType
 from torch import Tensor
 
 
@@ -26,7 +27,10 @@ class FP32PixelDecoder(MSDeformAttnPixelDecoder):
 
 @MODELS.register_module()
 class MixedMask2FormerHead(Mask2FormerHead):
-    """MMSegmentation's head with matching and losses in fp32 whatever autocast says. Arguments as there."""
+    """MMSegmentation's head with matching and losses in fp32 whatever autocast says, and with sliding windows.
+
+    Arguments as there.
+    """
 
     def loss_by_feat(self, all_cls_scores: Sequence[Tensor], all_mask_preds: Sequence[Tensor],
                      batch_gt_instances: List[InstanceData], batch_img_metas: List[dict]) -> Dict[str, Tensor]:
@@ -35,3 +39,14 @@ class MixedMask2FormerHead(Mask2FormerHead):
             return super().loss_by_feat([scores.float() for scores in all_cls_scores],
                                         [masks.float() for masks in all_mask_preds], batch_gt_instances,
                                         batch_img_metas)
+
+    def predict(self, x: Tuple[Tensor], batch_img_metas: List[dict], test_cfg: ConfigType) -> Tensor:
+        """Scores (B, classes, H, W) of an image, or with ``test_cfg.mode='slide'`` of a window.
+
+        MMSegmentation resizes masks to ``pad_shape``, which is the whole image's. Its sliding window notes the size of
+        the window in ``img_shape`` of the first image.
+        """
+        if test_cfg.get('mode') == 'slide':
+            window = batch_img_metas[0]['img_shape']
+            batch_img_metas = [{**meta, 'pad_shape': window} for meta in batch_img_metas]
+        return super().predict(x, batch_img_metas, test_cfg)

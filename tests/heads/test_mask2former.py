@@ -1,4 +1,4 @@
-"""Mask2Former under autocast: finite where the stock head is not, and in fp32 the stock head exactly."""
+"""Mask2Former under autocast, where the stock head is not finite, and in sliding windows, where it fails."""
 import pytest
 import torch
 from conftest import ROOT
@@ -72,3 +72,40 @@ def test_matching_does_not_overflow_where_the_stock_head_does(model, monkeypatch
         with pytest.raises(ValueError, match='infeasible'):
             Mask2FormerHead.loss_by_feat(head, *sure_and_wrong(torch.float16))
     assert mixed.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+@pytest.fixture
+def sliding(model):
+    model.eval()
+    whole = dict(model.test_cfg)
+    yield model
+    model.test_cfg.clear()
+    model.test_cfg.update(whole)
+    model.train()
+
+
+def metas(height, width, count=1):
+    return [dict(img_shape=(height, width), ori_shape=(height, width), pad_shape=(height, width), img_path=str(index))
+            for index in range(count)]
+
+
+@torch.no_grad()
+def test_one_window_as_large_as_the_image_is_the_whole_image(sliding):
+    images = torch.rand(2, 3, *SIZE)
+    whole = sliding.inference(images, metas(*SIZE, 2))
+    sliding.test_cfg.update(mode='slide', crop_size=SIZE, stride=SIZE)
+    torch.testing.assert_close(sliding.inference(images, metas(*SIZE, 2)), whole)
+
+
+@pytest.mark.parametrize('height,width', [(64, 96), (80, 100)])
+@torch.no_grad()
+def test_windows_are_averaged_where_they_overlap(sliding, height, width):
+    images = torch.rand(1, 3, height, width)
+    total, count = torch.zeros(1, CLASSES, height, width), torch.zeros(1, 1, height, width)
+    for top in {0, height - 64}:
+        for left in {0, width - 64}:
+            window = (..., slice(top, top + 64), slice(left, left + 64))
+            total[window] += sliding.inference(images[window], metas(*SIZE))
+            count[window] += 1
+    sliding.test_cfg.update(mode='slide', crop_size=SIZE, stride=(40, 40))
+    torch.testing.assert_close(sliding.inference(images, metas(height, width)), total / count)

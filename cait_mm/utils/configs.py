@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from cait_mm.errors import UserError, reason_of
+from cait_mm.utils.data_configs import SUFFIXES, require_known_types
 
 LIBRARIES = ('mmseg', 'mmdet')
 BUILD_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
@@ -20,6 +21,8 @@ _SCOPES = count()
 
 def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> Config:
     """Read a config file, apply ``--cfg-options``, and register the library that its ``default_scope`` names.
+
+    A Python config, also one that is a base, is a program and is run. YAML and JSON are read as data.
 
     Raises:
         UserError: The file is missing or no config, an option does not fit, or the library is not installed.
@@ -31,9 +34,11 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
     try:
         config = Config.fromfile(path)
         config.merge_from_dict(dict(cfg_options or {}))
-    except Exception as error:  # a config is a program: anything can go wrong in it
+    except (Exception, SystemExit) as error:  # a config is a program: anything can go wrong in it
         options = ' with these --cfg-options' if cfg_options else ''
-        raise UserError(f'config {path} cannot be read{options}: {reason_of(error)}.') from error
+        raise UserError(f'config {path} cannot be read{options}: {_reason(path, error)}.') from error
+    if path.endswith(SUFFIXES):
+        require_known_types(config.to_dict())
     scope = config.get('default_scope', 'mmengine')
     if scope in LIBRARIES:
         try:
@@ -43,6 +48,12 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
     # init_default_scope would warn, through whatever logger is there, each time a process changes the library.
     DefaultScope.get_instance(f'{scope}-{next(_SCOPES)}', scope_name=scope)
     return config
+
+
+def _reason(path: str, error: BaseException) -> str:
+    if path.endswith(SUFFIXES) and isinstance(error, (AttributeError, TypeError)):
+        return 'it holds no keys with values'
+    return reason_of(error)
 
 
 @contextmanager

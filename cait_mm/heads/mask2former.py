@@ -1,8 +1,8 @@
 """Mask2Former in mixed precision and in sliding windows.
 
-What overflows or has no kernel in 16 bits stays in fp32, as its authors train it. Under autocast the backbone and the transformer decoder run in fp16 or bf16. MMCV's deformable attention has no bf16
-kernel on a GPU, and MMDetection's matching sums thousands of points in fp16, where 65504 is the end: the matrix that
-the assignment gets is infinite.
+Under autocast the backbone and the transformer decoder run in fp16 or bf16. What overflows or has no kernel in 16 bits
+stays in fp32, as its authors train it: MMCV's deformable attention has no bf16 kernel on a GPU, and MMDetection's
+matching sums thousands of points in fp16, where 65504 is the end, so the matrix that the assignment gets is infinite.
 """
 from typing import Dict, List, Sequence, Tuple
 

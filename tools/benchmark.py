@@ -19,7 +19,7 @@ from cait_mm.analysis.parts import PARTS, load_model, parts_of
 from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.errors import UserError, reason_of
-from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
+from cait_mm.utils.cli import add_cfg_options, add_json_option, positive_int, report, run, table
 from cait_mm.utils.memory import keep_freed_memory
 
 
@@ -31,9 +31,9 @@ def parse_args() -> argparse.Namespace:
                         help='time a training step instead: forward, backward and optimizer')
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=('encoder', 'overall'),
                         help='what to time (default: encoder overall)')
-    parser.add_argument('--batch-size', type=int, default=1)
-    parser.add_argument('--shape', nargs=2, type=int, default=(512, 512), metavar=('H', 'W'), help='pixels')
-    parser.add_argument('--rounds', type=int, default=10, help='timed rounds; the medians count')
+    parser.add_argument('--batch-size', type=positive_int, default=1)
+    parser.add_argument('--shape', nargs=2, type=positive_int, default=(512, 512), metavar=('H', 'W'), help='pixels')
+    parser.add_argument('--rounds', type=positive_int, default=10, help='timed rounds; the medians count')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='default: a GPU where there is one')
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32',
@@ -49,14 +49,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--channels-last', action='store_true', help='memory format of images and convolutions')
     parser.add_argument('--attention', choices=('fused', 'eager'), default='fused',
                         help='eager is unfused, as the paper measured (default: fused)')
-    parser.add_argument('--threads', type=int, help='CPU threads (default: all cores)')
+    parser.add_argument('--threads', type=positive_int, help='CPU threads (default: all cores)')
     parser.add_argument('--keep-memory', action='store_true',
                         help='freed memory stays with the process (glibc), as with jemalloc or tcmalloc')
     add_cfg_options(parser, 'change every config')
     add_json_option(parser)
     args = parser.parse_args()
-    if min(args.batch_size, args.rounds, *args.shape, args.threads or 1) < 1:
-        parser.error('sizes, rounds and threads are positive numbers')
     if args.train_step and (args.compile == 'all' or args.weights == 'same' or args.cuda_graph or args.deploy):
         parser.error('--train-step goes with neither --compile all, --weights same, --cuda-graph nor --deploy')
     if args.train_step and args.dtype != 'float32' and args.device == 'cpu':

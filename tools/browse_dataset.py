@@ -18,8 +18,9 @@ from cait_mm.analysis.figures import stacked
 from cait_mm.datasets.check import require_data
 from cait_mm.datasets.images import ImageFolder, spread
 from cait_mm.datasets.inspect import build_dataset
+from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run
+from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option, positive_int, report, run
 from cait_mm.utils.configs import building, load_config
 
 
@@ -56,14 +57,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument('--number', type=int, default=12, metavar='N', help='pictures, evenly spread (default: 12)')
+    parser.add_argument('--number', type=positive_int, default=12, metavar='N',
+                        help='pictures, evenly spread (default: 12)')
     parser.add_argument('--out', type=Path, metavar='DIR', help='default: shown/CONFIG_SPLIT')
     add_cfg_options(parser)
+    add_data_root_option(parser)
     add_json_option(parser)
     args = parser.parse_args()
-    if args.number < 1:
-        parser.error('--number wants a positive number of pictures')
     config, loader = load_config(args.config, args.cfg_options), f'{args.split}_dataloader'
+    if args.data_root is not None:
+        move_data(config, args.data_root)
     if not config.get(loader):
         raise UserError(f'config {args.config} has no {loader}.')
     require_data(config, args.config, (loader, ))

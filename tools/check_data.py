@@ -7,7 +7,8 @@ import argparse
 
 from cait_mm.datasets.check import describe_data
 from cait_mm.datasets.inspect import inspect_data
-from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run
+from cait_mm.datasets.root import move_data
+from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option, report, run, whole_number
 from cait_mm.utils.configs import load_config
 
 MOST = 10
@@ -17,14 +18,15 @@ MOST = 10
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--samples', type=int, default=50, metavar='N',
+    parser.add_argument('--samples', type=whole_number, default=50, metavar='N',
                         help='pictures and label maps to decode of each split, 0 for all (default: 50)')
     add_cfg_options(parser)
+    add_data_root_option(parser)
     add_json_option(parser)
     args = parser.parse_args()
-    if args.samples < 0:
-        parser.error('--samples wants a number of pictures, or 0 for all')
     config = load_config(args.config, args.cfg_options)
+    if args.data_root is not None:
+        move_data(config, args.data_root)
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
     inspected = inspect_data(config, intact, args.samples or None)

@@ -16,7 +16,7 @@ from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import before_after, save_export
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, report, run
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, share, whole_number
 from cait_mm.utils.configs import load_config
 
 PAPER_MERGES = {
@@ -36,21 +36,19 @@ def parse_args() -> argparse.Namespace:
                         help=f'a config with a backbone of ours, or {", ".join(ARCHS)}')
     parser.add_argument('checkpoint', help='the dense pretrained weights')
     parser.add_argument('out', help='the export to write')
-    parser.add_argument('--target', type=float, required=True, metavar='SHARE',
+    parser.add_argument('--target', type=share, required=True, metavar='SHARE',
                         help='the share of all MACs to save, for example 0.505')
     parser.add_argument('--images', required=True, metavar='DIR', help='a folder of images, labels are not needed')
-    parser.add_argument('--num-images', type=int, default=64, metavar='N', help='how many of them (default: 64)')
+    parser.add_argument('--num-images', type=positive_int, default=64, metavar='N',
+                        help='how many of them (default: 64)')
     parser.add_argument('--merge', metavar='BLOCK:KIND,...',
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
-    parser.add_argument('--align', type=int, default=1, metavar='N', help='leave widths in multiples of N')
-    parser.add_argument('--pad-to', type=int, default=PAD_TO, metavar='N',
+    parser.add_argument('--align', type=positive_int, default=1, metavar='N', help='leave widths in multiples of N')
+    parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')
     add_json_option(parser)
-    args = parser.parse_args()
-    if min(args.num_images, args.align, args.pad_to + 1) < 1 or not 0 < args.target < 1:
-        parser.error('--target is between 0 and 1, --pad-to is not negative, the other numbers are positive')
-    return args
+    return parser.parse_args()
 
 
 def full_width_spec(args: argparse.Namespace) -> Spec:

@@ -25,7 +25,7 @@ from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import load_model
 from cait_mm.backbones.checkpoint import load_file, read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run
+from cait_mm.utils.cli import add_cfg_options, add_json_option, positive_int, report, run
 from cait_mm.utils.configs import load_config
 
 
@@ -35,14 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='a checkpoint of its training, or an export of tools/fold.py')
     parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
     parser.add_argument('--part', choices=PARTS, default='whole')
-    parser.add_argument('--shape', nargs=2, type=int, required=True, metavar=('H', 'W'), help='pixels')
+    parser.add_argument('--shape', nargs=2, type=positive_int, required=True, metavar=('H', 'W'), help='pixels')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: beside the checkpoint')
     add_cfg_options(parser)
     add_json_option(parser)
-    args = parser.parse_args()
-    if min(args.shape) < 1:
-        parser.error('--shape wants two positive numbers')
-    return args
+    return parser.parse_args()
 
 
 def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:

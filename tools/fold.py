@@ -6,24 +6,21 @@ import argparse
 
 from cait_mm.pruning.export import before_after, checkpoint_of, export_training, save_export
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.utils.cli import add_json_option, report, run
+from cait_mm.utils.cli import add_json_option, not_negative, report, run, whole_number
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='the training checkpoint, or a work directory for its newest one')
     parser.add_argument('out', help='the export to write')
-    parser.add_argument('--pad-to', type=int, default=PAD_TO, metavar='N',
+    parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')
-    parser.add_argument('--tolerance', type=float, default=1e-3, metavar='NORM',
+    parser.add_argument('--tolerance', type=not_negative, default=1e-3, metavar='NORM',
                         help='the largest norm a channel may have left when it is cut (default: 0.001)')
     parser.add_argument('--force', action='store_true', help='cut masked channels whatever their norm')
     add_json_option(parser)
-    args = parser.parse_args()
-    if args.tolerance < 0 or args.pad_to < 0:
-        parser.error('--tolerance and --pad-to are not negative')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

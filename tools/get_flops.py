@@ -10,13 +10,13 @@ from cait_mm.arch import ARCHS
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_cfg_options, add_json_option, report, run, table
+from cait_mm.utils.cli import add_cfg_options, add_json_option, positive_int, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog='1 MAC = 1 FLOP, as fvcore counts.')
     parser.add_argument('config', nargs='?', help='config file of a segmentor or detector')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
+    parser.add_argument('--shape', nargs=2, type=positive_int, metavar=('H', 'W'),
                         help='input size in pixels (default: 512 512, of a classifier its own)')
     add_cfg_options(parser)
     parser.add_argument('--arch', choices=sorted(ARCHS), help='count this bare classifier instead of a config')
@@ -26,8 +26,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if bool(args.config) == bool(args.arch):
         parser.error('give either a config or --arch')
-    if args.shape and min(args.shape) < 1:
-        parser.error('--shape wants two positive numbers')
     return args
 
 

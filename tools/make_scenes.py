@@ -8,18 +8,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cait_mm.datasets.scenes import make_scenes, preview
-from cait_mm.utils.cli import add_json_option, report, run
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, whole_number
 from cait_mm.utils.files import atomic_path, unwritable
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('root', metavar='ROOT', help='folder of the set, for example data/scenes')
-    parser.add_argument('--train', type=int, default=480, metavar='N', help='training scenes (default: 480)')
-    parser.add_argument('--val', type=int, default=80, metavar='N', help='validation scenes (default: 80)')
-    parser.add_argument('--size', type=int, nargs=2, default=(192, 192), metavar=('H', 'W'),
+    parser.add_argument('--train', type=positive_int, default=480, metavar='N', help='training scenes (default: 480)')
+    parser.add_argument('--val', type=positive_int, default=80, metavar='N', help='validation scenes (default: 80)')
+    parser.add_argument('--size', type=positive_int, nargs=2, default=(192, 192), metavar=('H', 'W'),
                         help='height and width in pixels (default: 192 192)')
-    parser.add_argument('--seed', type=int, default=0, metavar='S', help='another seed, other scenes (default: 0)')
+    parser.add_argument('--seed', type=whole_number, default=0, metavar='S',
+                        help='another seed, other scenes (default: 0)')
     parser.add_argument('--overwrite', action='store_true', help='replace scenes made with other arguments')
     add_json_option(parser)
     args = parser.parse_args()

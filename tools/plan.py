@@ -5,15 +5,15 @@ from cait_mm.analysis.flops import classifier_cost
 from cait_mm.analysis.plan import plan
 from cait_mm.arch import ARCHS
 from cait_mm.spec import Spec
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, share, table
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--arch', choices=sorted(ARCHS), required=True, help='the dense model')
-    parser.add_argument('--target', type=float, required=True, metavar='SHARE',
+    parser.add_argument('--target', type=share, required=True, metavar='SHARE',
                         help='the share of all MACs to save, for example 0.433')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
+    parser.add_argument('--shape', nargs=2, type=positive_int, metavar=('H', 'W'),
                         help='plan for this input size in pixels (default: the pretraining size)')
     add_json_option(parser)
     return parser.parse_args()

@@ -20,7 +20,7 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.datasets.pictures import read_image
 from cait_mm.engine.run import set_epochs
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, table, whole_number
 from cait_mm.utils.files import atomic_path, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,16 +33,16 @@ SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=ROOT / 'quickstart', help='where everything goes')
-    parser.add_argument('--iters', type=int, default=1000, help='training iterations of each UperNet')
-    parser.add_argument('--epochs', type=int, default=12,
+    parser.add_argument('--iters', type=positive_int, default=1000, help='training iterations of each UperNet')
+    parser.add_argument('--epochs', type=positive_int, default=12,
                         help='epochs of the classifier\'s pretraining; compressing it takes two thirds of them')
-    parser.add_argument('--train', type=int, default=480, help='training scenes')
-    parser.add_argument('--val', type=int, default=80, help='validation scenes')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--train', type=positive_int, default=480, help='training scenes')
+    parser.add_argument('--val', type=positive_int, default=80, help='validation scenes')
+    parser.add_argument('--seed', type=whole_number, default=0)
     add_json_option(parser)
     args = parser.parse_args()
-    if min(args.iters, args.train, args.val) < 1 or args.epochs < 3:
-        parser.error('--iters, --train and --val are positive numbers, --epochs is 3 at least')
+    if args.epochs < 3:
+        parser.error('--epochs is 3 at least')
     args.out = args.out.resolve()
     return args
 

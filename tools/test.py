@@ -17,7 +17,7 @@ from cait_mm.engine.run import (
 )
 from cait_mm.engine.tta import use_tta
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import logs_aside, report, run, table
+from cait_mm.utils.cli import logs_aside, positive, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     add_run_options(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw every prediction into this folder')
-    parser.add_argument('--tta', nargs='*', type=float, metavar='RATIO',
+    parser.add_argument('--tta', nargs='*', type=positive, metavar='RATIO',
                         help='merge predictions on flipped pictures at these sizes (default: 0.5 to 1.75 for '
                              'segmentation, 1 for detection)')
     return parser.parse_args()

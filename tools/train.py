@@ -16,7 +16,7 @@ from cait_mm.engine.run import (
     stop_processes,
     use_amp,
 )
-from cait_mm.utils.cli import logs_aside, report, run
+from cait_mm.utils.cli import logs_aside, positive_int, report, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,12 +26,12 @@ def parse_args() -> argparse.Namespace:
                         help='go on from the newest checkpoint in the work directory, or from the one named')
     parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
                         help='mixed precision (default: float16)')
-    parser.add_argument('--epochs', type=int, metavar='N',
+    parser.add_argument('--epochs', type=positive_int, metavar='N',
                         help='make a recipe of epochs longer or shorter, with its schedulers and CDCP\'s start')
-    parser.add_argument('--total-batch-size', type=int, metavar='N',
+    parser.add_argument('--total-batch-size', type=positive_int, metavar='N',
                         help='images per optimizer step over all processes; divided among them')
     parser.add_argument('--tensorboard', action='store_true', help='also write TensorBoard scalars')
-    parser.add_argument('--draw', nargs='?', const=10, type=int, metavar='N',
+    parser.add_argument('--draw', nargs='?', const=10, type=positive_int, metavar='N',
                         help='draw every N-th prediction of a validation (default: 10)')
     parser.add_argument('--check-only', action='store_true',
                         help='say what is wrong with the config, its data and weights and these options; train nothing')

@@ -15,10 +15,11 @@ from mmengine.runner import Runner
 
 from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
+from cait_mm.datasets.root import move_data
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError, reason_of
 from cait_mm.pruning.cdcp import CDCPSettings
-from cait_mm.utils.cli import add_cfg_options, add_json_option
+from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import newest_checkpoint
 
@@ -36,6 +37,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     add_cfg_options(parser, 'change the config, for example train_cfg.max_iters=1000')
+    add_data_root_option(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='who started the processes')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     add_json_option(parser)
@@ -54,6 +56,8 @@ def read_run_config(args: argparse.Namespace, training: bool) -> Config:
     if lacking:
         raise UserError(f'config {args.config} has no {", ".join(lacking)}: it cannot be '
                         f'{"trained" if training else "evaluated"}.')
+    if args.data_root is not None:
+        move_data(config, args.data_root)
     require_data(config, args.config, LOADERS if training else ('test_dataloader',))
     if training:
         require_weights(config)

@@ -68,7 +68,7 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Opti
             nothing but lets fast kernels serve; 0 leaves the widths as selected.
 
     Raises:
-        UserError: A channel above ``tolerance`` would be cut: it has not vanished.
+        UserError: A channel that is not below ``tolerance`` would be cut: it has not vanished.
     """
     scores = channel_scores(backbone)
     state = {name: value.detach().clone() for name, value in backbone.state_dict().items()
@@ -78,14 +78,14 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Opti
         cut = removable(mask, score)
         for name in ('q', 'k', 'v', 'ffn'):
             lost = getattr(score, name)[~getattr(cut, name)]
-            largest = max(largest, float(lost.max()) if lost.numel() else 0.)
+            largest = float(torch.cat([lost.float(), lost.new_tensor([largest]).float()]).max())  # a NaN stays one
         weights = {**_fold_attention(block.attn, cut, pad_to), **_fold_ffn(block.mlp, cut.ffn, pad_to)}
         path = backbone.arch.block_path(index)
         state.update({f'{path}.{name}': value.detach().clone() for name, value in weights.items()})
-    if tolerance is not None and largest > tolerance:
-        raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, above {tolerance:g}: it has '
-                        'not vanished, so cutting it changes the model. Train longer, use the proximal rule, or allow '
-                        'it with a higher tolerance.')
+    if tolerance is not None and not largest <= tolerance:
+        raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, not below {tolerance:g}: it '
+                        'has not vanished, so cutting it changes the model. Train longer, use the proximal rule, or '
+                        'allow it with a higher tolerance.')
     return Folded(state, widths_in_state_dict(backbone.spec, state), pruned_spec(backbone.spec, masks), largest)
 
 

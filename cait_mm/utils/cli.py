@@ -1,6 +1,7 @@
 """What every command of the project shares: one-sentence errors, ``--json``, plain tables."""
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -57,6 +58,28 @@ def result_of(path: Path, *words: Any) -> Any:
     return json.loads(path.read_text())
 
 
+def _number(kind: Callable[[str], float], name: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """A ``type`` of argparse: a finite number that ``accepts``, named in the error."""
+
+    def parse(word: str) -> float:
+        try:
+            value = kind(word)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and accepts(value)):
+            raise argparse.ArgumentTypeError(f'{word!r} is not {name}')
+        return value
+
+    return parse
+
+
+positive_int = _number(int, 'a positive whole number', lambda value: value > 0)
+whole_number = _number(int, 'a whole number, 0 or more', lambda value: value >= 0)
+positive = _number(float, 'a positive number', lambda value: value > 0)
+not_negative = _number(float, 'a number, 0 or more', lambda value: value >= 0)
+share = _number(float, 'a share between 0 and 1', lambda value: 0 < value < 1)
+
+
 class _Assignments(DictAction):
     """MMEngine's ``KEY=VALUE`` words, with an error of the parser where a word is none."""
 
@@ -74,6 +97,12 @@ class _Assignments(DictAction):
 def add_cfg_options(parser: argparse.ArgumentParser, text: str = 'change the config') -> None:
     """Add ``--cfg-options KEY=VALUE ...``, described by ``text``."""
     parser.add_argument('--cfg-options', nargs='+', action=_Assignments, metavar='KEY=VALUE', help=text)
+
+
+def add_data_root_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data-root DIR``; :func:`cait_mm.datasets.root.move_data` puts it into a config."""
+    parser.add_argument('--data-root', metavar='DIR',
+                        help='where the data are, instead of the config\'s data_root: for all loaders and evaluators')
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -86,6 +86,8 @@ def test_channels_that_have_not_vanished_are_not_cut_unless_told(trained):
     masks = select(trained.spec, channel_scores(trained), beyond_merging(trained.spec))
     with pytest.raises(UserError, match='has not vanished'):
         fold(trained, masks)
+    with pytest.raises(UserError, match='has not vanished'):
+        fold(trained, masks, tolerance=float('nan'))
     gone = zeroed(trained, masks)
     assert fold(gone, masks).largest_cut == 0
     assert fold(trained, masks, tolerance=None).largest_cut > 0.1

@@ -54,7 +54,7 @@ def test_labels_of_a_test_pipeline_lie_on_the_picture_they_belong_to(tool, scene
 
 def test_wrong_use_is_a_sentence(tool, scenes, tmp_path):
     status, _, err = tool('browse_dataset.py', 'configs/upernet_deit_scenes.py', '--number', 0)
-    assert status == 2 and '--number wants a positive number' in err
+    assert status == 2 and '--number: \'0\' is not a positive whole number' in err
     status, _, err = tool('browse_dataset.py', 'configs/upernet_deit_scenes.py', '--cfg-options',
                           'train_dataloader.dataset.data_root=nowhere')
     assert status == 2 and 'nowhere' in err and 'Traceback' not in err

@@ -59,3 +59,26 @@ def test_a_result_that_is_there_is_not_made_again(tmp_path):
     script, result = tmp_path / 'script.py', tmp_path / 'result.json'
     script.write_text('import json, sys\njson.dump(sys.argv[1:2], open(sys.argv[3], "w"))\n')
     assert cli.result_of(result, script, 'first') == cli.result_of(result, script, 'second') == ['first']
+
+
+@pytest.mark.parametrize('kind,good,bad', [
+    (cli.positive_int, ['1', '12'], ['0', '-1', '1.5', 'nan', 'inf', '', 'x', '1e3']),
+    (cli.whole_number, ['0', '7'], ['-1', '0.5', 'nan']),
+    (cli.positive, ['1e-9', '3'], ['0', '-1', 'nan', 'inf', 'x']),
+    (cli.not_negative, ['0', '0.001'], ['-0.1', 'nan', 'inf', '-inf', '1e999']),
+    (cli.share, ['0.001', '0.999'], ['0', '1', '-0.5', 'nan', 'inf', '']),
+])
+def test_a_number_that_makes_no_sense_is_an_error_of_the_parser(capsys, kind, good, bad):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--option', type=kind)
+    for word in good:
+        assert parser.parse_args([f'--option={word}']).option == float(word)
+    for word in bad:
+        with pytest.raises(SystemExit):
+            parser.parse_args([f'--option={word}'])
+        assert f'argument --option: {word!r} is not a' in capsys.readouterr().err
+
+
+def test_no_tool_takes_a_number_that_it_does_not_check(repo):
+    for path in sorted((repo / 'tools').rglob('*.py')):
+        assert 'type=float' not in path.read_text() and 'type=int' not in path.read_text(), path

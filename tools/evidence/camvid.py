@@ -14,7 +14,7 @@ import torch
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.analysis.training import training_step
-from cait_mm.utils.cli import add_json_option, report, run, run_python, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, run_python, table
 from cait_mm.utils.files import kept, newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,9 +71,9 @@ def main() -> None:
     parser.add_argument('--export', type=Path, default=Path('checkpoints/cait_deit_tiny.pth'))
     parser.add_argument('--models', nargs='+', choices=list(MODELS), default=['dense', 'ATME'])
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_camvid'))
-    parser.add_argument('--batch-size', type=int, default=4)
-    parser.add_argument('--side', type=int, default=320, help='pixels of the timed training step')
-    parser.add_argument('--rounds', type=int, default=10)
+    parser.add_argument('--batch-size', type=positive_int, default=4)
+    parser.add_argument('--side', type=positive_int, default=320, help='pixels of the timed training step')
+    parser.add_argument('--rounds', type=positive_int, default=10)
     parser.add_argument('--steps-of', choices=sorted(MODELS), help=argparse.SUPPRESS)
     add_json_option(parser)
     args = parser.parse_args()

@@ -15,7 +15,17 @@ from typing import Any, Dict, List, Tuple
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, result_of, run, run_python, table
+from cait_mm.utils.cli import (
+    add_json_option,
+    positive,
+    positive_int,
+    report,
+    result_of,
+    run,
+    run_python,
+    table,
+    whole_number,
+)
 from cait_mm.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,10 +140,10 @@ def main() -> None:
     parser.add_argument('--checkpoint', type=Path, default=Path('checkpoints/deit_tiny_patch16_224-a1311bcf.pth'))
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_compression'))
     parser.add_argument('--variants', nargs='+', choices=list(VARIANTS), default=list(VARIANTS), metavar='VARIANT')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--steps', type=int, default=120)
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--lr', type=float, default=2e-4)
+    parser.add_argument('--seeds', nargs='+', type=whole_number, default=[0])
+    parser.add_argument('--steps', type=positive_int, default=120)
+    parser.add_argument('--batch-size', type=positive_int, default=32)
+    parser.add_argument('--lr', type=positive, default=2e-4)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     add_json_option(parser)
     args = parser.parse_args()

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, result_of, run, run_python, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, result_of, run, run_python, table
 from cait_mm.utils.files import newest_checkpoint, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,9 +94,9 @@ def main() -> None:
     parser.add_argument('--camvid', type=Path, default=Path('data/camvid'))
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_families'))
     parser.add_argument('--families', nargs='+', choices=('swin', 'lvvit'), default=['swin', 'lvvit'])
-    parser.add_argument('--epochs', type=int, default=12)
-    parser.add_argument('--compress-epochs', type=int, default=6)
-    parser.add_argument('--per-class', type=int, default=500)
+    parser.add_argument('--epochs', type=positive_int, default=12)
+    parser.add_argument('--compress-epochs', type=positive_int, default=6)
+    parser.add_argument('--per-class', type=positive_int, default=500)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     add_json_option(parser)
     args = parser.parse_args()

@@ -21,7 +21,7 @@ from cait_mm.backbones import CAITDeiT
 from cait_mm.necks import TokenPyramid
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import TokenMerge, restore
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, table
 from cait_mm.utils.files import kept
 
 Calls = Tuple[Callable[[], Any], Callable[[], Any]]
@@ -175,9 +175,9 @@ def measure(name: str, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--means', nargs='+', choices=MEANS, default=MEANS)
-    parser.add_argument('--batches', nargs='+', type=int, default=[1, 4])
+    parser.add_argument('--batches', nargs='+', type=positive_int, default=[1, 4])
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--rounds', type=int, default=30)
+    parser.add_argument('--rounds', type=positive_int, default=30)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_means'))
     add_json_option(parser)
     args = parser.parse_args()

@@ -15,7 +15,7 @@ from cait_mm.analysis.flops import backbone_cost
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, peak_memory, time_interleaved
 from cait_mm.backbones import CAITDeiT
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, run, table
 from cait_mm.utils.files import atomic_path
 
 MERGES: Dict[str, Tuple[Tuple[int, str], ...]] = {
@@ -58,10 +58,10 @@ def draw(points: List[Dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--arch', default='deit_small', choices=('deit_tiny', 'deit_small', 'deit_base'))
-    parser.add_argument('--sides', type=int, nargs='+', default=[224, 320, 448, 672, 896, 1344])
-    parser.add_argument('--batches', type=int, nargs='+', default=[1, 4, 16, 64])
+    parser.add_argument('--sides', type=positive_int, nargs='+', default=[224, 320, 448, 672, 896, 1344])
+    parser.add_argument('--batches', type=positive_int, nargs='+', default=[1, 4, 16, 64])
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--rounds', type=positive_int, default=5)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/scaling'), help='folder of the plot')
     add_json_option(parser)
     args = parser.parse_args()

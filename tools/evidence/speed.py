@@ -14,7 +14,7 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.pruning.export import make_export, save_export
-from cait_mm.utils.cli import add_json_option, report, result_of, run, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, result_of, run, table
 from cait_mm.utils.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,10 +127,10 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_speed'))
     parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
     parser.add_argument('--modes', nargs='+', choices=list(MODES), default=['fp32'])
-    parser.add_argument('--batches', nargs='+', type=int, help='only these of the batch sizes')
+    parser.add_argument('--batches', nargs='+', type=positive_int, help='only these of the batch sizes')
     parser.add_argument('--exports', nargs='+', default=[], metavar='FILE', help='compressed classifiers to add')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--rounds', type=int, default=15, help='four times as many for classifiers at batch 1')
+    parser.add_argument('--rounds', type=positive_int, default=15, help='four times as many for classifiers at batch 1')
     add_json_option(parser)
     args = parser.parse_args()
     args.out = args.out.resolve()

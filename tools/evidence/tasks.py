@@ -20,7 +20,7 @@ import torch
 
 from cait_mm.analysis.parts import build_model
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, result_of, run, run_python, table
+from cait_mm.utils.cli import add_json_option, positive_int, report, result_of, run, run_python, table
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import newest_checkpoint, write_json
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/evidence_tasks'))
     parser.add_argument('--tasks', nargs='+', choices=list(TASKS), default=list(TASKS))
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which twins to train')
-    parser.add_argument('--rounds', type=int, default=10)
+    parser.add_argument('--rounds', type=positive_int, default=10)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     add_json_option(parser)
     args = parser.parse_args()

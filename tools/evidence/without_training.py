@@ -22,7 +22,7 @@ from cait_mm.errors import UserError
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import save_export
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, positive, positive_int, report, run, table
 from cait_mm.utils.files import write_json
 from cait_mm.utils.inputs import read_lines
 
@@ -94,10 +94,10 @@ def main() -> None:
     parser.add_argument('--variants', nargs='+', default=MERGES, metavar='MERGES[@TARGET[/ALIGN]]',
                         help='merges, and after @ the reduction that a calibrated cut brings, widths in steps of ALIGN')
     parser.add_argument('--calibration', type=Path, metavar='DIR', help='images to calibrate cuts on')
-    parser.add_argument('--calibration-images', type=int, default=64)
-    parser.add_argument('--per-class', type=int, help='use only so many images of each class')
-    parser.add_argument('--crop-pct', type=float, default=224 / 256, help='1 resizes straight to 224')
-    parser.add_argument('--batch-size', type=int, default=50)
+    parser.add_argument('--calibration-images', type=positive_int, default=64)
+    parser.add_argument('--per-class', type=positive_int, help='use only so many images of each class')
+    parser.add_argument('--crop-pct', type=positive, default=224 / 256, help='1 resizes straight to 224')
+    parser.add_argument('--batch-size', type=positive_int, default=50)
     parser.add_argument('--out', type=Path, required=True)
     add_json_option(parser)
     args = parser.parse_args()

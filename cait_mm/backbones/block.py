@@ -1,8 +1,35 @@
-"""The transformer block that all families share."""
+"""The transformer block that all families share, and the stochastic depth of a stack of them."""
+from typing import List, Sequence, Union
+
+import torch
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
+
+DropPathRate = Union[float, Sequence[float]]
+
+
+def drop_path_rates(rate: DropPathRate, depth: int) -> List[float]:
+    """The stochastic depth of each of ``depth`` blocks.
+
+    Args:
+        rate: The last block's, from 0 at the first growing linearly (DeiT, Swin), or one rate per block: XCiT's
+            recipes have the same in all, ``[0.05] * 12``.
+        depth: The number of blocks.
+
+    Raises:
+        UserError: A rate is no number from 0 to below 1, or there are not as many as blocks.
+    """
+    several = isinstance(rate, Sequence) and not isinstance(rate, str)
+    for value in rate if several else [rate]:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise UserError(f'drop_path_rate={rate!r}: give one number from 0 to below 1, or one per block.')
+    if several and len(rate) != depth:
+        raise UserError(f'drop_path_rate has {len(rate)} rates for {depth} blocks: give one per block, or one number '
+                        'that the rates grow to.')
+    return [float(value) for value in rate] if several else torch.linspace(0, rate, depth).tolist()
 
 
 class Block(nn.Module):

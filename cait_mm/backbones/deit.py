@@ -7,7 +7,7 @@ from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
 from cait_mm.backbones.base import CAITBackbone, checked_outputs, last
-from cait_mm.backbones.block import Block
+from cait_mm.backbones.block import Block, DropPathRate, drop_path_rates
 from cait_mm.backbones.checkpoint import Checkpoint, resize_pos_embed, square_grid
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid, TokenMerge, restore
@@ -33,7 +33,7 @@ class CAITDeiT(CAITBackbone):
         with_cls_token: Keep the CLS token. It costs one token and takes part in attention, as it did in pretraining.
         final_norm: Apply the classifier's final norm to the last output.
         restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; None starts from random weights.
@@ -56,7 +56,7 @@ class CAITDeiT(CAITBackbone):
                  with_cls_token: bool = True,
                  final_norm: bool = False,
                  restore_mode: str = 'nearest',
-                 drop_path_rate: float = 0.,
+                 drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: Optional[Mapping[str, Any]] = None) -> None:
@@ -65,7 +65,7 @@ class CAITDeiT(CAITBackbone):
         depth = self.arch.depth
         self.out_indices = checked_outputs(out_indices, depth, f'{self.arch.name} has blocks')
         self._check_frozen(depth, 'blocks')
-        self.drop_path_rates = torch.linspace(0, drop_path_rate, depth).tolist()
+        self.drop_path_rates = drop_path_rates(drop_path_rate, depth)
 
         dim = self.arch.embed_dim
         self.patch_embed = self._stem()

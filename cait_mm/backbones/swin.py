@@ -2,7 +2,6 @@
 import re
 from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from timm.layers import PatchEmbed, trunc_normal_
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from cait_mm.arch.swin import SwinArch
 from cait_mm.backbones.base import CAITBackbone, checked_outputs, last
-from cait_mm.backbones.block import Block
+from cait_mm.backbones.block import Block, DropPathRate, drop_path_rates
 from cait_mm.backbones.checkpoint import Checkpoint
 from cait_mm.ops.token_merge import Grid, TokenMerge, restore
 from cait_mm.ops.windows import WindowAttention
@@ -78,7 +77,7 @@ class CAITSwin(CAITBackbone):
         final_norm: Apply the classifier's final norm to the last output, instead of a norm of its own (``norm0`` to
             ``norm3``, as in MMSeg and MMDet) to each.
         restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n stages.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; None starts from random weights.
@@ -100,7 +99,7 @@ class CAITSwin(CAITBackbone):
                  out_indices: Sequence[int] = (0, 1, 2, 3),
                  final_norm: bool = False,
                  restore_mode: str = 'nearest',
-                 drop_path_rate: float = 0.,
+                 drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: Optional[Mapping[str, Any]] = None) -> None:
@@ -110,7 +109,7 @@ class CAITSwin(CAITBackbone):
         self.out_indices = checked_outputs(out_indices, len(arch.depths), f'{arch.name} has stages')
         self._check_frozen(len(arch.depths), 'stages')
         self._img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size or arch.img_size)
-        self.drop_path_rates = torch.linspace(0, drop_path_rate, arch.depth).tolist()
+        self.drop_path_rates = drop_path_rates(drop_path_rate, arch.depth)
         self.patch_embed = PatchEmbed(None, arch.patch_size, embed_dim=arch.embed_dim, flatten=False,
                                       output_fmt='NHWC', strict_img_size=False, dynamic_img_pad=True,
                                       norm_layer=nn.LayerNorm)

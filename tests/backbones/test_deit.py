@@ -112,6 +112,20 @@ def test_drop_path_grows_to_the_last_block():
     assert [round(block.drop_path.drop_prob, 6) for block in list(model.blocks)[1:]] == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.parametrize('build', [small, lambda **keywords: MODELS.build(dict(
+    type='CAITSwin', arch=dict(embed_dim=8, depths=(1, 3), num_heads=(1, 2), window_size=4, img_size=(32, 32)),
+    out_indices=(0, 1), **keywords))])
+def test_drop_path_may_be_the_same_in_every_block(build):
+    """XCiT's: ``dpr = [drop_path_rate for i in range(depth)]`` (semantic_segmentation/backbone/xcit.py)."""
+    blocks = build(drop_path_rate=[0.05] * 4).flat_blocks()
+    assert [block.drop_path.drop_prob for block in blocks] == [0.05] * 4
+    with pytest.raises(UserError, match='3 rates for 4 blocks: give one per block'):
+        build(drop_path_rate=[0.05] * 3)
+    for wrong in (-0.1, 1, float('nan'), '0.1', [0.1, 0.1, 0.1, 2], True, None):
+        with pytest.raises(UserError, match='one number from 0 to below 1'):
+            build(drop_path_rate=wrong)
+
+
 def test_final_norm_touches_the_last_output_only():
     plain, normed = small(), small(final_norm=True)
     normed.load_state_dict(plain.state_dict(), strict=False)

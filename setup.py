@@ -81,9 +81,10 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10,<3.14',
     packages=find_packages(include=['cait_mm', 'cait_mm.*']),
     package_data={'cait_mm': ['**/*.json', '**/*.txt', '**/*.csv', '**/*.npz']},
     # Loose on purpose: an existing OpenMMLab environment, or one with the forks `onedl-*`, keeps what it has. The

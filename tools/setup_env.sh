@@ -2,7 +2,7 @@
 # Make .venv with the tested dependency set (requirements/); quickstart.sh and run_tests.sh call it.
 # It may be interrupted and repeated; when everything is in place it ends at once. All messages go to standard error.
 #
-# PYTHON      the interpreter to use (default: the first of python3.11, 3.12, 3.10 that can do it)
+# PYTHON      the interpreter to use (default: the first of python3.11, 3.12, 3.13, 3.10 that can do it)
 # CXX         the C++ compiler to use
 # MAX_JOBS    compiler processes at a time (default: cores, fewer when memory is short)
 # CAIT_CACHE  where the built MMCV is kept (default: ~/.cache/cait_mm)
@@ -16,6 +16,8 @@ STAMP=$VENV/.ready
 CACHE=${CAIT_CACHE:-${XDG_CACHE_HOME:-${HOME:-$ROOT}/.cache}/cait_mm}
 REQUIREMENTS=$ROOT/requirements
 DISK_GB=8
+PYTHONS='3.11 3.12 3.13 3.10' # tested versions, in the order of preference
+PYTHON_RANGE='3.10 to 3.13'
 JOB=
 TEMPORARY=
 BUILD=
@@ -45,7 +47,7 @@ trap 'exit 143' TERM HUP
 pinned() { sed -n "s/^$1==//p" "$REQUIREMENTS"/*.txt; }
 
 python_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
-supported() { case $1 in 3.10 | 3.11 | 3.12) ;; *) return 1 ;; esac; }
+supported() { case " $PYTHONS " in *" $1 "*) ;; *) return 1 ;; esac; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 has_headers() {
   "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
@@ -83,16 +85,16 @@ find_python() {
   PY=
   if [ -n "${PYTHON:-}" ]; then
     version=$(python_version "$PYTHON") || die "PYTHON is '$PYTHON', which does not run."
-    supported "$version" || die "PYTHON is '$PYTHON', version $version, but 3.10, 3.11 or 3.12 is needed."
+    supported "$version" || die "PYTHON is '$PYTHON', version $version, but Python $PYTHON_RANGE is needed."
     PY=$PYTHON VERSION=$version
   else
-    for candidate in python3.11 python3.12 python3.10 python3 python; do
+    for candidate in ${PYTHONS//3./python3.} python3 python; do
       version=$(python_version "$candidate") || continue
       supported "$version" || { seen="$seen, $candidate is $version"; continue; }
       if [ -z "$PY" ]; then PY=$candidate VERSION=$version; fi
       if has_venv "$candidate" && has_headers "$candidate"; then PY=$candidate VERSION=$version && break; fi
     done
-    [ -n "$PY" ] || die "no Python 3.10, 3.11 or 3.12 was found$seen: install one or name it in PYTHON."
+    [ -n "$PY" ] || die "no Python $PYTHON_RANGE was found$seen: install one or name it in PYTHON."
   fi
   has_venv "$PY" ||
     die "Python $VERSION ($PY) lacks its venv module: install it (Debian and Ubuntu: python$VERSION-venv)."
@@ -131,7 +133,7 @@ prepare_venv() {
   if [ -e "$VENV" ]; then
     if version=$(python_version "$VENV/bin/python") && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
       supported "$version" ||
-        die "$VENV has Python $version, but 3.10, 3.11 or 3.12 is needed: remove that folder and run this again."
+        die "$VENV has Python $version, but Python $PYTHON_RANGE is needed: remove that folder and run this again."
       if [ -n "${PYTHON:-}" ] && [ "$(python_version "$PYTHON")" != "$version" ]; then
         die "$VENV has Python $version and PYTHON is '$PYTHON': remove that folder or unset PYTHON."
       fi
@@ -257,7 +259,8 @@ build_mmcv() { # build_mmcv FOLDER ACCELERATOR
   jobs=$(count_jobs)
   rm -rf "$folder"/build.*
   BUILD=$(mktemp -d "$folder/build.XXXXXX") # on the file system of its destination, so that the last step is one rename
-  environment=(TMPDIR="$BUILD" PATH="$VENV/bin:$PATH" MAX_JOBS="$jobs" MMCV_WITH_OPS=1 NINJA_STATUS='[%f/%t] '
+  write_exec_shim "$BUILD/shim"
+  environment=(TMPDIR="$BUILD" PYTHONPATH="$BUILD/shim" PATH="$VENV/bin:$PATH" MAX_JOBS="$jobs" MMCV_WITH_OPS=1 NINJA_STATUS='[%f/%t] '
     CFLAGS="-g0 -O2 -DNDEBUG -w ${CFLAGS:-}")
   if [ "$accelerator" = cpu ]; then
     # MMCV asks for nvcc whenever PyTorch sees a GPU.
@@ -280,6 +283,22 @@ build_mmcv() { # build_mmcv FOLDER ACCELERATOR
   mv -f "$BUILD"/out/mmcv-*.whl "$folder/"
   rm -rf "$BUILD"
   BUILD=
+}
+
+# MMCV's setup.py has a function exec() its version and reads it from locals(), which Python 3.13 no longer fills
+# (PEP 667): in the build, exec() writes to its caller's variables again.
+write_exec_shim() { # write_exec_shim FOLDER
+  mkdir -p "$1"
+  cat >"$1/sitecustomize.py" <<'PY'
+import builtins, sys
+run = builtins.exec
+def exec_in_caller(code, names=None, variables=None, /, **options):
+    if names is None:
+        frame = sys._getframe(1)
+        return run(code, frame.f_globals, frame.f_locals, **options)
+    return run(code, names, variables, **options)
+builtins.exec = exec_in_caller
+PY
 }
 
 mmcv_loads() { "$VENV/bin/python" -c 'import torch, mmcv._ext' >>"$LOG" 2>&1; }

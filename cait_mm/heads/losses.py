@@ -7,6 +7,8 @@ from mmseg.models.losses.dice_loss import dice_loss
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cait_mm.errors import UserError
+
 
 @MODELS.register_module()
 class ClasswiseDiceLoss(DiceLoss):
@@ -37,18 +39,27 @@ class ClasswiseDiceLoss(DiceLoss):
 
 @MODELS.register_module()
 class StructureLoss(nn.Module):
-    """Weighted binary cross entropy plus weighted IoU, one to six times heavier near edges (F3Net, PraNet, CASCADE).
+    """Binary cross entropy plus an IoU whose pixels weigh one to six times more near edges (F3Net, PraNet, CASCADE).
 
-    A pixel's weight is ``1 + 5 |mean of the 31x31 pixels around it - its label|``.
+    A pixel's weight is ``1 + 5 |mean of the 31x31 pixels around it - its label|``. The papers weigh the cross entropy
+    too. Their code does not: ``reduce='none'`` in ``binary_cross_entropy_with_logits`` is a true value of an old
+    argument and gives the mean, of which weighing makes the mean again (PraNet's MyTrain.py, CASCADE's
+    train_polyp.py). What they published was trained so.
 
     Args:
         loss_weight: The factor.
         loss_name: As in the log.
+        entropy: ``mean``, the cross entropy of the authors' code, over the batch, or ``weighted``, their papers'.
+
+    Raises:
+        UserError: Another ``entropy``.
     """
 
-    def __init__(self, loss_weight: float = 1.0, loss_name: str = 'loss_structure') -> None:
+    def __init__(self, loss_weight: float = 1.0, loss_name: str = 'loss_structure', entropy: str = 'mean') -> None:
         super().__init__()
-        self.loss_weight, self.loss_name = loss_weight, loss_name
+        if entropy not in ('mean', 'weighted'):
+            raise UserError(f'StructureLoss entropy={entropy!r}: use mean (their code) or weighted (their papers).')
+        self.entropy, self.loss_weight, self.loss_name = entropy, loss_weight, loss_name
 
     def forward(self, pred: Tensor, target: Tensor, weight: Optional[Tensor] = None, ignore_index: int = 255,
                 **keywords: Any) -> Tensor:
@@ -58,7 +69,10 @@ class StructureLoss(nn.Module):
         near = functional.avg_pool2d(label, 31, stride=1, padding=15)
         weights = known * (1 + 5 * (near - label).abs())
         entropy = functional.binary_cross_entropy_with_logits(pred, label, reduction='none')
-        entropy = (weights * entropy).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1)
+        if self.entropy == 'mean':
+            entropy = (known * entropy).sum() / known.sum().clamp(min=1)
+        else:
+            entropy = (weights * entropy).sum((2, 3)) / weights.sum((2, 3)).clamp(min=1)
         chance = pred.sigmoid()
         both = (chance * label * weights).sum((2, 3))
         either = ((chance + label) * weights).sum((2, 3)) - both

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 pytest.importorskip('mmseg')
+from cait_mm.errors import UserError  # noqa: E402
 from cait_mm.heads.losses import ClasswiseDiceLoss, StructureLoss  # noqa: E402
 
 
@@ -26,7 +27,8 @@ def test_a_small_class_weighs_as_much_as_the_background():
     assert DiceLoss(use_sigmoid=False)(missed, labels) < 0.01
 
 
-@pytest.mark.parametrize('loss, channels', [(ClasswiseDiceLoss(), 3), (StructureLoss(), 1)])
+@pytest.mark.parametrize('loss, channels', [
+    (ClasswiseDiceLoss(), 3), (StructureLoss(), 1), (StructureLoss(entropy='weighted'), 1)])
 def test_ignored_pixels_change_nothing(loss, channels):
     logits, labels = torch.randn(2, channels, 40, 40), torch.randint(2, (2, 40, 40))
     labels[:, 30:] = 255
@@ -36,13 +38,24 @@ def test_ignored_pixels_change_nothing(loss, channels):
     assert torch.isfinite(loss(logits, torch.full_like(labels, 255)))
 
 
-def test_structure_loss_is_pranets():
-    logits, labels = torch.randn(2, 1, 48, 40), torch.randint(2, (2, 48, 40))
-    mask = labels[:, None].float()
+def written_out(logits, mask, entropy):
+    """PraNet's function; ``entropy`` is ``binary_cross_entropy_with_logits`` with its or with another reduction."""
     weight = 1 + 5 * torch.abs(functional.avg_pool2d(mask, 31, 1, 15) - mask)
-    entropy = functional.binary_cross_entropy_with_logits(logits, mask, reduction='none')
     entropy = (weight * entropy).sum((2, 3)) / weight.sum((2, 3))
     p = logits.sigmoid()
     inter, union = (p * mask * weight).sum((2, 3)), ((p + mask) * weight).sum((2, 3))
-    expected = (entropy + 1 - (inter + 1) / (union - inter + 1)).mean()
-    torch.testing.assert_close(StructureLoss()(logits, labels), expected)
+    return (entropy + 1 - (inter + 1) / (union - inter + 1)).mean()
+
+
+@pytest.mark.filterwarnings('ignore:.*reduction=.*')
+def test_structure_loss_is_pranets_code_or_its_paper():
+    """Their ``reduce='none'`` is a mean: CASCADE's train_polyp.py (commit d3f050a), PraNet's MyTrain.py (95f12bd)."""
+    logits, labels = torch.randn(2, 1, 48, 40), torch.randint(2, (2, 48, 40))
+    mask, entropy = labels[:, None].float(), functional.binary_cross_entropy_with_logits
+    code = written_out(logits, mask, entropy(logits, mask, reduce='none'))
+    paper = written_out(logits, mask, entropy(logits, mask, reduction='none'))
+    torch.testing.assert_close(StructureLoss()(logits, labels), code)
+    torch.testing.assert_close(StructureLoss(entropy='weighted')(logits, labels), paper)
+    assert abs(code - paper) > 1e-5
+    with pytest.raises(UserError, match='use mean .* or weighted'):
+        StructureLoss(entropy='none')

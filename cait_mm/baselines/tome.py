@@ -48,7 +48,9 @@ class Matching(NamedTuple):
 def match(metric: Tensor, count: int, has_cls: bool = True) -> Matching:
     """Pair up ``count`` tokens (at most half of those that may go) by the cosine of their ``metric`` (B, N, C).
 
-    CLS, the first token where there is one, neither goes nor is joined by another CLS.
+    CLS, the first token where there is one, neither goes nor is joined by another CLS. Even tokens that stay keep their
+    order then, so CLS stays first; without CLS they stand by how alike their partner is, as in ToMe's own code, which
+    decides what is even in the next block.
     """
     metric = F.normalize(metric, dim=-1)
     scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)
@@ -57,8 +59,8 @@ def match(metric: Tensor, count: int, has_cls: bool = True) -> Matching:
     best, partner = scores.max(dim=-1)
     order = best.argsort(dim=-1, descending=True)
     count = min(count, (metric.shape[1] - int(has_cls)) // 2)
-    go = order[:, :count]
-    return Matching(order[:, count:].sort(dim=-1).values, go, partner.gather(1, go))
+    go, stay = order[:, :count], order[:, count:]
+    return Matching(stay.sort(dim=-1).values if has_cls else stay, go, partner.gather(1, go))
 
 
 class ToMeAttention(Attention):

@@ -12,17 +12,23 @@ from cait_mm.errors import UserError
 ARCH = dict(embed_dim=24, depth=4, num_heads=3, img_size=(64, 64))
 
 
-def by_hand(x, metric, size, count):
-    """Lists of tokens, merged one pair at a time: what the paper's section 3 says."""
+def by_hand(x, metric, size, count, has_cls=True):
+    """Lists of tokens, merged one pair at a time: what the paper's section 3 says, in the order of its code.
+
+    With CLS the even tokens that stay keep theirs; without, they stand by how alike their partner is (merge.py of
+    facebookresearch/ToMe, commit af95e4b: only ``if class_token`` sorts).
+    """
     tokens = range(len(x))
     evens, odds = tokens[::2], tokens[1::2]
     cosine = torch.nn.functional.cosine_similarity
-    best = {even: max(odds, key=lambda odd: cosine(metric[even], metric[odd], dim=0).item()) for even in evens if even}
-    closest = sorted(best, key=lambda even: -cosine(metric[even], metric[best[even]], dim=0).item())[:count]
+    best = {even: max(odds, key=lambda odd: cosine(metric[even], metric[odd], dim=0).item()) for even in evens
+            if even or not has_cls}
+    ranked = sorted(best, key=lambda even: -cosine(metric[even], metric[best[even]], dim=0).item())
+    closest = ranked[:count]
     groups = {token: [token] for token in tokens if token not in closest}
     for even in closest:
         groups[best[even]].append(even)
-    order = [even for even in evens if even not in closest] + list(odds)
+    order = [even for even in (evens if has_cls else ranked) if even not in closest] + list(odds)
     sizes = torch.stack([size[groups[token]].sum() for token in order])
     means = torch.stack([(x[groups[token]] * size[groups[token]][:, None]).sum(0) for token in order]) / sizes[:, None]
     places = [next(order.index(token) for token, group in groups.items() if member in group) for member in tokens]
@@ -30,13 +36,14 @@ def by_hand(x, metric, size, count):
 
 
 @pytest.mark.parametrize('count', [1, 3, 8])
-def test_merging_is_the_one_written_out(count):
+@pytest.mark.parametrize('has_cls', [True, False])
+def test_merging_is_the_one_written_out(count, has_cls):
     x, metric, size = torch.randn(2, 17, 6), torch.randn(2, 17, 4), torch.randint(1, 5, (2, 17, 1)).float()
-    matching = match(metric, count)
+    matching = match(metric, count, has_cls)
     total = matching.merge(size)
     means, places = matching.merge(x * size) / total, matching.places(17)
     for item in range(2):
-        expected, sizes, where = by_hand(x[item], metric[item], size[item, :, 0], count)
+        expected, sizes, where = by_hand(x[item], metric[item], size[item, :, 0], count, has_cls)
         torch.testing.assert_close(means[item], expected)
         torch.testing.assert_close(total[item, :, 0], sizes)
         assert places[item].tolist() == where
@@ -74,14 +81,15 @@ def test_without_merging_it_is_deit_and_maps_keep_their_shape():
     assert tokens == [21, 11, 6, 6]
 
 
-def test_restored_patches_hold_the_token_they_ended_in():
-    tome = ToMeDeiT(r=2, arch=ARCH, out_indices=(3,)).eval()
+@pytest.mark.parametrize('with_cls', [True, False])
+def test_restored_patches_hold_the_token_they_ended_in(with_cls):
+    tome = ToMeDeiT(r=2, arch=ARCH, out_indices=(3,), with_cls_token=with_cls).eval()
     with torch.no_grad():
         *_, (tokens, source, grid) = tome._merging(torch.randn(1, 3, 64, 64))
         image = torch.randn(1, 3, 64, 64)
         *_, (tokens, source, grid) = tome._merging(image)
         maps, = tome(image)
-    assert torch.equal(maps.flatten(2)[0].T, tokens[0, source[0, 1:]]) and grid == (4, 4)
+    assert torch.equal(maps.flatten(2)[0].T, tokens[0, source[0, int(with_cls):]]) and grid == (4, 4)
 
 
 def test_halving_at_blocks_4_and_7_saves_what_the_design_says():

@@ -89,11 +89,14 @@ class VolumeDice(BaseMetric):
             raise UserError(f'a prediction does not say its {error.args[0]}, which VolumeDice puts together by: give '
                             "PackSegInputs meta_keys with 'volume' and 'slice', or use ImageDice.") from error
 
+    def predicted(self, sample: Mapping[str, Any]) -> np.ndarray:
+        """The labels (H, W) that a sample predicts."""
+        return _array(sample, 'pred_sem_seg').astype(np.uint8)
+
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep the labels of some slices, compressed: they are mostly background."""
         for sample in data_samples:
-            pred, truth = (sample[key]['data'].squeeze().cpu().numpy().astype(np.uint8)
-                           for key in ('pred_sem_seg', 'gt_sem_seg'))
+            pred, truth = self.predicted(sample), _array(sample, 'gt_sem_seg').astype(np.uint8)
             volume, number = self.place(sample)
             self.results.append((volume, number, truth.shape, zlib.compress(np.stack([pred, truth]).tobytes(), 1)))
 
@@ -113,6 +116,10 @@ class VolumeDice(BaseMetric):
         scores[self.unit] = float(len(volumes))
         return scores
 
+    def overlap(self, pred: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
+        """Dice and IoU of one class, between 0 and 1."""
+        return overlap(pred, truth)
+
     def _measure(self, pred: np.ndarray, truth: np.ndarray, classes: int) -> List[List[float]]:
         """Every measure of every class of one volume."""
         known = truth != self.ignore_index
@@ -122,7 +129,7 @@ class VolumeDice(BaseMetric):
         if self.empty == 'transunet' and not (pred.any() and truth.any()):
             agree = 100. if pred.any() else 0.
             return [0. if measure == 'hd95' else agree for measure in self.measures]
-        dice, iou = overlap(pred, truth)
+        dice, iou = self.overlap(pred, truth)
         found = {'dice': 100 * dice, 'iou': 100 * iou}
         if 'hd95' in self.measures:
             found['hd95'] = hd95(pred, truth, self.spacing)
@@ -133,18 +140,53 @@ class VolumeDice(BaseMetric):
 class ImageDice(VolumeDice):
     """Measures by image, averaged over the images: how polyps are reported.
 
+    ``protocol='cascade'`` scores as CASCADE's test_polyp.py does, for comparing with its tables: the probabilities of
+    an image are stretched to 0..1 before the threshold of 0.5, so every image gets a polyp, and the fractions are
+    ``(2 |A and B| + 1) / (|A| + |B| + 1)`` and ``(|A and B| + 1) / (|A or B| + 1)``. (Its code also rounds every
+    image's score to four digits.)
+
     Args:
         measures: As :class:`VolumeDice`.
+        protocol: ``plain``, or ``cascade``, for one output channel.
         **keywords: As :class:`VolumeDice`.
+
+    Raises:
+        UserError: Another protocol; ``cascade`` with HD95, which it lacks, or with a head of several channels.
     """
     unit = 'images'
 
-    def __init__(self, measures: Sequence[str] = ('dice', 'iou'), **keywords: Any) -> None:
+    def __init__(self, measures: Sequence[str] = ('dice', 'iou'), protocol: str = 'plain', **keywords: Any) -> None:
         super().__init__(measures=measures, **keywords)
+        if protocol not in ('plain', 'cascade') or (protocol == 'cascade' and 'hd95' in self.measures):
+            raise UserError(f'ImageDice protocol={protocol!r}, measures={self.measures}: use plain, or cascade with '
+                            'dice and iou alone.')
+        self.protocol = protocol
+
+    def predicted(self, sample: Mapping[str, Any]) -> np.ndarray:
+        """The labels (H, W) that a sample predicts, of stretched probabilities where the protocol has it so."""
+        if self.protocol == 'plain':
+            return super().predicted(sample)
+        chance = _array(sample, 'seg_logits')  # after MMSeg's sigmoid
+        if chance.ndim != 2:
+            raise UserError('ImageDice protocol=cascade stretches the probabilities of one channel, and the head has '
+                            f'{len(chance)}: set decode_head.out_channels=1, or protocol=plain.')
+        low, high = chance.min(), chance.max()
+        return ((chance - low) / (high - low + 1e-8) >= 0.5).astype(np.uint8)
+
+    def overlap(self, pred: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
+        """Dice and IoU of the polyp, between 0 and 1, smoothed where the protocol has it so."""
+        if self.protocol == 'plain':
+            return super().overlap(pred, truth)
+        both, total = np.count_nonzero(pred & truth), np.count_nonzero(pred) + np.count_nonzero(truth)
+        return (2 * both + 1) / (total + 1), (both + 1) / (total - both + 1)
 
     def place(self, sample: Mapping[str, Any]) -> Tuple[str, int]:
         """The image as a volume of one slice."""
         return sample['img_path'], 0
+
+
+def _array(sample: Mapping[str, Any], key: str) -> np.ndarray:
+    return sample[key]['data'].squeeze(0).cpu().numpy()
 
 
 def _stacked(name: str, slices: Mapping[int, Tuple[Tuple[int, ...], bytes]]) -> Tuple[np.ndarray, np.ndarray]:

@@ -132,6 +132,37 @@ def test_images_one_by_one():
     assert evaluator.evaluate(2) == {'mDice': 75, 'mIoU': pytest.approx((100 / 3 + 100) / 2), 'images': 2}
 
 
+def test_polyps_as_cascade_scores_them():
+    """The lines of its test_polyp.py (commit d3f050a): stretched, smoothed, and in percent here."""
+    generator, samples, expected = np.random.default_rng(0), [], []
+    for index, scale in enumerate((1, 0.3, 0.1)):  # the last two never reach a plain threshold of 0.5
+        chance = generator.random((9, 7)).astype(np.float32) * scale
+        truth = generator.random((9, 7)) > 0.3 * (index + 1)
+        found = (chance - chance.min()) / (chance.max() - chance.min() + 1e-8) >= 0.5
+        dice = (2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1)
+        iou = ((found * truth).sum() + 1) / ((found | truth).sum() + 1)
+        expected.append((dice, iou))
+        samples.append(dict(
+            seg_logits=dict(data=torch.from_numpy(chance)[None]), img_path=str(index),
+            pred_sem_seg=dict(data=torch.from_numpy(chance > 0.5)[None].float()),
+            gt_sem_seg=dict(data=torch.from_numpy(truth)[None].long())))
+    scores = {}
+    for protocol in ('cascade', 'plain'):
+        metric = METRICS.build(dict(type='ImageDice', protocol=protocol))
+        metric.dataset_meta = dict(classes=('background', 'polyp'))
+        metric.process({}, samples)
+        scores[protocol] = metric.evaluate(3)
+    dice, iou = 100 * np.mean(expected, 0)
+    assert scores['cascade'] == {'mDice': pytest.approx(dice), 'mIoU': pytest.approx(iou), 'images': 3}
+    assert scores['plain']['mDice'] < dice - 10
+    for wrong in (dict(protocol='pranet'), dict(protocol='cascade', measures=['dice', 'hd95'])):
+        with pytest.raises(UserError, match='use plain, or cascade with dice and iou'):
+            METRICS.build(dict(type='ImageDice', **wrong))
+    samples[0]['seg_logits']['data'] = torch.rand(2, 9, 7)
+    with pytest.raises(UserError, match='one channel, and the head has 2: set decode_head.out_channels=1'):
+        METRICS.build(dict(type='ImageDice', protocol='cascade')).process({}, samples)
+
+
 def test_wrong_use_is_a_sentence():
     with pytest.raises(UserError, match='measures are dice, iou, hd95'):
         METRICS.build(dict(type='VolumeDice', measures=['jaccard']))

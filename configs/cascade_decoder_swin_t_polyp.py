@@ -1,6 +1,6 @@
 # Dense Swin-Tiny + CASCADE's decoder on polyps: CASCADE's recipe (its train_polyp.py): 352x352,
-# 100 epochs at a total batch of 16, AdamW 1e-4, PraNet's structure loss, gradients clipped at 0.5 each. One output
-# channel with a sigmoid.
+# 100 epochs at a total batch of 16, AdamW 1e-4, PraNet's structure loss as its code has it
+# (entropy='weighted' is its paper's), gradients clipped at 0.5 each. One output channel with a sigmoid.
 _base_ = [
     './_base_/models/cascade_decoder_swin.py', './_base_/datasets/polyp.py', './_base_/schedules/adamw_150e.py',
     './_base_/medical_runtime.py'

@@ -6,5 +6,6 @@ _base_ = [
 model = dict(
     backbone=dict(
         arch='deit_small',
+        drop_path_rate=[0.05] * 12,  # XCiT's for S: the same in every block
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_small_patch16_224-cd65a155.pth')))
 default_hooks = dict(checkpoint=dict(interval=8000))

@@ -1,4 +1,5 @@
-# Dense DeiT-Base + UperNet on ADE20K: what the compressed twins are compared with.
+# Dense DeiT-Base + UperNet on ADE20K: what the compressed twins are compared with. XCiT has no model of this shape:
+# stochastic depth is DeiT's.
 _base_ = [
     './_base_/models/upernet_deit.py', './_base_/datasets/ade20k.py', './_base_/schedules/adamw_160k.py',
     './_base_/seg_runtime.py'

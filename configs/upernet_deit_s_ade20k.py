@@ -6,6 +6,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         arch='deit_small',
+        drop_path_rate=[0.05] * 12,  # XCiT's for S: the same in every block
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_small_patch16_224-cd65a155.pth')),
     neck=dict(embed_dim=384),
     decode_head=dict(in_channels=[384] * 4),

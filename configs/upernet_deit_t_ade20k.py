@@ -6,6 +6,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         arch='deit_tiny',
+        drop_path_rate=0.,  # XCiT's for T
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')),
     neck=dict(embed_dim=192),
     decode_head=dict(in_channels=[192] * 4),

@@ -1,5 +1,5 @@
-# Dense Swin-Tiny + UperNet on ADE20K: what the compressed twins are compared with. Swin's recipe and STViT-R's:
-# 512x512, 160k iterations at a total batch of 16, AdamW 6e-5.
+# Dense Swin-Tiny + UperNet on ADE20K: what the compressed twins are compared with. Swin's recipe (STViT-R published no
+# other): 512x512, 160k iterations at a total batch of 16, AdamW 6e-5.
 _base_ = [
     './_base_/models/upernet_swin.py', './_base_/datasets/ade20k.py', './_base_/schedules/adamw_160k.py',
     './_base_/seg_runtime.py'

@@ -2,7 +2,11 @@
 # Training reads slices, evaluation volumes, slice by slice; MMSeg's loading reads both through slice:// addresses.
 # Augmentation is TransUNet's, which CASCADE uses: half the slices are turned by quarters and flipped, half of the rest
 # turned by up to 20 degrees; all are resized without keeping the ratio. MMSeg's RandomRotFlip would turn them too, but
-# it interpolates the labels: between background 0 and left ventricle 3 it finds 1 and 2.
+# it interpolates the labels: between background 0 and left ventricle 3 it finds 1 and 2. CASCADE turns and zooms with
+# SciPy, here OpenCV does, and its model learns three channels from one, here all three are the slice.
+# Scores are strict and of logits resized first. TransUNet's and CASCADE's own choose labels at 224x224:
+# model.type=cait_mm.evaluation.input_size.InputSizeSegmentor val_evaluator.empty=transunet
+# test_evaluator.empty=transunet (docs/tasks.md#recipes-and-where-they-differ).
 dataset_type = 'cait_mm.datasets.volumes.ACDCVolumes'
 data_root = 'data/acdc'
 img_size = (224, 224)

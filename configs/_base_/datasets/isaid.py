@@ -1,5 +1,7 @@
 # iSAID (16 classes with the background), patches of 896x896, not resized in training, as Wang et al. (the paper's
-# [93]) have it: docs/prepare_data.md#isaid
+# [93], RSP's isaid.py) have it: docs/prepare_data.md#isaid
+# RSP predicts in windows of 512 that step by 384, each patch and its mirror image. Here the patch is predicted whole:
+# model.test_cfg.mode=slide model.test_cfg.crop_size=512,512 model.test_cfg.stride=384,384, and tools/test.py --tta 1.
 _base_ = './ade20k.py'
 dataset_type = 'iSAIDDataset'
 data_root = 'data/iSAID'

@@ -1,6 +1,8 @@
 # Polyps (one foreground class) at 352x352, in PraNet's folders: docs/prepare_data.md#polyp
-# CASCADE takes three steps per batch, at 0.75, 1 and 1.25 times the size. Here a picture gets one random size between
-# these and is cropped or padded to 352: one step per batch. The flips are CASCADE's option, off in its default.
+# CASCADE takes three steps per batch, with all pictures at 256, 352 and 448. Here a picture gets one random size
+# between 264 and 440 and is cropped or padded to 352: one step per batch. Flips are an option there, off by default.
+# Scores are plain Dice and IoU of the pictures. CASCADE's test_polyp.py stretches probabilities and smooths:
+# val_evaluator.protocol=cascade test_evaluator.protocol=cascade (docs/tasks.md#recipes-and-where-they-differ).
 dataset_type = 'cait_mm.datasets.polyp.PolypDataset'
 data_root = 'data/polyp'
 img_size = (352, 352)

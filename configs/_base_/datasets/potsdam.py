@@ -1,6 +1,7 @@
 # ISPRS Potsdam, tiles of 512x512: docs/prepare_data.md#potsdam
-# Five classes; clutter, the sixth, counts nowhere, as Wang et al. (the paper's [93]) have it. aAcc is the overall
-# accuracy (OA), mFscore the mean F1; nan_to_num counts a class that is never found as 0, which MMSeg would leave out.
+# Five classes; clutter, the sixth, counts nowhere, as Wang et al. (the paper's [93], RSP's potsdam.py) have it. aAcc is
+# the overall accuracy (OA), mFscore the mean F1; nan_to_num counts a class that is never found as 0, which MMSeg would
+# leave out.
 _base_ = './ade20k.py'
 dataset_type = 'PotsdamDataset'
 data_root = 'data/potsdam'

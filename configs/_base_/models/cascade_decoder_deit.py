@@ -1,6 +1,7 @@
 # CASCADE's decoder on a plain ViT, through the token pyramid (paper, section IV-B3; outputs as in upernet_deit.py).
 # Widths are those of CASCADE's own backbone, PVTv2: keeping the pyramid's 384 channels at 1/4 would cost 23 GMACs at
 # 224x224, five times the backbone. Loss: 0.3 CE + 0.7 Dice, summed over the four predictions (CASCADE's trainer.py).
+# Stochastic depth grows to 0.1, in CASCADE's PVTv2 too.
 # The full module paths make MMEngine import the classes when they are needed: they need MMSegmentation.
 _base_ = './upernet_deit.py'
 model = dict(

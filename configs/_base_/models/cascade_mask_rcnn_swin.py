@@ -31,6 +31,7 @@ model = dict(
                 loss_bbox=dict(type='GIoULoss', loss_weight=10.0)) for std in stds
         ]),
     train_cfg=dict(
+        rpn=dict(allowed_border=0),
         rpn_proposal=dict(nms_pre=2000, max_per_img=2000),
         rcnn=[
             dict(

@@ -1,4 +1,4 @@
-# Mask R-CNN on a plain ViT: outputs of blocks 3, 5, 7, 11, token pyramid, FPN, MMDetection's heads.
+# Mask R-CNN on a plain ViT: XCiT's outputs of blocks 3, 5, 7, 11 and token pyramid, FPN, MMDetection's heads.
 # An experiment sets backbone.arch and the neck, which holds embed_dim twice.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 embed_dim = 384

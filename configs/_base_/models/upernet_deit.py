@@ -1,4 +1,5 @@
-# UperNet on a plain ViT: XCiT's recipe (outputs of blocks 3, 5, 7, 11, token pyramid) with an auxiliary FCN.
+# UperNet on a plain ViT: XCiT's recipe (outputs of blocks 3, 5, 7, 11, token pyramid, an auxiliary FCN). Stochastic
+# depth is DeiT's, growing to 0.1; the ADE20K configs have XCiT's.
 # An experiment sets backbone.arch, the three embed_dim of neck and heads, and num_classes.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 embed_dim = 384

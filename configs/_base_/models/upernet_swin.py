@@ -1,4 +1,4 @@
-# UperNet on a Swin: the four stages go to the head as they are, as in MMSegmentation's recipe and STViT-R's.
+# UperNet on a Swin: the four stages go to the head as they are, as in the recipes of Swin's authors and MMSegmentation.
 # An experiment sets backbone.arch, the in_channels of the heads, and num_classes.
 _base_ = './upernet_deit.py'
 embed_dim = 96

@@ -1,10 +1,12 @@
-# 160k iterations at a total batch of 32: AdamW 6e-5, weight decay 0.01, warm-up, poly decay (paper, section IV-B1).
+# 160k iterations at a total batch of 32: AdamW 6e-5, weight decay 0.01 (paper, section IV-B1). Warm-up, poly decay and
+# what does not decay are Swin's and XCiT's, with batches of 16. Parameters named norm are the backbone's: the heads'
+# batch norms are called bn and decay, as theirs do. DeiT's positions and CLS do not decay, as in its own training.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(
-        norm_decay_mult=0.,
         custom_keys=dict(
+            norm=dict(decay_mult=0.),
             pos_embed=dict(decay_mult=0.),
             cls_token=dict(decay_mult=0.),
             relative_position_bias_table=dict(decay_mult=0.))))

@@ -1,10 +1,11 @@
-# 12 epochs at a total batch of 16: AdamW 2e-4 (paper, section IV-B2), weight decay 0.05 and steps at 8 and 11 as usual.
+# 12 epochs at a total batch of 16: AdamW 2e-4 (paper, section IV-B2) and, of MMDetection's Swin (its
+# mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py), weight decay 0.05, the warm-up, steps at 8 and 11 and what does not decay.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
-        norm_decay_mult=0.,
         custom_keys=dict(
+            norm=dict(decay_mult=0.),
             pos_embed=dict(decay_mult=0.),
             cls_token=dict(decay_mult=0.),
             relative_position_bias_table=dict(decay_mult=0.))))

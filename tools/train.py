@@ -7,6 +7,7 @@ from cait_mm.engine.run import (
     add_tensorboard,
     build_runner,
     draw_predictions,
+    final_metrics,
     process_count,
     read_run_config,
     resume_from,
@@ -49,8 +50,8 @@ def main() -> None:
         add_tensorboard(config)
     if args.draw:
         draw_predictions(config, interval=args.draw)
-    if args.resume:
-        resume_from(config, args.resume)
+    if args.resume or config.get('resume'):
+        resume_from(config, args.resume or config.get('load_from') or 'auto')
     if not args.check_only:
         start_processes(config, args.launcher)
     set_total_batch(config, args.total_batch_size, process_count(args.launcher))
@@ -63,11 +64,8 @@ def main() -> None:
         runner = build_runner(config)
         runner.train()
     if runner.rank == 0 and args.json:
-        scalars = runner.message_hub.log_scalars
-        metrics = {name[len('val/'):]: float(value.current()) for name, value in scalars.items()
-                   if name.startswith('val/') and 'time' not in name}
         result = {'config': args.config, 'work_dir': runner.work_dir, 'iter': runner.iter, 'epoch': runner.epoch,
-                  'checkpoint': runner.message_hub.get_info('last_ckpt', None), 'metrics': metrics}
+                  'checkpoint': runner.message_hub.get_info('last_ckpt', None), 'metrics': final_metrics(runner)}
         report(f'trained to iteration {runner.iter}: {result["checkpoint"]}', result, args.json)
     stop_processes()
 

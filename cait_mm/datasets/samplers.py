@@ -1,9 +1,13 @@
-"""Repeated augmentation."""
-from typing import Any
+"""Repeated augmentation, and batches that are the same in a resumed run."""
+from itertools import islice
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
-from mmengine.dist import get_dist_info
+from mmengine.dist import get_dist_info, get_rank
 from mmengine.registry import DATA_SAMPLERS
 from timm.data.distributed_sampler import RepeatAugSampler as TimmRepeatAugSampler
+from torch.utils.data import BatchSampler, Sampler
+
+from cait_mm.utils.seeding import ORDER, SAMPLES, OwnRandomness, seed_cpu
 
 
 @DATA_SAMPLERS.register_module()
@@ -25,5 +29,129 @@ class RepeatAugSampler(TimmRepeatAugSampler):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle anew; called before every epoch."""
+        """Shuffle again; called before every epoch."""
         super().set_epoch(self.seed + epoch)
+
+
+class SeededBatch:
+    """The indices of a batch; iterating over them seeds the generators before each sample is loaded.
+
+    A loader's process, or the main one, iterates while it loads, so augmentation depends on the sample's place in the
+    run alone: not on the number of processes, on prefetching, or on what was loaded before.
+
+    Args:
+        indices: What the dataset is asked for.
+        key: The batch's place in the run, see :func:`cait_mm.utils.seeding.seed_of`.
+    """
+
+    def __init__(self, indices: Sequence[Any], key: Sequence[int]) -> None:
+        self.indices, self.key = list(indices), tuple(key)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Any]:
+        for place, index in enumerate(self.indices):
+            seed_cpu(*self.key, place)
+            yield index
+
+
+@DATA_SAMPLERS.register_module()
+class SeededBatchSampler(Sampler):
+    """Batches of another sampler as :class:`SeededBatch`; it can start behind batches that were trained on already.
+
+    The batches that are passed over are drawn but not loaded, so every sampler works that draws from its own seed or
+    from the process's generators.
+
+    Args:
+        sampler: Yields indices.
+        batch_size: Images of a batch.
+        seed: The run's.
+        drop_last: Leave out an incomplete batch at the end.
+        batch_sampler: The config of another batch sampler, for example MMDetection's ``AspectRatioBatchSampler``.
+    """
+
+    def __init__(self, sampler: Sampler, batch_size: int, seed: int = 0, drop_last: bool = False,
+                 batch_sampler: Optional[Mapping[str, Any]] = None) -> None:
+        self.sampler, self.batch_size, self.seed = sampler, batch_size, seed
+        if batch_sampler is None:
+            self.batches = BatchSampler(sampler, batch_size, drop_last)
+        else:
+            self.batches = DATA_SAMPLERS.build(
+                batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
+        self.epoch = 0
+        self._ready: Optional[Tuple[OwnRandomness, Iterator[Sequence[Any]], int]] = None
+
+    def start_at(self, epoch: int, batch: int) -> int:
+        """Have the next iteration be that of ``epoch``, from its ``batch``-th batch on.
+
+        Returns:
+            How many batches were passed over: fewer than ``batch`` where the epoch has fewer.
+        """
+        self.epoch = epoch
+        order = OwnRandomness(ORDER, self.seed, epoch)
+        with order:
+            batches = iter(self.batches)
+            passed = sum(1 for _ in islice(batches, batch))
+        self._ready = order, batches, passed
+        return passed
+
+    def __len__(self) -> int:
+        """Batches of an epoch, those included that were passed over."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[SeededBatch]:
+        if self._ready is None:
+            self.start_at(self.epoch, 0)
+        (order, batches, number), self._ready = self._ready, None
+        key = SAMPLES, self.seed, get_rank(), self.epoch
+        while True:
+            with order:
+                indices = next(batches, None)
+            if indices is None:
+                return
+            yield SeededBatch(indices, (*key, number))
+            number += 1
+
+
+def with_seeded_batches(loader: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
+    """A loader's config with its batches in a :class:`SeededBatchSampler`.
+
+    Loaders with a sampler or batch sampler that is an object already, and those without batches, stay as they are.
+    """
+    inner = loader.get('batch_sampler')
+    if not isinstance(loader.get('sampler'), Mapping) or loader.get('batch_size', 1) is None:
+        return loader
+    if inner is not None and not isinstance(inner, Mapping):
+        return loader
+    loader = dict(loader)
+    drop_last = loader.pop('drop_last', False) if inner is None else False
+    return dict(loader, batch_size=loader.get('batch_size', 1), batch_sampler=dict(
+        type=SeededBatchSampler, seed=seed, drop_last=drop_last, batch_sampler=inner))
+
+
+def endless(loader: Any, done: int) -> Iterator[Any]:
+    """Batches without end behind the first ``done``, which are not loaded; a sampler that ends starts its next epoch.
+
+    Args:
+        loader: A ``DataLoader``.
+        done: Batches that were trained on.
+
+    Raises:
+        ValueError: The loader yields no batch.
+    """
+    epoch, batches = 0, loader.batch_sampler
+    seeded = isinstance(batches, SeededBatchSampler)
+    while True:
+        if hasattr(getattr(batches, 'sampler', None), 'set_epoch'):
+            batches.sampler.set_epoch(epoch)
+        passed = batches.start_at(epoch, done) if seeded else 0
+        found = 0
+        if passed == done or not seeded:
+            for found, batch in enumerate(loader, 1):
+                if seeded or found > done:
+                    yield batch
+        if not passed and not found:
+            raise ValueError('the loader of the training data yields no batch.')
+        done -= passed if seeded else min(done, found)
+        epoch += 1

@@ -1,15 +1,17 @@
 """What training needs beyond MMEngine."""
 from cait_mm.engine.cdcp_hook import CDCPHook
+from cait_mm.engine.checkpoint_hook import SafeCheckpointHook
 from cait_mm.engine.checkpoint_types import allow_mmengine_checkpoints
 from cait_mm.engine.ema import CompactorEMA
 from cait_mm.engine.hooks import EpochSeedHook, FiniteHook, NumClassesHook
 from cait_mm.engine.layer_decay import LayerDepthDecayConstructor
 from cait_mm.engine.loader import use_checked_loader
+from cait_mm.engine.loops import SeededEpochLoop, SeededIterLoop
 from cait_mm.engine.optim_wrapper import CompactorConstructor, GradRuleAmpOptimWrapper, GradRuleOptimWrapper
 from cait_mm.engine.storage import AtomicBackend
 
 __all__ = [
     'AtomicBackend', 'CDCPHook', 'CompactorConstructor', 'CompactorEMA', 'EpochSeedHook', 'FiniteHook',
     'GradRuleAmpOptimWrapper', 'GradRuleOptimWrapper', 'LayerDepthDecayConstructor', 'NumClassesHook',
-    'allow_mmengine_checkpoints', 'use_checked_loader'
+    'SafeCheckpointHook', 'SeededEpochLoop', 'SeededIterLoop', 'allow_mmengine_checkpoints', 'use_checked_loader'
 ]

@@ -4,7 +4,7 @@ import logging
 import os
 from itertools import count
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -13,15 +13,17 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, read_checkpoint
+from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, load_file, read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
 from cait_mm.datasets.root import move_data
+from cait_mm.engine.loops import VALIDATED
+from cait_mm.engine.resume import require_state
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError, reason_of
 from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option
 from cait_mm.utils.configs import load_config
-from cait_mm.utils.files import newest_checkpoint
+from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints
 
 TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
 TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')
@@ -191,21 +193,32 @@ def set_total_batch(config: Config, total: Optional[int], processes: int) -> Non
 
 
 def resume_from(config: Config, checkpoint: str) -> None:
-    """Go on from ``checkpoint``, or for ``auto`` from the newest one in the work directory, if there is one.
+    """Continue from ``checkpoint``, or for ``auto`` from the newest one in the work directory, if there is one.
 
     Raises:
-        UserError: It is missing or damaged; names the older ones that are left.
+        UserError: It is missing or damaged, or holds no state of a run; names the older ones that are left.
     """
-    path = newest_checkpoint(config.work_dir) if checkpoint == 'auto' else checkpoint
-    config.resume, config.load_from = True, path
-    if path is None:
-        return
+    path = checkpoint
     try:
-        read_checkpoint(path)
+        if checkpoint == 'auto':
+            path = newest_checkpoint(config.work_dir)
+            if path is None and Path(config.work_dir, 'last_checkpoint').is_file():
+                raise UserError(f'{Path(config.work_dir, "last_checkpoint")} names no file that is there: name one, or '
+                                'delete it and start again')
+        config.resume = path is not None
+        if path is None:
+            print_log(f'{config.work_dir} holds no checkpoint: the run starts from its beginning.', logger='current')
+            return
+        if '://' in path:
+            raise UserError(f'{path} is no local file: download it first')
+        config.load_from = path
+        require_state(load_file(path), path)
     except UserError as error:
-        older = sorted(str(item) for item in Path(path).parent.glob('*.pth') if item.name != Path(path).name)
+        folder = Path(config.work_dir) if checkpoint == 'auto' else Path(checkpoint).parent
+        older = [str(item) for item in numbered_checkpoints(folder) if str(item) != path]
         hint = f' Others are there: --resume {", --resume ".join(older)}.' if older else ''
-        raise UserError(f'cannot resume: {error}{hint}') from error
+        start = '' if str(error).startswith('cannot resume') else 'cannot resume: '
+        raise UserError(f'{start}{str(error).rstrip(".")}.{hint}') from error
 
 
 def use_export(config: Config, path: str) -> None:
@@ -282,3 +295,12 @@ def build_runner(config: Config) -> CheckedRunner:
     if config.get('visualizer'):
         config.visualizer['name'] = config.experiment_name  # MMEngine hands out the same one for the same name
     return CheckedRunner.from_cfg(config)
+
+
+def final_metrics(runner: CheckedRunner) -> Dict[str, float]:
+    """The metrics of a run's last iteration; empty where it was not validated."""
+    hub = runner.message_hub
+    if hub.get_info(VALIDATED, None) != runner.iter:
+        return {}
+    return {name[len('val/'):]: float(value.current()) for name, value in hub.log_scalars.items()
+            if name.startswith('val/') and 'time' not in name}

@@ -3,9 +3,10 @@ import json
 import os
 import re
 import tempfile
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Union
+from typing import Any, Callable, Iterator, List, Optional, Union
 
 from cait_mm.errors import UserError
 
@@ -63,13 +64,36 @@ def kept(path: Path, compute: Callable[[], Any]) -> Any:
 
 
 def newest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
-    """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note."""
+    """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note.
+
+    A note that names no local file is passed over. None if nothing is left.
+
+    Raises:
+        UserError: The file that is noted was cut off.
+    """
     folder = Path(work_dir)
-    note = folder / 'last_checkpoint'
-    noted = note.read_text().strip() if note.is_file() else ''
-    if noted:
-        inside = folder / Path(noted).name  # the folder may have moved since
-        return str(inside if inside.is_file() else noted)
-    numbered = {int(found.group(1)): path for path in folder.glob('*.pth')
-                if (found := re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem))}
-    return str(numbered[max(numbered)]) if numbered else None
+    noted = _noted(folder / 'last_checkpoint')
+    for path in [folder / Path(noted).name, Path(noted)] if noted else []:  # the folder may have moved since
+        if path.is_file() and not path.name.startswith('.'):
+            if not zipfile.is_zipfile(path):
+                raise UserError(f'checkpoint {path} is damaged (its end is missing): delete it, or name another one.')
+            return str(path)
+    furthest = {kind: max(numbered, key=lambda path: int(path.stem.rpartition('_')[2]))
+                for kind in ('iter', 'epoch') if (numbered := numbered_checkpoints(folder, kind))}
+    return str(max(furthest.values(), key=lambda path: path.stat().st_mtime)) if furthest else None
+
+
+def numbered_checkpoints(folder: Path, kind: str = 'iter|epoch') -> List[Path]:
+    """Whole checkpoints in ``folder`` that a run can continue from: no temporary files, no best ones."""
+    named = (path for path in folder.glob('*.pth') if re.fullmatch(rf'(?:{kind})_[0-9]{{1,18}}', path.stem))
+    return sorted(path for path in named if path.is_file() and zipfile.is_zipfile(path))
+
+
+def _noted(note: Path) -> str:
+    """The path in a ``last_checkpoint``, or '' where it holds none."""
+    if not note.is_file():
+        return ''
+    with note.open('rb') as file:
+        text = file.read(4096).decode(errors='replace').strip()
+    usable = text.isprintable() and '://' not in text and len(os.fsencode(Path(text).name)) < 256
+    return text if usable else ''

@@ -1,0 +1,179 @@
+"""MMEngine's training loops, for runs that are interrupted and give what they would have given without that."""
+from itertools import islice
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+from mmengine.dist import broadcast, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, set_random_seed
+from torch.utils.data import DataLoader, Dataset
+
+from cait_mm.datasets.samplers import SeededBatchSampler, endless
+from cait_mm.engine.resume import POSITION
+from cait_mm.utils.seeding import STEPS, seed_of
+
+VALIDATED = 'validated_iter'
+"""Entry of the message hub: the iteration of the last complete validation."""
+
+
+class _SeededSteps:
+    """What both loops share: a seed for every step, and validation that a kill cut off."""
+
+    runner: Runner
+
+    def run_iter(self, *batch: Any) -> None:
+        """Train on a batch; dropout and whatever else draws here depends on the run's seed, the iteration and the rank.
+
+        The batch is loaded by now, so loading in this process (``num_workers=0``) moves nothing.
+        """
+        set_random_seed(seed_of(STEPS, self.runner.seed or 0, self._iter, get_rank()))
+        super().run_iter(*batch)
+
+    def _is_due(self, done: int, total: int) -> bool:
+        return (self.runner.val_loop is not None and done >= self.val_begin
+                and (done % self.val_interval == 0 or done == total))
+
+    def _validate(self) -> None:
+        """Score what the checkpoint holds: the first process's weights and running statistics, in every process."""
+        if get_world_size() > 1:
+            for buffer in filter(torch.is_floating_point, self.runner.model.buffers()):
+                broadcast(buffer)
+        self.runner.val_loop.run()
+
+    def _validate_again(self, done: int, total: int) -> None:
+        """Validate before training continues, where the run was stopped before its validation was complete."""
+        if not self._iter:
+            return
+        self._decide_current_val_interval()
+        if self._is_due(done, total) and self.runner.message_hub.get_info(VALIDATED, None) != self._iter:
+            self.runner.logger.info(f'The validation of iteration {self._iter} was not finished: it comes first.')
+            self._validate()
+
+
+class _NotStarted:
+    """Stands in for a loader whose processes should not start yet."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+@LOOPS.register_module()
+class SeededIterLoop(_SeededSteps, IterBasedTrainLoop):
+    """MMEngine's ``IterBasedTrainLoop``, which a resume repeats bit for bit and continues without loading past batches.
+
+    Arguments are MMEngine's.
+    """
+
+    def __init__(self, runner: Runner, dataloader: Any, **settings: Any) -> None:
+        if not isinstance(dataloader, DataLoader):
+            dataloader = runner.build_dataloader(
+                dataloader, seed=runner.seed, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+        # MMEngine would start to load the first batches here, before it is known where the run is
+        super().__init__(runner, _NotStarted(dataloader.dataset), **settings)
+        self.dataloader = dataloader
+
+    def run(self) -> torch.nn.Module:
+        """Train; MMEngine's ``run`` but for the first two steps of a resumed run."""
+        self.runner.call_hook('before_train')
+        self._validate_again(self._iter, self._max_iters)
+        self.runner.call_hook('before_train_epoch')
+        self.dataloader_iterator = endless(self.dataloader, self._iter)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            if self._is_due(self._iter, self._max_iters):
+                self._validate()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+
+@LOOPS.register_module()
+class SeededEpochLoop(_SeededSteps, EpochBasedTrainLoop):
+    """MMEngine's ``EpochBasedTrainLoop``, which a resume repeats bit for bit, also from the middle of an epoch.
+
+    Arguments are MMEngine's.
+    """
+
+    epoch_began = 0
+    """The iteration with which the current epoch began."""
+
+    def batches_done(self, meta: Optional[Mapping[str, Any]] = None) -> int:
+        """Batches of its epoch that are done now, or at the time of a checkpoint with this ``meta``."""
+        if meta is None:
+            return self._iter - self.epoch_began
+        return meta['iter'] - self.epoch_began if meta['epoch'] == self._epoch else 0
+
+    def run(self) -> torch.nn.Module:
+        """Train; MMEngine's ``run`` but for the first step of a resumed run."""
+        self.runner.call_hook('before_train')
+        if not self.batches_done():
+            self._validate_again(self._epoch, self._max_epochs)
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            if self._is_due(self._epoch, self._max_epochs):
+                self._validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train on the epoch's batches, in a resumed run on those that are left."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self.batches_done()
+        if isinstance(self.dataloader.batch_sampler, SeededBatchSampler):
+            self.dataloader.batch_sampler.start_at(self._epoch, done)
+            batches = iter(self.dataloader)
+        else:
+            batches = islice(self.dataloader, done, None)
+        for index, batch in enumerate(batches, done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+        self.epoch_began = self._iter
+
+
+class PositionHook(Hook):
+    """Note in every checkpoint what MMEngine leaves out and a resumed run needs.
+
+    That is the position in the epoch, the data it refers to, and gradients that wait for more accumulation steps, one
+    dict by parameter names for each process. The message hub gets the iteration of the last complete validation.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_val_epoch(self, runner: Runner, metrics: Optional[Mapping[str, float]] = None) -> None:
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        loop = runner.train_loop
+        done = loop.batches_done(checkpoint['meta']) if isinstance(loop, SeededEpochLoop) else 0
+        checkpoint[POSITION] = dict(batches_done=done, **data_of(loop.dataloader))
+        if 'optimizer' in checkpoint and runner.waiting_gradients:
+            checkpoint[POSITION]['gradients'] = runner.waiting_gradients
+
+
+def data_of(loader: DataLoader) -> Dict[str, int]:
+    """What a position in the data counts in."""
+    return dict(batch_size=getattr(loader.batch_sampler, 'batch_size', None) or 1, processes=get_world_size(),
+                images=len(loader.dataset))
+
+
+_LOOPS = {key: loop for by_epoch, parent, loop in ((False, IterBasedTrainLoop, SeededIterLoop),
+                                                   (True, EpochBasedTrainLoop, SeededEpochLoop))
+          for key in (by_epoch, parent, parent.__name__, f'mmengine.{parent.__name__}')}
+"""What takes the place of MMEngine's loops, by ``by_epoch`` and by every form of ``type``."""
+
+
+def seeded_loop(loop: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A training loop's config with the loop of this module in the place of MMEngine's; others stay as they are."""
+    ours = _LOOPS.get(loop.get('type', loop.get('by_epoch')))
+    if ours is None or ('type' in loop and 'by_epoch' in loop):
+        return loop
+    return {**{key: value for key, value in loop.items() if key != 'by_epoch'}, 'type': ours}

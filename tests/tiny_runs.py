@@ -1,10 +1,12 @@
 """Small runs of every kind on synthetic pictures, in this process: whole, stopped, and resumed."""
 from pathlib import Path
 from typing import Any, Optional
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from conftest import FAMILIES, ROOT
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
@@ -30,6 +32,7 @@ model = dict(
     data_preprocessor=dict(size=(64, 64)), backbone={BACKBONE}, neck=dict(embed_dim=24, norm_cfg=norm_cfg),
     decode_head=dict(in_channels=[24] * 4, channels=8, norm_cfg=norm_cfg, dropout_ratio=0.5),
     auxiliary_head=dict(in_channels=24, channels=8, norm_cfg=norm_cfg, dropout_ratio=0.5))
+model['backbone']['init_cfg'] = None
 train_dataloader = dict(batch_size=3, dataset=dict(data_root='DATA/scenes', pipeline={AUGMENTED}))
 val_dataloader = dict(dataset=dict(data_root='DATA/scenes'))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
@@ -48,6 +51,7 @@ model = dict(
         bbox_head=dict(in_channels=24, fc_out_channels=16, num_classes=5),
         mask_head=dict(num_convs=1, in_channels=24, conv_out_channels=16, num_classes=5)),
     train_cfg=dict(rpn_proposal=dict(max_per_img=16), rcnn=dict(sampler=dict(num=16))))
+model['backbone']['init_cfg'] = None
 _scenes = dict(data_root='DATA/scenes/', metainfo=dict(classes=('tree', 'house', 'car', 'boat', 'balloon')))
 train_dataloader = dict(batch_size=3, dataset=dict(
     ann_file='instances_training.json', data_prefix=dict(img='images/training/'), filter_cfg=dict(min_size=1),
@@ -70,11 +74,10 @@ model = dict(
         init_cfg=None),
     neck=dict(embed_dim=24, norm_cfg=norm_cfg),
     decode_head=dict(in_channels=[24] * 4, widths=[8, 8, 8, 8], norm_cfg=norm_cfg))
+_all = dict(data_root='DATA/polyps', ann_file='', split=None)
 train_dataloader = dict(batch_size=3, dataset=dict(
-    data_root='DATA/polyps', ann_file='', split=None, data_prefix=dict(img_path='train/images', seg_map_path='train/masks'),
-    pipeline={AUGMENTED}))
-val_dataloader = dict(dataset=dict(
-    data_root='DATA/polyps', ann_file='', split=None, data_prefix=dict(img_path='val/images', seg_map_path='val/masks')))
+    data_prefix=dict(img_path='train/images', seg_map_path='train/masks'), pipeline={AUGMENTED}, **_all))
+val_dataloader = dict(dataset=dict(data_prefix=dict(img_path='val/images', seg_map_path='val/masks'), **_all))
 train_cfg = dict(max_epochs=3, val_interval=1)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=1))
 """
@@ -82,7 +85,7 @@ CLASSIFIER = f"""
 _base_ = '{ROOT}/configs/compress_deit_scenes.py'
 model = dict(
     num_classes=8, backbone=dict(arch=dict(_delete_=True, **{DEIT}), drop_path_rate=0.2),
-    data_preprocessor=dict(mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=8)))
+    data_preprocessor=dict(mixup=dict(_delete_=True, mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=8)))
 train_dataloader = dict(batch_size=4, dataset=dict(
     data_root='DATA/scenes/classification', transform=dict(input_size=64, re_prob=0.25)))
 val_dataloader = dict(batch_size=4, dataset=dict(
@@ -152,14 +155,23 @@ def run(data: Path, kind: str, work_dir: Path, workers: int = 0, resume: Optiona
         resume_from(config, resume)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
+    with patch.object(Config, 'pretty_text', 'the config'):  # to format it takes longer than these runs
         runner = build_runner(config)
+        _train(runner)
+    torch.set_num_threads(threads)
+    return runner
+
+
+def _train(runner: CheckedRunner) -> None:
+    try:
         runner.train()
     except Stopped:
         pass
     finally:
-        torch.set_num_threads(threads)
-    return runner
+        for loop in (runner._train_loop, runner._val_loop):  # a killed run's workers end with it
+            iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
+            if iterator is not None:
+                iterator._shutdown_workers()
 
 
 def load(path: Path) -> dict:

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, load_file, read_checkpoint
+from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, read_checkpoint
 from cait_mm.datasets.check import LOADERS, require_data
 from cait_mm.datasets.root import move_data
 from cait_mm.engine.loops import VALIDATED
@@ -24,6 +24,7 @@ from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints
+from cait_mm.utils.weights import load_file
 
 TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
 TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')

@@ -148,7 +148,8 @@ class TestCheckpoints:
         """Also between the writes of one validation, where the former best file is still there."""
         from cait_mm.engine.storage import AtomicBackend
         scores = {2: 1., 4: 2., 6: 1.5, 7: 1.}
-        monkeypatch.setattr('mmengine.evaluator.Evaluator.evaluate', lambda self, size: {'mIoU': scores[current[0].iter]})
+        monkeypatch.setattr('mmengine.evaluator.Evaluator.evaluate',
+                            lambda self, size: {'mIoU': scores[current[0].iter]})
         current, real, counted = [], AtomicBackend.put, []
         from tiny_runs import StopAt
         monkeypatch.setattr(StopAt, 'before_val', lambda self, runner: current.insert(0, runner))
@@ -189,16 +190,16 @@ class TestRefusals:
         return run(data, 'segmentor', tmp_path_factory.mktemp('stopped'), stop=dict(iteration=3))
 
     @pytest.mark.parametrize('change, words', [
-        (lambda c: c.update(state_dict={f'x.{key}': value for key, value in c['state_dict'].items()}), 'it lacks .*x\\.'),
+        (lambda c: c.update(state_dict={f'x.{k}': value for k, value in c['state_dict'].items()}), 'it lacks .*x\\.'),
         (lambda c: c['state_dict'].pop(next(iter(c['state_dict']))), 'it lacks '),
         (lambda c: c['state_dict'].update(more=torch.ones(2)), 'it has besides more'),
         (lambda c: c['state_dict'].update({k: v.to(torch.int8) for k, v in c['state_dict'].items()}), 'int8|floating'),
-        (lambda c: c['state_dict'].update({k: v[:1] for k, v in c['state_dict'].items() if v.dim()}), 'of this config has'),
+        (lambda c: c['state_dict'].update({k: v[:1] for k, v in c['state_dict'].items() if v.dim()}), 'config has'),
         (lambda c: c.pop('optimizer'), 'it has no optimizer'),
         (lambda c: c.pop('message_hub'), 'it has no message_hub'),
         (lambda c: c.pop('param_schedulers'), 'it has no parameter schedulers, the config 1'),
         (lambda c: c['param_schedulers'].append({}), 'it has 2 parameter schedulers'),
-        (lambda c: c['param_schedulers'][0].pop('last_step'), 'parameter scheduler 0 is no PolyParamScheduler|is no PolyLR'),
+        (lambda c: c['param_schedulers'][0].pop('last_step'), 'parameter scheduler 0 is no PolyLR'),
         (lambda c: c['param_schedulers'][0].update(last_step='x'), "last_step of its parameter scheduler 0 is 'x'"),
         (lambda c: c['optimizer']['param_groups'].pop(), 'other groups'),
         (lambda c: c['optimizer']['param_groups'][0].update(lr='x'), "lr of group 0 is 'x'"),
@@ -232,7 +233,7 @@ class TestRefusals:
         content['state_dict'].popitem()
         torch.save(content, tmp_path / 'iter_2.pth')
         (tmp_path / 'segmentor.py').write_text('what was there')
-        with pytest.raises(UserError, match=r'cannot resume from .*it lacks .*use --cfg-options load_from=.*iter_2\.pth'):
+        with pytest.raises(UserError, match=r'cannot resume .*it lacks .*use --cfg-options load_from=.*iter_2\.pth'):
             run(data, 'segmentor', tmp_path, resume='auto')
         assert (tmp_path / 'segmentor.py').read_text() == 'what was there' and files(tmp_path) == ['iter_2.pth']
 

@@ -13,8 +13,8 @@ from cait_mm.datasets.samplers import SeededBatchSampler, endless
 from cait_mm.engine.resume import POSITION
 from cait_mm.utils.seeding import STEPS, seed_of
 
-VALIDATED = 'validated_iter'
-"""Entry of the message hub: the iteration of the last complete validation."""
+VALIDATED = 'last_validated_iter'
+"""Entry of the message hub: the iteration of the last complete validation. Names in val... would be logged as metrics."""
 
 
 class _SeededSteps:

@@ -86,7 +86,7 @@ def test_a_validation_that_was_cut_off_is_run_again(data, whole, tmp_path, kind,
     run(data, kind, tmp_path, stop=dict(validation=at))
     found = run(data, kind, tmp_path, resume='auto')
     assert_same_end(whole(kind), tmp_path)
-    assert found.message_hub.get_info('validated_iter') == found.iter
+    assert found.message_hub.get_info('last_validated_iter') == found.iter
 
 
 def test_a_validation_that_was_complete_is_not_run_again(data, whole, tmp_path, monkeypatch):
@@ -163,13 +163,13 @@ class TestCheckpoints:
 
         monkeypatch.setattr(AtomicBackend, 'put', put)
         stopping = False
-        run(data, 'segmentor', tmp_path / 'whole', stop={}, **options)
+        run(data, 'segmentor', tmp_path / 'whole', stop=dict(iteration=-1), **options)
         counted.clear()
         stopping = True
-        run(data, 'segmentor', tmp_path / 'found', stop={}, **options)
+        run(data, 'segmentor', tmp_path / 'found', stop=dict(iteration=-1), **options)
         assert 'best_mIoU_iter_2.pth' in files(tmp_path / 'found'), 'stopped before it was deleted'
         stopping = False
-        run(data, 'segmentor', tmp_path / 'found', stop={}, resume='auto', **options)
+        run(data, 'segmentor', tmp_path / 'found', stop=dict(iteration=-1), resume='auto', **options)
         assert files(tmp_path / 'whole') == ['best_mIoU_iter_4.pth', 'iter_6.pth', 'iter_7.pth']
         assert_same_end(tmp_path / 'whole', tmp_path / 'found')
 

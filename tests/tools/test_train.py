@@ -82,7 +82,7 @@ def scalars(work_dir: Path):
 
 def test_training_learns_and_leaves_a_self_describing_checkpoint(trained):
     losses = [record['loss'] for record in scalars(trained.parent)]
-    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert len(losses) == 6 and sum(losses[3:]) < sum(losses[:3]), 'the same twelve pictures, twice'
     meta = torch.load(trained, weights_only=True)['meta']
     assert meta['dataset_meta']['classes'][0] == 'sky' and 'CAITDeiT' in meta['cfg']
 

@@ -2,7 +2,7 @@
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 # neither of them predicts the data's classes, or what they predict is decided elsewhere
-_PASSED_OVER = ('backbone', 'neck', 'teacher', 'distillation', 'rpn_head', 'init_cfg', 'train_cfg', 'test_cfg')
+_PASSED_OVER = ('backbone', 'neck', 'teacher', 'distillation', 'rpn_head', 'reid', 'init_cfg', 'train_cfg', 'test_cfg')
 # boundaries (STDC) and words (GLIP, Grounding DINO) instead of classes
 _OTHER_OUTPUTS = ('STDCHead', 'GroundingDINOHead', 'ATSSVLFusionHead')
 _CLASSIFIER_DEFAULT = 1000
@@ -26,10 +26,13 @@ def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> List[
     unnamed = have > 0 and list(classes) == [str(index) for index in range(have)]
     wrong: Dict[int, List[str]] = {}
     problems = []
-    for key, count, node in _counts(model_cfg, 'model'):
+    found = list(_counts(model_cfg, 'model'))
+    # a panoptic model's boxes are of things alone
+    things = {node['num_things_classes'] for key, count, node in found if 'num_things' in key and count == have}
+    for key, count, node in found:
         if _one_output(node) and have == 2 and count in (1, 2):
             problems += _softmax_of_one(key, node)
-        elif count != have and not (unnamed and count > have):
+        elif count != have and count not in things and not (unnamed and count > have):
             wrong.setdefault(count, []).append(key)
         else:
             problems += _weights(key, node, count)

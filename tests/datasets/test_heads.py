@@ -95,6 +95,12 @@ def test_outputs_that_are_no_classes_are_passed_over():
     assert head_problems(dict(bbox_head=dict(type='GroundingDINOHead', num_classes=256)), names(80)) == []
 
 
+def test_a_panoptic_models_boxes_are_of_things():
+    model = dict(mask2former(80, 53), roi_head=cascade(80)['roi_head'])
+    assert head_problems(model, names(133)) == []
+    assert 'bbox_head.0.num_classes' in head_problems(dict(model, roi_head=cascade(79)['roi_head']), names(133))[0]
+
+
 def test_a_list_file_need_not_hold_every_class():
     unnamed = [str(index) for index in range(971)]
     assert head_problems(classifier(1000), unnamed) == []

@@ -15,9 +15,9 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from cait_mm.analysis.figures import stacked
+from cait_mm.datasets.build import build_dataset
 from cait_mm.datasets.check import require_data
 from cait_mm.datasets.images import ImageFolder, spread
-from cait_mm.datasets.inspect import build_dataset
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option, positive_int, report, run

@@ -4,21 +4,18 @@ The datasets are the libraries' own, built without a pipeline, so that what is l
 """
 import json
 import os
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
 
+from cait_mm.datasets.build import build_dataset, untransformed
 from cait_mm.datasets.check import datasets_of
 from cait_mm.datasets.images import ImageFolder, spread
-from cait_mm.datasets.loading import GuardedLoading, guard, loading_of, read_size
+from cait_mm.datasets.loading import GuardedLoading, read_size
 from cait_mm.datasets.subjects import shared_subjects, subjects_of
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import building
 
 IGNORED = 255
 
@@ -39,7 +36,7 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] 
         nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
         for node in nodes:
             try:
-                dataset = build_dataset(_plain(node), config)
+                dataset = build_dataset(untransformed(node), config)
                 pairs = _pairs(dataset)
             except UserError as error:
                 problems.append(str(error))
@@ -54,25 +51,6 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] 
     for loader in set(subjects) - {'train_dataloader'}:
         found[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
     return found
-
-
-def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
-    """The dataset of a part of ``config``, in the library that was loaded with it.
-
-    Raises:
-        UserError: It cannot be built.
-    """
-    scope = DefaultScope.get_current_instance()
-    name = scope.scope_name if scope else None
-    with (building('a dataset', config), redirect_stdout(sys.stderr),  # pycocotools prints
-          DATASETS.switch_scope_and_registry(name) as registry):
-        return guard(registry.build(node))
-
-
-def _plain(node: Mapping[str, Any]) -> Dict[str, Any]:
-    """The dataset as its files are: nothing filtered, and pictures decoded as for training."""
-    plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
-    return {**plain, 'pipeline': loading_of(plain['pipeline'])} if 'pipeline' in plain else plain
 
 
 def _pairs(dataset: Any) -> List[Dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""Build the datasets of a config, in the library that was loaded with it."""
+import sys
+from contextlib import redirect_stdout
+from typing import Any, Dict, Mapping
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from cait_mm.datasets.loading import guard, loading_of
+from cait_mm.errors import UserError
+from cait_mm.utils.configs import building
+
+
+def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
+    """The dataset of a part of ``config``, its loading guarded.
+
+    Raises:
+        UserError: It cannot be built.
+    """
+    return guard(_built(node, config))
+
+
+def unread_dataset(node: Mapping[str, Any], config: Config) -> Any:
+    """The dataset without its files read (``lazy_init``), which MMEngine's own have: its paths, suffixes and classes.
+
+    Raises:
+        UserError: It cannot be built.
+    """
+    return _built({**untransformed(node), 'lazy_init': True}, config)
+
+
+def untransformed(node: Mapping[str, Any]) -> Dict[str, Any]:
+    """A dataset's config that gives its files as they are: nothing filtered, and pictures decoded as for training."""
+    plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
+    return {**plain, 'pipeline': loading_of(plain['pipeline'])} if 'pipeline' in plain else plain
+
+
+def _built(node: Mapping[str, Any], config: Config) -> Any:
+    scope = DefaultScope.get_current_instance()
+    name = scope.scope_name if scope else None
+    try:
+        with (building('a dataset', config), redirect_stdout(sys.stderr),  # pycocotools prints
+              DATASETS.switch_scope_and_registry(name) as registry):
+            return registry.build(node)
+    except UserError as error:
+        if 'need at least one array' not in str(error):  # MMEngine's word for nothing to serialize
+            raise
+        raise UserError(f'{_name(node)} of config {config.filename} has no items: nothing in its folders, or in its '
+                        'annotation file, is left by img_suffix, metainfo.classes and filter_cfg.') from error
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    kind = str(node.get('type', 'dataset')).split('.')[-1]
+    return f'{kind} {node.get("ann_file") or node.get("data_prefix") or ""}'.strip()

@@ -1,12 +1,14 @@
 """Say what of a config's data is there, missing or unreadable, one line per split; status 2 where something is not.
 
 Where everything is there, pictures and labels are looked at: labels without pictures and pictures without labels,
-broken files, ids out of range, sizes that differ, patients in two splits.
+broken files, ids out of range, labels that teach nothing, sizes that differ, patients in two splits, and whether
+loaders, evaluators and the model's heads fit each other. A note says what may be meant so.
 """
 import argparse
+from typing import List
 
 from cait_mm.datasets.check import describe_data
-from cait_mm.datasets.inspect import inspect_data
+from cait_mm.datasets.inspect import config_problems, inspect_data
 from cait_mm.datasets.root import move_data
 from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option, report, run, whole_number
 from cait_mm.utils.configs import load_config
@@ -30,18 +32,25 @@ def main() -> int:
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
     inspected = inspect_data(config, intact, args.samples or None)
+    disagreements = config_problems(config, intact, inspected)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))
         if loader in inspected:
             states.update(inspected[loader])
             lines[-1] += f'; {states["items"]} items, {states["decoded"]} decoded, {len(states["problems"])} problems'
-            lines += [f'  {problem}' for problem in states['problems'][:MOST]]
-            if len(states['problems']) > MOST:
-                lines.append(f'  and {len(states["problems"]) - MOST} more (--json lists all)')
+            lines += _shown(states['problems']) + _shown([f'note: {remark}' for remark in states['remarks']])
+    described['config'] = {'problems': disagreements}
+    if disagreements:
+        lines += [f'config: {len(disagreements)} problems', *_shown(disagreements)]
     report('\n'.join(lines) or f'{args.config} has no data.', described, args.json)
-    return 2 if any(states['missing'] or states['unreadable'] or states.get('problems')
-                    for states in described.values()) else 0
+    return 2 if any(states.get(key) for states in described.values()
+                    for key in ('missing', 'unreadable', 'problems')) else 0
+
+
+def _shown(sentences: List[str]) -> List[str]:
+    more = [f'and {len(sentences) - MOST} more (--json lists all)'] if len(sentences) > MOST else []
+    return [f'  {sentence}' for sentence in [*sentences[:MOST], *more]]
 
 
 if __name__ == '__main__':

@@ -18,22 +18,26 @@ MOST_FILES = 20000
 def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> List[str]:
     """What of a config's loaders and evaluators does not fit together, one sentence each; no label is read.
 
-    These are suffixes that no file has, classes that are set on one loader alone, and an evaluator's ``ann_file`` or
-    ``seg_prefix`` that is not its loader's. Paths that are missing altogether are
+    These are suffixes that no file has, classes or ``reduce_zero_label`` that are set on one loader alone, and an
+    evaluator's ``ann_file`` or ``seg_prefix`` that is not its loader's. Paths that are missing altogether are
     :func:`cait_mm.datasets.check.missing_data`'s.
 
     Args:
         config: A config that :func:`cait_mm.utils.configs.load_config` read.
         loaders: The dataloaders to look at; those that the config lacks are passed over.
     """
-    problems, classes = [], {}
+    problems, classes, shifted = [], {}, {}
     for loader in (name for name in loaders if config.get(name)):
         for node in datasets_of(config[loader].get('dataset')):
             dataset = _unread(node, config)
             if dataset is not None:
                 problems += _suffix_problems(loader, dataset)
                 classes.setdefault(loader, list((dataset.metainfo or {}).get('classes') or ()))
+                shifted.setdefault(getattr(dataset, 'reduce_zero_label', False), []).append(loader)
         problems += _evaluator_problems(config, loader)
+    if len(shifted) > 1:
+        problems.append(f'{shifted[True][0]} has reduce_zero_label=True and {shifted[False][0]} has not, so their '
+                        'labels differ by one: set the same for both.')
     return list(dict.fromkeys([*problems, *class_problems(classes)]))
 
 

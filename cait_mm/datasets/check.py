@@ -1,11 +1,11 @@
 """Say what a config's data lack before a run starts, and where to read how to get them."""
-import json
 import os
 import posixpath
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from cait_mm.datasets.images import read_image, walk_images
 from cait_mm.errors import UserError
+from cait_mm.utils.inputs import require_file
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 PAGE = 'docs/prepare_data.md'
@@ -41,7 +41,7 @@ def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> D
     """What the datasets of each loader name, as lists of ``found``, ``missing`` and ``unreadable``, and ``remedies``.
 
     A folder that is found says how many entries it has; it is unreadable where its first picture cannot be decoded. Of
-    an annotation file no more is asked than that it opens and is not empty, and of JSON that it is whole.
+    an annotation file no more is asked than that it opens and is not empty.
     """
     described = {}
     for loader in (name for name in loaders if cfg.get(name)):
@@ -138,16 +138,11 @@ def _trouble(path: str, is_file: bool) -> Optional[str]:
 
 
 def _unreadable_file(path: str) -> Optional[str]:
-    with open(path, 'rb') as file:
-        if not file.read(1):
-            return 'it is empty'
-        if path.endswith('.json'):
-            file.seek(0)
-            try:
-                json.load(file)
-            except ValueError as error:
-                return f'it is no readable JSON: {error}'
-    return None
+    if os.path.isfile(path) and not os.path.getsize(path):
+        return 'it is empty'
+    require_file(path)
+    with open(path, 'rb'):
+        return None
 
 
 def _sentence(path: str, is_file: bool, loaders: Sequence[str], root: str) -> str:

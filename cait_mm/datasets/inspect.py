@@ -2,55 +2,118 @@
 
 The datasets are the libraries' own, built without a pipeline, so that what is looked at is what training would read.
 """
-import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-import numpy as np
 from mmengine.config import Config
 
-from cait_mm.datasets.build import build_dataset, untransformed
+from cait_mm.datasets.agreement import class_problems, dataset_problems, loader_problems
+from cait_mm.datasets.build import build_dataset, unread_dataset, untransformed
 from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.coco_file import content_problems, read_json, structure_problems
+from cait_mm.datasets.heads import head_problems
 from cait_mm.datasets.images import ImageFolder, spread
-from cait_mm.datasets.loading import GuardedLoading, read_size
+from cait_mm.datasets.label_maps import LabelCount, label_map_problems
+from cait_mm.datasets.loading import read_size
 from cait_mm.datasets.subjects import shared_subjects, subjects_of
 from cait_mm.errors import UserError
-
-IGNORED = 255
 
 
 def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] = 50) -> Dict[str, Dict[str, Any]]:
     """What is wrong with the data of ``loaders``, whose folders and annotation files are all there.
 
-    Names are compared over whole datasets; pictures and label maps are decoded, ``samples`` of them spread evenly over
-    a dataset (all where it is None).
+    Names are compared and annotation files read over whole datasets; pictures and label maps are decoded, ``samples``
+    of them spread evenly over a dataset (all where it is None).
 
     Returns:
-        By loader: ``items``, how many there are, ``decoded``, and ``problems``, one sentence each. A patient of
-        training who is in another loader too is a problem of that one.
+        By loader: ``items``, how many there are, ``decoded``, ``classes``, ``problems`` and ``remarks``, one sentence
+        each; a remark is something that may be meant so. A patient of training who is in another loader too is a
+        problem of that one.
     """
     found, subjects = {}, {}
     for loader in loaders:
-        items, decoded, problems = 0, 0, []
         nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
+        states = dict(items=0, decoded=0, classes=[], problems=[], remarks=[])
         for node in nodes:
             try:
-                dataset = build_dataset(untransformed(node), config)
-                pairs = _pairs(dataset)
+                _inspect_dataset(node, config, loader == 'train_dataloader', samples, states, subjects.setdefault(
+                    loader, set()))
             except UserError as error:
-                problems.append(str(error))
-                continue
-            chosen = pairs if samples is None else spread(pairs, samples)
-            problems += [*_unpaired(dataset, pairs), *_inconsistent(dataset)]
-            problems += [problem for pair in chosen for problem in _undecodable(dataset, pair)]
-            items, decoded = items + len(pairs), decoded + len(chosen)
-            subjects.setdefault(loader, set()).update(subjects_of(dataset))
+                states['problems'].append(str(error))
         if nodes:
-            found[loader] = {'items': items, 'decoded': decoded, 'problems': problems}
+            found[loader] = states
     for loader in set(subjects) - {'train_dataloader'}:
         found[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
     return found
+
+
+def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    """What of a config does not fit its data or itself: loaders, evaluators, and the heads of its model.
+
+    Args:
+        config: The config.
+        loaders: Those whose folders and annotation files are all there.
+        found: What :func:`inspect_data` said of them.
+    """
+    classes = {loader: states['classes'] for loader, states in found.items() if states['classes']}
+    problems = [*loader_problems(config, loaders), *class_problems(classes)]
+    if config.get('model'):
+        problems += [problem for names in classes.values() for problem in head_problems(config.model, names)]
+    return list(dict.fromkeys(problems))
+
+
+def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: Optional[int],
+                     states: Dict[str, Any], subjects: Set[str]) -> None:
+    """Look into one dataset and add what is found to ``states`` and ``subjects``."""
+    problems, remarks, readable = _annotation_problems(node, config, training)
+    states['problems'] += problems
+    states['remarks'] += remarks
+    if not readable:
+        return
+    dataset = build_dataset(untransformed(node), config)
+    pairs = _pairs(dataset)
+    if not pairs:
+        states['problems'] += dataset_problems(str(node['type']).split('.')[-1], dataset)
+    chosen = pairs if samples is None else spread(pairs, samples)
+    classes = list((dataset.metainfo or {}).get('classes') or ())
+    states['classes'] = states['classes'] or classes
+    count = LabelCount()
+    states['problems'] += _unpaired(dataset, pairs)
+    states['problems'] += [problem for pair in chosen for problem in _undecodable(dataset, pair, count)]
+    problems, remarks = count.judged(classes, training, len(chosen) == len(pairs))
+    states['problems'] += problems
+    states['remarks'] += remarks
+    states['items'] += len(pairs)
+    states['decoded'] += len(chosen)
+    subjects |= subjects_of(dataset)
+
+
+def _annotation_problems(node: Mapping[str, Any], config: Config,
+                         training: bool) -> Tuple[List[str], List[str], bool]:
+    """Problems and remarks of a COCO file, and whether the library can read it; other files are not looked at."""
+    try:
+        dataset = unread_dataset(node, config)
+    except UserError:  # no dataset of MMEngine's, or one that cannot be built, which building it will say
+        return [], [], True
+    # MMDetection's subclasses with entries of another kind (panoptic segments) have a parser of their own
+    parser = getattr(getattr(dataset, 'parse_data_info', None), '__module__', '')
+    path = str(getattr(dataset, 'ann_file', ''))
+    if parser != 'mmdet.datasets.coco' or '://' in path:
+        return [], [], True
+    content = read_json(path)
+    problems = structure_problems(path, content, training)
+    if problems:
+        return problems, [], False
+    classes = dataset.metainfo.get('classes') or ()
+    return (*content_problems(path, content, classes, _reads_masks(node.get('pipeline')), training), True)
+
+
+def _reads_masks(pipeline: Any) -> bool:
+    """Whether a step of a pipeline's config, or one inside it, asks for masks."""
+    if isinstance(pipeline, Mapping):
+        return bool(pipeline.get('with_mask')) or _reads_masks(list(pipeline.values()))
+    return isinstance(pipeline, (list, tuple)) and any(map(_reads_masks, pipeline))
 
 
 def _pairs(dataset: Any) -> List[Dict[str, Any]]:
@@ -81,25 +144,8 @@ def _there(path: str) -> bool:
     return '://' in path or os.path.exists(path)
 
 
-def _inconsistent(dataset: Any) -> Iterator[str]:
-    """Of a COCO file: classes that it lacks, annotations of pictures or categories that it does not list."""
-    path = getattr(dataset, 'ann_file', '')
-    if not hasattr(dataset, 'COCOAPI') or not str(path).endswith('.json'):
-        return
-    content = json.loads(Path(path).read_text())
-    lacking = set(dataset.metainfo['classes']) - {item['name'] for item in content.get('categories', ())}
-    if lacking:
-        yield f'annotation file {path} lacks the categories {", ".join(sorted(lacking))}.'
-    for what, key, listed in (('picture', 'image_id', 'images'), ('category', 'category_id', 'categories')):
-        known = {item['id'] for item in content.get(listed, ())}
-        wrong = [item for item in content.get('annotations', ()) if item.get(key) not in known]
-        if wrong:
-            yield (f'annotation file {path} has {len(wrong)} annotations of a {what} that it does not list: '
-                   f'{key} {wrong[0].get(key)} is one.')
-
-
-def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
-    """Why a picture or its label map cannot be used."""
+def _undecodable(dataset: Any, pair: Mapping[str, Any], count: LabelCount) -> Iterator[str]:
+    """Why a picture or its label map cannot be used; what the labels are goes into ``count``."""
     if not _there(pair['img_path']):
         return
     size = None
@@ -111,19 +157,5 @@ def _undecodable(dataset: Any, pair: Mapping[str, Any]) -> Iterator[str]:
     if size is not None and None not in said and said != size:
         yield f'picture {pair["img_path"]} is {size[0]}x{size[1]}, its annotations are for {said[0]}x{said[1]}.'
     path = pair.get('seg_map_path')
-    if not path or not _there(path) or not hasattr(dataset, 'reduce_zero_label'):
-        return
-    from mmseg.datasets.transforms import LoadAnnotations
-    item = dict(pair, reduce_zero_label=dataset.reduce_zero_label, seg_fields=[])
-    try:
-        labels = GuardedLoading(LoadAnnotations(reduce_zero_label=dataset.reduce_zero_label))(item)['gt_seg_map']
-    except UserError as error:
-        yield str(error)
-        return
-    classes = len(dataset.metainfo['classes'])
-    wrong = [int(label) for label in np.unique(labels) if label >= classes and label != IGNORED]
-    if wrong:
-        listed = ', '.join(map(str, wrong[:5])) + (' and more' if len(wrong) > 5 else '')
-        yield f'label map {path} holds {listed}, and there are classes 0 to {classes - 1} and {IGNORED} to be ignored.'
-    if size is not None and labels.shape[:2] != size:
-        yield f'label map {path} is {labels.shape[0]}x{labels.shape[1]}, its picture {size[0]}x{size[1]}.'
+    if path and _there(path) and hasattr(dataset, 'reduce_zero_label'):
+        yield from label_map_problems(dataset, pair, size, count)

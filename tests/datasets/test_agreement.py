@@ -98,6 +98,11 @@ def test_classes_on_one_loader_alone(data):
     assert 'test_dataloader' in test
 
 
+def test_labels_that_are_shifted_on_one_loader_alone(data):
+    problem, = loader_problems(config(data, SEGMENTATION, val_dataloader__dataset__reduce_zero_label=True))
+    assert problem.startswith('val_dataloader has reduce_zero_label=True and train_dataloader has not')
+
+
 def test_classes_that_differ():
     assert class_problems({}) == class_problems(dict(train=['a'], val=('a', ))) == []
     assert 'in another order' in class_problems(dict(train=['a', 'b'], val=['b', 'a']))[0]

@@ -33,8 +33,7 @@ def check(tool, tmp_path, data, task='seg', *words):
         config = tmp_path / 'det.py'
         config.write_text(DETECTION.format(root=ROOT))
     root = data / 'classification' if task == 'cls' else data
-    options = [f'{split}_dataloader.dataset.data_root={root}/' for split in ('train', 'val', 'test')]
-    words = ('--json', tmp_path / 'out.json', *words, '--cfg-options', *options)
+    words = ('--json', tmp_path / 'out.json', *words, '--data-root', root)
     status, text, err = tool('check_data.py', config, *words)
     assert 'Traceback' not in err
     return status, text, json.loads((tmp_path / 'out.json').read_text())
@@ -99,18 +98,19 @@ def test_a_coco_file_without_a_class_is_named(tool, tmp_path, data):
 def test_what_a_coco_file_says_wrong_is_named(tool, tmp_path, data):
     path = data / 'instances_training.json'
     content = json.loads(path.read_text())
-    content['images'][0]['height'] = 32
+    content['images'][0]['height'] = 96
     content['annotations'][0]['image_id'], content['annotations'][1]['category_id'] = 99, 999
     path.write_text(json.dumps(content))
     status, _, found = check(tool, tmp_path, data, 'det')
     problems = '\n'.join(found['train_dataloader']['problems'])
-    assert status == 2 and len(found['train_dataloader']['problems']) == 3
+    assert status == 2 and len(found['train_dataloader']['problems']) == 4
+    assert 'its RLE is for a picture of [64, 64] (height, width) and the picture is [96, 64]' in problems
     assert '1 annotations of a picture that it does not list: image_id 99' in problems
     assert '1 annotations of a category that it does not list: category_id 999' in problems
-    assert 'is 64x64, its annotations are for 32x64' in problems
+    assert 'is 64x64, its annotations are for 96x64' in problems
     path.write_text(json.dumps(content)[:-9])
     status, text, found = check(tool, tmp_path, data, 'det')
-    assert status == 2 and 'instances_training.json (it is no readable JSON' in text
+    assert status == 2 and 'instances_training.json is no readable JSON' in text
     assert found['val_dataloader']['problems'] == [], 'the other split is looked at all the same'
 
 
@@ -118,8 +118,7 @@ def test_json_goes_alone_to_standard_output(tool, tmp_path, data):
     from conftest import ROOT
     config = tmp_path / 'det.py'
     config.write_text(DETECTION.format(root=ROOT))
-    options = [f'{split}_dataloader.dataset.data_root={data}/' for split in ('train', 'val', 'test')]
-    status, text, _ = tool('check_data.py', config, '--json', '-', '--cfg-options', *options)
+    status, text, _ = tool('check_data.py', config, '--json', '-', '--data-root', data)
     assert status == 0 and json.loads(text)['val_dataloader']['items'] == 8
 
 

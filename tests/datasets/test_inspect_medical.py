@@ -10,6 +10,7 @@ pytest.importorskip('mmseg')
 @pytest.fixture
 def acdc(tmp_path):
     label = np.ones((3, 40, 30), np.uint8)
+    label[:, :5] = 0
     for folder in ('train_slices', 'test_volumes'):
         (tmp_path / folder).mkdir()
     for index in range(3):
@@ -60,7 +61,9 @@ def test_polyps(tool, tmp_path):
         for kind in ('images', 'masks'):
             (tmp_path / folder / kind).mkdir(parents=True)
             for name in 'ab':
-                Image.new('RGB' if kind == 'images' else 'L', (30, 40)).save(tmp_path / folder / kind / f'{name}.png')
+                picture = Image.new('RGB' if kind == 'images' else 'L', (30, 40))
+                picture.paste(255 if kind == 'masks' else (90, 90, 90), (0, 0, 9, 9))
+                picture.save(tmp_path / folder / kind / f'{name}.png')
     status, out, err = check(tool, 'cascade_decoder_deit_s_polyp', tmp_path)
     assert status == 0 and out.count('2 items, 2 decoded, 0 problems') == 3, out + err
     Image.new('L', (30, 40), 9).save(tmp_path / 'TrainDataset/masks/a.png')

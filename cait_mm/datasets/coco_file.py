@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 
 from cait_mm.datasets.coco_masks import all_finite, mask_trouble, short
+from cait_mm.datasets.label_maps import ENOUGH
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.inputs import require_file
 
 PARTS = ('images', 'annotations', 'categories')
 LEFT_OUT = 0.01
 """Share of the boxes that MMDetection may leave out before it is a problem: COCO itself has a few empty ones."""
-ENOUGH = 100
-"""Pictures that are enough to expect every class on one of them."""
 
 
 class Findings:
@@ -124,7 +123,8 @@ def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[st
         content: What :func:`structure_problems` found nothing in.
         classes: The classes of the dataset, by name.
         with_mask: Masks are read with the boxes.
-        training: The file is trained on, so that a class without a box is a problem (in ``ENOUGH`` pictures).
+        training: The file is trained on, so that a class without a box is a problem
+            (in ``ENOUGH`` pictures a class).
     """
     names = [item['name'] for item in content['categories']]
     used = [name for name in names if name in set(classes)]
@@ -166,7 +166,7 @@ def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[st
         problems.append(f'annotation file {path} has {len(maskless)} boxes without a mask, and the pipeline reads '
                         f'masks (with_mask=True): annotation {short(maskless[0])} is one.')
     if used and 'annotations' in content:
-        seldom, often = _taught_problems(path, fits, used, taught, training and len(images) >= ENOUGH)
+        seldom, often = _taught_problems(path, fits, used, taught, training and len(images) >= ENOUGH * len(used))
         problems, remarks = problems + often, remarks + seldom
     return problems, remarks
 

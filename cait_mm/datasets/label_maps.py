@@ -9,8 +9,8 @@ from cait_mm.datasets.loading import GuardedBackend, GuardedLoading
 from cait_mm.errors import UserError
 
 IGNORED = 255
-ENOUGH = 100
-"""Label maps that are enough to expect every class on one of them."""
+ENOUGH = 20
+"""So many label maps for each class are enough to expect every class on one of them."""
 _SHOWN = 8
 
 
@@ -36,7 +36,7 @@ class LabelCount:
         """Problems and remarks about the classes that occur nowhere.
 
         Labels of no class or of one among several teach nothing: a problem. Other classes may just be rare: that is a
-        remark, unless all label maps of the training data were read and they are many.
+        remark, unless all label maps of the training data were read and they are many (``ENOUGH``).
         """
         absent = [name for label, name in enumerate(classes) if not self.classes[label]]
         if not self.maps or not absent:
@@ -49,7 +49,7 @@ class LabelCount:
             one, listed = len(absent) == 1, ', '.join(absent[:_SHOWN]) + (' and more' if len(absent) > _SHOWN else '')
             what += f'{len(absent)} of {len(classes)} classes {"occurs" if one else "occur"} nowhere: {listed}'
         sentence = f'{what}. Their values are {self._described(classes)}.'
-        certain = training and complete and self.maps >= ENOUGH
+        certain = training and complete and self.maps >= ENOUGH * len(classes)
         return ([sentence], []) if len(present) < min(2, len(classes)) or certain else ([], [sentence])
 
     def _described(self, classes: Sequence[str]) -> str:

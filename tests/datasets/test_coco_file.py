@@ -8,8 +8,9 @@ import pytest
 from conftest import real_data
 from pycocotools import mask as coco_mask
 
-from cait_mm.datasets.coco_file import ENOUGH, content_problems, read_json, structure_problems
+from cait_mm.datasets.coco_file import content_problems, read_json, structure_problems
 from cait_mm.datasets.coco_masks import decode_counts, mask_trouble
+from cait_mm.datasets.label_maps import ENOUGH
 from cait_mm.errors import UserError
 
 POLYGON = [[10, 10, 30, 10, 30, 30, 10, 30]]
@@ -103,7 +104,7 @@ def test_classes_that_nothing_teaches():
     problems, remarks = found(content)
     assert 'no box to learn cat, dog from: all 4 are crowds' in problems[0]
     assert 'drawn as polygons' in remarks[0]
-    for pictures, training, problem in ((2, True, False), (ENOUGH, True, True), (ENOUGH, False, False)):
+    for pictures, training, problem in ((2, True, False), (2 * ENOUGH, True, True), (2 * ENOUGH, False, False)):
         content = coco(pictures)
         content['annotations'] = [item for item in content['annotations'] if item['category_id'] == 5]
         said = found(content, training=training)
@@ -136,7 +137,8 @@ def test_categories_and_classes():
     (dict(size=[40, 50], counts=None), 'no whole numbers'), (dict(size=[40, 50], counts='\u20ac!'), 'the character'),
     (dict(size=[40, 50], counts='o' * 30), 'too long'), (dict(size=[40, 50], counts='PPo'), 'cut off'),
     (dict(size=[40, 50], counts='ooooooo'), 'too long'), (dict(size=[40, 50], counts='@'), 'negative'),
-    (dict(size=[40, 50], counts='12'), '3 pixels'), (dict(size=[[[[]]]], counts=[]), 'a list of 1'), (dict(size=[40, 50], counts=[10 ** 400]), 'no whole numbers')])
+    (dict(size=[40, 50], counts='12'), '3 pixels'),
+    (dict(size=[[[[]]]], counts=[]), 'a list of 1'), (dict(size=[40, 50], counts=[10 ** 400]), 'no whole numbers')])
 def test_masks_that_cannot_be_drawn(mask, said):
     assert said in mask_trouble(mask, 40, 50)
     content = coco()

@@ -45,13 +45,14 @@ class GuardedLoading(BaseTransform):
     """A loading transform whose failures name the file.
 
     Args:
-        loader: A transform that reads what an item names. Where it has no ``backend_args``, it is given those of
+        loader: A transform that reads what an item names. Where it reads local files by MMEngine's default, it is given those of
             :class:`GuardedBackend`.
     """
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
-        if getattr(loader, 'backend_args', False) is None and not getattr(loader, 'file_client_args', None):
+        own = (None, {}, dict(backend='local'))
+        if getattr(loader, 'backend_args', '') in own and not getattr(loader, 'file_client_args', None):
             loader.backend_args = dict(backend='guarded')
 
     def transform(self, results: Dict[str, Any]) -> Optional[Dict[str, Any]]:

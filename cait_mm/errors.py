@@ -1,6 +1,9 @@
 """The one exception type that tools turn into a single sentence, and how other exceptions get into one."""
 import re
 
+MOST_LETTERS = 300
+"""Of a reason; some libraries put the bytes that they could not read into theirs."""
+
 
 class UserError(ValueError):
     """Something the person at the keyboard can mend: a wrong path, an impossible target, a broken checkpoint.
@@ -16,4 +19,5 @@ def reason_of(error: BaseException) -> str:
         return f'{error.args[0]!r} is missing'
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     line = (text.strip().splitlines() or [''])[0]
-    return re.split(r'\.\s+(?=[A-Z])', line)[0].rstrip('. ') or type(error).__name__
+    sentence = re.split(r'\.\s+(?=[A-Z])', line)[0].rstrip('. ') or type(error).__name__
+    return sentence if len(sentence) <= MOST_LETTERS else f'{sentence[:MOST_LETTERS]}...'

@@ -45,7 +45,7 @@ class GuardedLoading(BaseTransform):
     """A loading transform whose failures name the file.
 
     Args:
-        loader: A transform that reads what an item names. Where it reads local files by MMEngine's default, it is given those of
+        loader: A transform that reads what an item names. Where it reads files by MMEngine's default, it is given
             :class:`GuardedBackend`.
     """
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -42,9 +43,8 @@ SAVE = {'npz': save_npz, 'h5': save_h5}
 
 
 def refused(path, words):
-    with pytest.raises(UserError, match=words) as found:
-        with open_arrays(str(path)) as arrays:
-            arrays.entry('image').read(None)
+    with pytest.raises(UserError, match=words) as found, open_arrays(str(path)) as arrays:
+        arrays.entry('image').read(None)
     assert '\n' not in str(found.value) and os.path.basename(path) in str(found.value)
 
 
@@ -138,7 +138,7 @@ def test_other_files_are_not_followed(tmp_path):
         file.create_virtual_dataset('image', layout)
     for name in ('link', 'soft', 'raw', 'virtual'):
         with h5py.File(tmp_path / f'{name}.h5') as file:
-            np.testing.assert_array_equal(file['image'][()], GOOD), 'the trap is one'
+            np.testing.assert_array_equal(file['image'][()], GOOD, 'the trap is one')
         refused(tmp_path / f'{name}.h5', 'a link to another file|values that lie in another file')
     with h5py.File(tmp_path / 'inside.h5', 'w') as file:
         file['group/values'] = GOOD
@@ -188,7 +188,7 @@ def test_labels_that_are_no_ids_are_a_sentence(tmp_path, suffix, values):
 
 
 def test_a_locked_archive_is_a_sentence(tmp_path):
-    content = bytearray(open(save_npz(tmp_path / 'a.npz', image=GOOD), 'rb').read())
+    content = bytearray(Path(save_npz(tmp_path / 'a.npz', image=GOOD)).read_bytes())
     for mark, place in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
         content[content.index(mark) + place] |= 1  # encrypted
     (tmp_path / 'a.npz').write_bytes(content)

@@ -157,6 +157,16 @@ def test_a_split_by_sequence(folders, tmp_path):
     assert len(polyps(folders, ann_file='plain.txt')) == 1
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_list_is_read_whatever_wrote_it(folders, tmp_path, encoding):
+    for kind, name in (('images', '1.tif'), ('masks', '1.png')):
+        (tmp_path / kind / f'a polyp {name}').write_bytes((tmp_path / kind / name).read_bytes())
+    (tmp_path / 'split.txt').write_bytes('a polyp 1 seq1 train\r\n2.tif\tseq1\ttrain \r\n\r\n'.encode(encoding))
+    assert len(polyps(folders, ann_file='split.txt', split='train')) == 2
+    (tmp_path / 'plain.txt').write_bytes('a polyp 1.tif\r\n3\r\n'.encode(encoding))
+    assert polyps(folders, ann_file='plain.txt').get_data_info(1)['img_path'].endswith('a polyp 1.tif')
+
+
 @pytest.mark.parametrize('lines, keywords, words', [
     ('1 seq1 train\n2 seq1 val\n', dict(split='val'), 'puts sequence seq1 into train and val'),
     ('1 seq1 train\n2 seq1 val\n', dict(), 'puts sequence seq1 into train and val'),

@@ -82,7 +82,7 @@ def test_augmentation_invents_no_labels(repo, data):
 
 def test_a_list_chooses_files_with_or_without_suffix(data):
     root, _ = data
-    (root / 'train.txt').write_text('case0002_slice001\ncase0001_slice000.npz\n')
+    (root / 'train.txt').write_bytes(b'\xef\xbb\xbfcase0002_slice001\r\ncase0001_slice000.npz \r\n\r\n')
     chosen = SynapseVolumes(data_root=str(root), data_prefix=dict(img_path='train_npz'), ann_file='train.txt')
     assert [(info['subject'], info['slice']) for info in map(chosen.get_data_info, range(2))] == [
         ('case0002', 1), ('case0001', 0)]

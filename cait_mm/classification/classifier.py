@@ -17,6 +17,7 @@ from cait_mm.ops.compactor import add_backbone_compactors, start_from
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.pruning.fold import fold, keep_all
+from cait_mm.utils.schema import is_share, is_whole
 
 
 @MODELS.register_module()
@@ -56,6 +57,9 @@ class Classifier(BaseModel):
         super().__init__(data_preprocessor=dict(data_preprocessor) if data_preprocessor else None)
         if head_rows is not None and len(head_rows) != num_classes:
             raise UserError(f'head_rows names {len(head_rows)} rows for num_classes={num_classes}.')
+        if not is_whole(num_classes, 1) or not is_share(label_smoothing):
+            raise UserError(f'the classifier has num_classes={num_classes!r} and label_smoothing={label_smoothing!r}: '
+                            'the first is a positive whole number, the second from 0 to below 1.')
         self.num_classes, self.head_rows, self.new_head = num_classes, head_rows, new_head
         self.backbone: CAITBackbone = MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True})
         self.head = self._new_head()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cait_mm.backbones import BACKBONES, CAITBackbone
 from cait_mm.backbones.formats import find_weights
 from cait_mm.errors import UserError
+from cait_mm.utils.schema import is_number
 from cait_mm.utils.weights import load_file
 
 
@@ -31,8 +32,8 @@ class HardDistillation:
     """
 
     def __init__(self, alpha: float, teacher: Mapping[str, Any], num_classes: int) -> None:
-        if not 0 < alpha <= 1:
-            raise UserError(f'model.distillation.alpha={alpha}: it is a share between 0 and 1.')
+        if not is_number(alpha, 0, 1) or alpha == 0:
+            raise UserError(f'model.distillation.alpha={alpha!r}: it is a share between 0 and 1.')
         self.alpha, self.config, self.num_classes = alpha, teacher, num_classes
         self._teacher: Optional[nn.Module] = None
 

@@ -8,6 +8,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from cait_mm.errors import UserError
+from cait_mm.utils.schema import is_number
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -20,8 +21,10 @@ class LayerDepthDecayConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if 'decay_rate' not in self.paramwise_cfg:
-            raise UserError('LayerDepthDecayConstructor needs paramwise_cfg=dict(decay_rate=...).')
+        rate = self.paramwise_cfg.get('decay_rate')
+        if not is_number(rate, 0, 1) or rate == 0:
+            raise UserError('LayerDepthDecayConstructor needs paramwise_cfg=dict(decay_rate=...), above 0 and at most '
+                            f'1; it is {rate!r}.')
 
     def add_params(self, params: List[dict], module: nn.Module, prefix: str = '',
                    is_dcn_module: Optional[bool] = None) -> None:

@@ -5,7 +5,9 @@ from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, Opti
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
+from cait_mm.errors import UserError
 from cait_mm.ops.compactor import Compactor
+from cait_mm.utils.schema import is_number, is_share
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -46,7 +48,17 @@ class CompactorConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's parameter groups, with compactors in a group of their own: beta1 0.99, no weight decay (ResRep).
 
     ``paramwise_cfg`` may hold ``compactor_beta1`` and ``compactor_lr_mult`` (1) beside MMEngine's options.
+
+    Raises:
+        UserError: One of the two is impossible.
     """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        beta1, factor = (self.paramwise_cfg.get(name, 0.99) for name in ('compactor_beta1', 'compactor_lr_mult'))
+        if not is_share(beta1) or not is_number(factor) or factor <= 0:
+            raise UserError(f'paramwise_cfg has compactor_beta1={beta1!r} and compactor_lr_mult={factor!r}: the first '
+                            'is from 0 to below 1, the second positive.')
 
     def add_params(self, params: List[dict], module: nn.Module, prefix: str = '', is_dcn_module: Any = None) -> None:
         if not isinstance(module, Compactor):

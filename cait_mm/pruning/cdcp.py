@@ -17,7 +17,16 @@ from cait_mm.pruning.fold import channel_scores
 from cait_mm.pruning.rule import lasso_gradient_, proximal_step, ramp_end, vanishing_steps, wanted_reduction
 from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select
 from cait_mm.spec import Spec
+from cait_mm.utils.schema import is_number, is_share, is_whole
 
+KINDS = (
+    (('target', ), lambda value: is_share(value) and value > 0, 'a share between 0 and 1'),
+    (('step', 'strength', 'shrink'), lambda value: is_number(value) and value > 0, 'a positive number'),
+    (('start_epoch', ), lambda value: is_number(value, 0), 'a number, 0 or more'),
+    (('interval', 'align', 'calibration_images'), lambda value: is_whole(value, 1), 'a positive whole number'),
+    (('head_consistency', 'attention_consistency', 'allow_remnants'), lambda value: isinstance(value, bool),
+     'True or False'),
+)
 CHOICES = {'start': ('identity', 'calibrated'), 'rule': ('lasso', 'proximal')}
 
 
@@ -62,12 +71,11 @@ class CDCPSettings:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f'model.cdcp.{name}={getattr(self, name)!r}: use {" or ".join(choices)}.')
-        for name in ('target', 'step', 'strength', 'interval', 'align', 'calibration_images'):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UserError(f'model.cdcp.{name}={getattr(self, name)!r}: it has to be positive.')
-        if not self.target < 1 or self.start_epoch < 0:
-            raise UserError(f'model.cdcp has target={self.target} and start_epoch={self.start_epoch}: the target is a '
-                            'share below 1, the start not negative.')
+        for names, test, what in KINDS:
+            for name in names:
+                value = getattr(self, name)
+                if not test(value) and not (value is None and name in ('shrink', 'step')):
+                    raise UserError(f'model.cdcp.{name}={value!r}: it has to be {what}.')
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> 'CDCPSettings':

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.data_configs import SUFFIXES, require_known_types
+from cait_mm.utils.schema import check_shape
 
 LIBRARIES = ('mmseg', 'mmdet')
 BUILD_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
@@ -39,6 +40,7 @@ def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> C
         raise UserError(f'config {path} cannot be read{options}: {_reason(path, error)}.') from error
     if path.endswith(SUFFIXES):
         require_known_types(config.to_dict())
+    check_shape(config.to_dict(), path)
     scope = config.get('default_scope', 'mmengine')
     if scope in LIBRARIES:
         try:

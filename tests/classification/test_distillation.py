@@ -68,6 +68,9 @@ def test_the_default_teacher_is_the_dense_model(tmp_path):
     (dict(distillation=dict(alpha=0.5, teacher=dict(type='TimmTeacher', name='nonet', checkpoint='a'))),
      'timm cannot make teacher nonet'),
     (dict(head_rows=[1, 2]), 'names 2 rows for num_classes=5'),
+    *((dict(distillation=dict(alpha=alpha, teacher=teacher())), 'a share between 0 and 1')
+      for alpha in (-1, float('nan'), 'x', True)),
+    *((dict(label_smoothing=smoothing), 'label_smoothing=') for smoothing in (-1, 1, 1.5, float('nan'), 'x', None)),
 ])
 def test_what_cannot_be_taught_is_a_sentence(arguments, message):
     with pytest.raises(UserError, match=message):
@@ -98,6 +101,15 @@ def test_mixup_mixes_in_training_only_and_needs_pairs():
     assert torch.equal(mix(data)['targets'], data['targets'])
     with pytest.raises(UserError, match='even batch'):
         mix(dict(inputs=torch.randn(3, 3, 8, 8), targets=torch.tensor([0, 1, 2])), training=True)
+
+
+@pytest.mark.parametrize('arguments', [
+    dict(mixup_alpha=-1), dict(mixup_alpha=float('nan')), dict(cutmix_alpha=float('inf')), dict(prob=1.5),
+    dict(switch_prob=-0.1), dict(label_smoothing=1), dict(num_classes=0), dict(num_classes=2.5), dict(speed=3),
+    dict(mixup_alpha=0, cutmix_alpha=0), dict(mixup_alpha='x'), dict(cutmix_minmax=(0.1, ))])
+def test_mixup_that_makes_no_sense_is_a_sentence(arguments):
+    with pytest.raises(UserError, match='data_preprocessor.mixup'):
+        MixupPreprocessor(arguments)
 
 
 def test_top_k():

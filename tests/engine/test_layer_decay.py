@@ -43,5 +43,8 @@ def test_frozen_parameters_stay_out():
 def test_wrong_use_is_a_sentence():
     with pytest.raises(UserError, match='needs paramwise_cfg'):
         groups(Net())
+    for rate in (0, -1, 1.5, float('nan'), 'x'):
+        with pytest.raises(UserError, match='above 0 and at most 1'):
+            groups(Net(), decay_rate=rate)
     with pytest.raises(UserError, match='needs a model whose backbone has get_layer_depth'):
         groups(nn.Linear(2, 2), decay_rate=0.5)

@@ -5,6 +5,7 @@ from torch import nn
 
 from cait_mm.classification import Classifier
 from cait_mm.engine import GradRuleAmpOptimWrapper, GradRuleOptimWrapper
+from cait_mm.errors import UserError
 
 ARCH = dict(embed_dim=24, depth=2, num_heads=3, img_size=(64, 64))
 
@@ -64,6 +65,14 @@ def test_a_step_with_infinite_gradients_is_skipped(linear, monkeypatch):
     before = linear.weight.detach().clone()
     wrapper.update_params(linear(torch.full((1, 3), 1e38)).sum())
     assert torch.equal(linear.weight, before) and wrapper.loss_scaler.get_scale() == 512
+
+
+@pytest.mark.parametrize('option', [dict(compactor_lr_mult=-1), dict(compactor_lr_mult=float('nan')),
+                                    dict(compactor_beta1=1), dict(compactor_beta1='x')])
+def test_options_that_make_no_sense_are_a_sentence(option):
+    with pytest.raises(UserError, match='paramwise_cfg has compactor_beta1='):
+        build_optim_wrapper(nn.Linear(2, 2), dict(constructor='CompactorConstructor', paramwise_cfg=option,
+                                                  optimizer=dict(type='AdamW', lr=1e-3)))
 
 
 def test_compactors_have_their_own_group_and_every_parameter_one():

@@ -31,17 +31,31 @@ def backbone():
     return make_backbone()
 
 
+NAN, INF = float('nan'), float('inf')
+
+
 def settings(**changes):
     return CDCPSettings(**{**dict(target=0.5, start_epoch=0, step=0.05, interval=5, rule='proximal'), **changes})
 
 
 @pytest.mark.parametrize('config,message', [
-    (dict(), 'no target'), (dict(target=0.5, speed=3), 'unknown speed'), (dict(target=1.5), 'a share below 1'),
-    (dict(target=0.5, rule='l0'), 'use lasso or proximal'), (dict(target=0.5, interval=0), 'has to be positive'),
+    (dict(), 'no target'), (dict(target=0.5, speed=3), 'unknown speed'), (dict(target=1.5), 'a share between 0 and 1'),
+    (dict(target=0.5, rule='l0'), 'use lasso or proximal'), (dict(target=0.5, interval=0), 'be a positive whole'),
     (dict(target=0.5, start='zero'), 'use identity or calibrated')])
 def test_impossible_settings_are_sentences(config, message):
     with pytest.raises(UserError, match=message):
         CDCPSettings.from_config(config)
+
+
+@pytest.mark.parametrize('name,values', {
+    'target': [0, 1, -0.5, NAN, 'x', None], 'step': [0, -1, NAN, INF, 'x'], 'strength': [0, -1, NAN, None],
+    'shrink': [0, -0.5, NAN, INF], 'start_epoch': [-1, NAN, INF, 'x', None], 'interval': [0, -5, 2.5, NAN, None],
+    'align': [0, -1, 1.5], 'calibration_images': [0, 2.5, NAN], 'head_consistency': ['no', 1, None],
+    'allow_remnants': ['yes']}.items())
+def test_numbers_that_make_no_sense_are_sentences(name, values):
+    for value in values:
+        with pytest.raises(UserError, match=rf'model\.cdcp\.{name}=.*: it has to be'):
+            CDCPSettings.from_config({'target': 0.5, name: value})
 
 
 def test_masks_follow_the_ramp_and_are_the_selection(backbone):

@@ -16,8 +16,9 @@ from cait_mm.errors import UserError
 class EpochSeedHook(Hook):
     """Seed all generators before every epoch from the run's seed, the epoch and the rank.
 
-    A run that is resumed then draws what the uninterrupted one would have drawn. Loaders need
+    A run of epochs that is resumed then draws what the uninterrupted one would have drawn. Loaders need
     ``worker_init_fn=dict(type='keep_torch_seed')``, because MMEngine's gives a worker the same seed in every epoch.
+    Both are for MMEngine's own Runner: :class:`~cait_mm.engine.runner.CheckedRunner` seeds every step and sample.
     """
 
     priority = 'VERY_HIGH'

@@ -14,7 +14,7 @@ from cait_mm.engine.resume import POSITION
 from cait_mm.utils.seeding import STEPS, seed_of
 
 VALIDATED = 'last_validated_iter'
-"""Entry of the message hub: the iteration of the last complete validation. Names in val... would be logged as metrics."""
+"""Entry of the message hub: the iteration of the last complete validation. MMEngine logs names in val... as metrics."""
 
 
 class _SeededSteps:

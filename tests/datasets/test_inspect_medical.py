@@ -74,3 +74,13 @@ def test_polyps(tool, tmp_path):
     status, out, err = check(tool, 'cascade_decoder_deit_s_polyp', tmp_path)
     assert status == 2 and 'a has no mask in' in out and 'Traceback' not in err
     assert 'train: found' in out and out.count('2 items, 2 decoded, 0 problems') == 2, 'one line per split all the same'
+
+
+@pytest.mark.parametrize('value,said', [(np.nan, 'are no class ids'), (7, 'holds 7, and there are classes 0 to 3')])
+def test_labels_of_a_slice_that_are_none(tool, acdc, value, said):
+    label = np.zeros((40, 30), np.float32)
+    label[:9], label[9:12] = 1, value
+    write(acdc / 'train_slices' / 'patient001_frame01_slice_1.h5', np.zeros_like(label), label)
+    status, out, err = check(tool, 'cascade_decoder_deit_s_acdc', acdc)
+    assert status == 2 and said in out and 'slice_1' in out and 'Traceback' not in err
+    assert '3 items, 3 decoded, 1 problems' in out

@@ -32,6 +32,9 @@ class ImageFolder(Dataset):
         transform: Arguments of ``timm.data.create_transform``: ``input_size``, ``is_training``, ``auto_augment``, ...
         per_class: Use only the first so many images of every class.
 
+    Pictures are turned as EXIF says (:func:`cait_mm.datasets.pictures.read_image`), as MMCV does; timm's and
+    torchvision's readers leave them as they are stored.
+
     Items are ``dict(inputs=(3, H, W) normalised, targets=class index)``.
 
     Raises:

@@ -4,6 +4,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Tuple
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('CAIT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
+sys.modules['_early'] = ModuleType('_early')  # tools import it first; signals are pytest's here
 
 _PLAIN = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
 _STAGES = dict(embed_dim=16, depths=(1, 2, 3, 1), num_heads=(1, 2, 2, 4), window_size=4, img_size=(64, 64))

@@ -5,6 +5,7 @@ So is it for ONNX files of tools/export.py, which ONNX Runtime runs with the sam
 "Ideal" is what the MACs promise, "realised" the share of the saved time that was really saved, "cap" what Amdahl's law
 leaves of the encoder's ideal overall: the head takes as long as before.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 import sys
 from functools import partial

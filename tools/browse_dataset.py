@@ -2,6 +2,7 @@
 
 Look before an hour of training is spent on turned labels.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
 from typing import Any, Optional, Tuple
@@ -20,7 +21,15 @@ from cait_mm.datasets.check import require_data
 from cait_mm.datasets.images import ImageFolder, spread
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option, positive_int, report, run
+from cait_mm.utils.cli import (
+    add_cfg_options,
+    add_data_root_option,
+    add_json_option,
+    output_folder,
+    positive_int,
+    report,
+    run,
+)
 from cait_mm.utils.configs import building, load_config
 
 
@@ -59,7 +68,7 @@ def main() -> None:
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
     parser.add_argument('--number', type=positive_int, default=12, metavar='N',
                         help='pictures, evenly spread (default: 12)')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='default: shown/CONFIG_SPLIT')
+    parser.add_argument('--out', type=output_folder, metavar='DIR', help='default: shown/CONFIG_SPLIT')
     add_cfg_options(parser)
     add_data_root_option(parser)
     add_json_option(parser)

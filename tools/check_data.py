@@ -4,6 +4,7 @@ Where everything is there, pictures and labels are looked at: labels without pic
 broken files, ids out of range, labels that teach nothing, sizes that differ, patients in two splits, and whether
 loaders, evaluators and the model's heads fit each other. A note says what may be meant so.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 from typing import List
 

@@ -3,6 +3,7 @@
 Some dozens of unlabelled images are enough. The export loads as a backbone of MMSeg and MMDet configs, and is a
 starting point for fine-tuning.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 import time
 
@@ -16,7 +17,7 @@ from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import before_after, save_export
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, positive_int, report, run, share, whole_number
+from cait_mm.utils.cli import add_json_option, output_file, positive_int, report, run, share, whole_number
 from cait_mm.utils.configs import load_config
 
 PAPER_MERGES = {
@@ -35,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('model', metavar='CONFIG_OR_ARCH',
                         help=f'a config with a backbone of ours, or {", ".join(ARCHS)}')
     parser.add_argument('checkpoint', help='the dense pretrained weights')
-    parser.add_argument('out', help='the export to write')
+    parser.add_argument('out', type=output_file, help='the export to write')
     parser.add_argument('--target', type=share, required=True, metavar='SHARE',
                         help='the share of all MACs to save, for example 0.505')
     parser.add_argument('--images', required=True, metavar='DIR', help='a folder of images, labels are not needed')

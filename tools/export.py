@@ -3,6 +3,7 @@
 The file takes normalised RGB images (B, 3, H, W), any number of one size; it carries size, mean and std, classes and
 MACs. It is kept only if it computes what PyTorch computes. tools/benchmark.py times ONNX files against configs.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
 from typing import Any, Dict
@@ -25,7 +26,7 @@ from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import load_model
 from cait_mm.backbones.checkpoint import load_file, read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_cfg_options, add_json_option, positive_int, report, run
+from cait_mm.utils.cli import add_cfg_options, add_json_option, output_file, positive_int, report, run
 from cait_mm.utils.configs import load_config
 
 
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
     parser.add_argument('--part', choices=PARTS, default='whole')
     parser.add_argument('--shape', nargs=2, type=positive_int, required=True, metavar=('H', 'W'), help='pixels')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='default: beside the checkpoint')
+    parser.add_argument('--out', type=output_file, metavar='FILE', help='default: beside the checkpoint')
     add_cfg_options(parser)
     add_json_option(parser)
     return parser.parse_args()

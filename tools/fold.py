@@ -2,17 +2,18 @@
 
 The result is what init_cfg of the upernet_cait_* configs takes, and what tools/test.py evaluates.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 
 from cait_mm.pruning.export import before_after, checkpoint_of, export_training, save_export
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.utils.cli import add_json_option, not_negative, report, run, whole_number
+from cait_mm.utils.cli import add_json_option, not_negative, output_file, report, run, whole_number
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='the training checkpoint, or a work directory for its newest one')
-    parser.add_argument('out', help='the export to write')
+    parser.add_argument('out', type=output_file, help='the export to write')
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')

@@ -1,4 +1,5 @@
 """Count MACs and parameters: of a config's model, split into backbone, neck and heads, or of a bare classifier."""
+import _early  # noqa: F401  # isort: skip
 import argparse
 from typing import Any, Dict, Optional, Tuple
 

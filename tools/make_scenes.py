@@ -2,19 +2,19 @@
 
     python tools/make_scenes.py data/scenes
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
-from pathlib import Path
 
 from tqdm import tqdm
 
 from cait_mm.datasets.scenes import make_scenes, preview
-from cait_mm.utils.cli import add_json_option, positive_int, report, run, whole_number
+from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, whole_number
 from cait_mm.utils.files import atomic_path, unwritable
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('root', metavar='ROOT', help='folder of the set, for example data/scenes')
+    parser.add_argument('root', type=output_folder, metavar='ROOT', help='folder of the set, for example data/scenes')
     parser.add_argument('--train', type=positive_int, default=480, metavar='N', help='training scenes (default: 480)')
     parser.add_argument('--val', type=positive_int, default=80, metavar='N', help='validation scenes (default: 80)')
     parser.add_argument('--size', type=positive_int, nargs=2, default=(192, 192), metavar=('H', 'W'),
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument('--overwrite', action='store_true', help='replace scenes made with other arguments')
     add_json_option(parser)
     args = parser.parse_args()
-    root = Path(args.root)
+    root = args.root
     try:
         meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
                            progress=lambda steps, total: tqdm(steps, total=total, unit='scene', desc=str(root),

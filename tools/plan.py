@@ -1,4 +1,5 @@
 """Place merges for a wanted reduction of MACs (ATME, paper section III-B)."""
+import _early  # noqa: F401  # isort: skip
 import argparse
 
 from cait_mm.analysis.flops import classifier_cost

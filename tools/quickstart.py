@@ -4,6 +4,7 @@ A small ViT learns to classify drawn scenes, CAIT compresses it, and UperNet is 
 compressed one. Every step is one of the project's commands and is kept: a second run reuses what is there, an
 interrupted one goes on. The configs that are written beside the results can be used like any other.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 import json
 import subprocess
@@ -20,8 +21,9 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.datasets.pictures import read_image
 from cait_mm.engine.run import set_epochs
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, positive_int, report, run, table, whole_number
+from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, run_child, table, whole_number
 from cait_mm.utils.files import atomic_path, write_json
+from cait_mm.utils.lock import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSIFIERS = {'dense': 'compress_deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}
@@ -32,7 +34,7 @@ SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=ROOT / 'quickstart', help='where everything goes')
+    parser.add_argument('--out', type=output_folder, default=ROOT / 'quickstart', help='where everything goes')
     parser.add_argument('--iters', type=positive_int, default=1000, help='training iterations of each UperNet')
     parser.add_argument('--epochs', type=positive_int, default=12,
                         help='epochs of the classifier\'s pretraining; compressing it takes two thirds of them')
@@ -51,12 +53,12 @@ def command(script: str, *words: Any, quiet: bool = False) -> None:
     """Run one of the project's tools; its output goes to the screen, or is shown only when it fails."""
     words = [str(word) for word in words]
     print(f'$ python tools/{script} {" ".join(words)}', file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, str(ROOT / 'tools' / script), *words], text=True,
-                          stdout=subprocess.PIPE if quiet else sys.stderr, stderr=subprocess.STDOUT if quiet else None)
-    if done.returncode:
-        tail = '\n'.join((done.stdout or '').splitlines()[-20:])
-        raise UserError(f'tools/{script} failed with status {done.returncode}; run bash tools/quickstart.sh again to '
-                        f'go on where it stopped.\n{tail}'.rstrip())
+    status, output = run_child([ROOT / 'tools' / script, *words], stdout=subprocess.PIPE if quiet else sys.stderr,
+                               stderr=subprocess.STDOUT if quiet else None)
+    if status:
+        tail = '\n'.join(output.splitlines()[-20:])
+        raise UserError(f'tools/{script} failed with status {status}; run bash tools/quickstart.sh again to go on '
+                        f'where it stopped.\n{tail}'.rstrip())
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -184,6 +186,12 @@ def summary(results: Dict[str, Any], top1: Dict[str, float], speed: Dict[str, An
 
 def main() -> None:
     args = parse_args()
+    with locked(args.out):
+        make(args)
+
+
+def make(args: argparse.Namespace) -> None:
+    """Everything, in a folder of its own."""
     prepare(args)
     exports = {'dense': classifier(args, 'dense', None)}
     exports['CAIT'] = classifier(args, 'CAIT', exports['dense'])

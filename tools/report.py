@@ -2,6 +2,7 @@
 
 Several work directories stand below each other in the picture of heads, for example runs with and without consistency.
 """
+import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.export import Training, checkpoint_of, load_training
 from cait_mm.pruning.fold import channel_scores, fold
 from cait_mm.spec import Spec
-from cait_mm.utils.cli import add_json_option, report, run, table
+from cait_mm.utils.cli import add_json_option, output_folder, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of tools/train.py')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='where the pictures go (default: WORK_DIR/report)')
+    parser.add_argument('--out', type=output_folder, metavar='DIR',
+                        help='where the pictures go (default: WORK_DIR/report)')
     parser.add_argument('--image', type=Path, metavar='FILE_OR_DIR', help='draw the CLS attention over this image')
     parser.add_argument('--dense', metavar='CHECKPOINT', help='the dense model, drawn beside the compressed one')
     add_json_option(parser)

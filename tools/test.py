@@ -1,4 +1,5 @@
 """Evaluate a checkpoint with any config of the project, and draw its predictions."""
+import _early  # noqa: F401  # isort: skip
 import argparse
 
 from mmengine.runner import Runner
@@ -17,14 +18,14 @@ from cait_mm.engine.run import (
 )
 from cait_mm.engine.tta import use_tta
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import logs_aside, positive, report, run, table
+from cait_mm.utils.cli import logs_aside, output_folder, positive, report, run, table
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_run_options(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--show-dir', metavar='DIR', help='draw every prediction into this folder')
+    parser.add_argument('--show-dir', type=output_folder, metavar='DIR', help='draw every prediction into this folder')
     parser.add_argument('--tta', nargs='*', type=positive, metavar='RATIO',
                         help='merge predictions on flipped pictures at these sizes (default: 0.5 to 1.75 for '
                              'segmentation, 1 for detection)')
@@ -50,7 +51,7 @@ def main() -> None:
     # Checkpoints hold the averaged weights already.
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
     if args.show_dir:
-        draw_predictions(config, args.show_dir)
+        draw_predictions(config, str(args.show_dir))
     if args.tta is not None:
         use_tta(config, args.tta)
     start_processes(config, args.launcher)

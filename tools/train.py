@@ -1,10 +1,12 @@
 """Train any config of the project, whatever its library (MMSegmentation, MMDetection)."""
+import _early  # noqa: F401  # isort: skip
 import argparse
 
 from cait_mm.analysis.parts import build_model
 from cait_mm.engine.run import (
     add_run_options,
     add_tensorboard,
+    alone,
     build_runner,
     draw_predictions,
     final_metrics,
@@ -60,7 +62,7 @@ def main() -> None:
         result = {'config': args.config, 'work_dir': config.work_dir}
         report(f'{args.config} is ready to be trained.', result, args.json)
         return
-    with logs_aside(args.json):
+    with logs_aside(args.json), alone(config):
         runner = build_runner(config)
         runner.train()
     if runner.rank == 0 and args.json:

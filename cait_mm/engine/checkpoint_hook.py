@@ -71,6 +71,11 @@ class SafeCheckpointHook(CheckpointHook):
         outdated, self._between = self._between, [f'iter_{done}.pth']
         self._write(runner, self._between[0], dict(epoch=runner.epoch, iter=done), outdated)
 
+    def save_before_validation(self, runner: Runner) -> None:
+        """Write a checkpoint of the iteration whose validation is running, unless that is there; in every process."""
+        if self.last_step != self._now(runner):
+            self._save_checkpoint_with_step(runner, self._now(runner), dict(epoch=runner.epoch, iter=runner.iter))
+
     def _now(self, runner: Runner) -> int:
         return runner.epoch if self.by_epoch else runner.iter
 

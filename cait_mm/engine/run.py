@@ -2,6 +2,7 @@
 import argparse
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
@@ -23,13 +24,15 @@ from cait_mm.errors import UserError, reason_of
 from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option
 from cait_mm.utils.configs import load_config
-from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints
+from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints, require_folder_place
+from cait_mm.utils.lock import locked
 from cait_mm.utils.weights import load_file
 
 TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
 TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _WORLD_SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
+_RANK = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 _RUNS = count()
 AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'GradRuleOptimWrapper': 'GradRuleAmpOptimWrapper'}
 """Optimizer wrappers and their twins in mixed precision."""
@@ -51,7 +54,8 @@ def read_run_config(args: argparse.Namespace, training: bool) -> Config:
     are there.
 
     Raises:
-        UserError: The config cannot be read or lacks a part, or data or weights are missing.
+        UserError: The config cannot be read or lacks a part, data or weights are missing, or the work directory can be
+            no folder.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
@@ -65,6 +69,7 @@ def read_run_config(args: argparse.Namespace, training: bool) -> Config:
     if training:
         require_weights(config)
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    require_folder_place(config.work_dir)
     return config
 
 
@@ -100,6 +105,16 @@ def _pretrained(node: Any, key: str) -> Iterator[Tuple[str, str]]:
 def process_count(launcher: str) -> int:
     """How many processes ``launcher`` started, from what it left in the environment."""
     return int(os.environ.get(_WORLD_SIZE.get(launcher, ''), 1))
+
+
+def alone(config: Config) -> AbstractContextManager:
+    """Have the work directory for this run alone in here; of several processes the first one has it.
+
+    Raises:
+        UserError: Another run is using it.
+    """
+    first = int(os.environ.get(_RANK.get(config.get('launcher', 'none'), ''), 0)) == 0
+    return locked(config.work_dir) if first else nullcontext()
 
 
 def start_processes(config: Config, launcher: str) -> None:

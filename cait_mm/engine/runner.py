@@ -1,5 +1,6 @@
 """MMEngine's Runner, for people who make mistakes in configs and train on CPUs."""
-from typing import Any, Dict, List, Mapping, Optional
+from functools import partial
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -25,9 +26,11 @@ from cait_mm.engine.resume import (
     require_schedulers,
     require_state,
 )
+from cait_mm.engine.stop import StopHook
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.configs import BUILD_ERRORS, building, without_parameter_lines
 from cait_mm.utils.files import newest_checkpoint
+from cait_mm.utils.signals import leave_stopping_to_parent
 from cait_mm.utils.weights import load_file
 
 
@@ -41,6 +44,7 @@ class CheckedRunner(Runner):
     of processes and threads, on the same machine: every training step is seeded by its number and every sample by its
     place in the run (:mod:`cait_mm.engine.loops`, :mod:`cait_mm.datasets.samplers`), for MMEngine's two training loops.
     A checkpoint that does not hold all of a run's state is refused (:mod:`cait_mm.engine.resume`).
+    A run that is asked to stop saves its state first (:class:`StopHook`).
     """
 
     waiting_gradients: List[Dict[str, Tensor]] = []
@@ -50,6 +54,10 @@ class CheckedRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'CheckedRunner':
         with building('the run', cfg):
             return super().from_cfg(cfg)
+
+    def train(self) -> nn.Module:
+        self.register_hook(StopHook())
+        return super().train()
 
     def build_model(self, model: Any) -> nn.Module:
         with building('the model', self.cfg):
@@ -70,6 +78,8 @@ class CheckedRunner(Runner):
             seed = (seed or 0) - (get_rank() if diff_rank_seed else 0)  # the order of the data is that of all processes
             dataloader = with_seeded_batches(dataloader, seed)
         loader = Runner.build_dataloader(dataloader, seed=seed)
+        if loader is not dataloader:
+            loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
         guard(loader.dataset)
         return loader
 
@@ -194,3 +204,9 @@ class CheckedRunner(Runner):
                                 'of a batch.')
         self.cfg.sync_bn = None
         return revert_sync_batchnorm(model)
+
+
+def _start_worker(init: Optional[Callable[[int], None]], worker_id: int) -> None:
+    leave_stopping_to_parent()
+    if init is not None:
+        init(worker_id)

@@ -24,7 +24,7 @@ class AtomicBackend(LocalBackend):
                 temporary.write_bytes(obj)
         except UserError as error:
             sentence = str(error).rstrip('.')
-            raise UserError(f'{sentence}; what was written before is kept, go on with --resume.') from error
+            raise UserError(f'{sentence}; what was written before is kept, continue with --resume.') from error
 
 
 register_backend('atomic', AtomicBackend, force=True)

@@ -9,35 +9,73 @@ import traceback
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
 from mmengine.config import DictAction
 
 from cait_mm.errors import UserError, reason_of
-from cait_mm.utils.files import write_json
+from cait_mm.utils.files import require_file_place, require_folder_place, unwritable, write_json
 from cait_mm.utils.inputs import forbid_postscript
+from cait_mm.utils.signals import SIGNALS, Stopped
 
 
 def run(main: Callable[[], Optional[int]]) -> None:
-    """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 130 after Ctrl-C.
+    """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 128 plus the signal's
+    number after Ctrl-C or what else asks to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
 
     With ``CAIT_DEBUG=1`` in the environment the traceback of a :class:`UserError`, and of what caused it, comes first.
     """
     # Upstream's notes to its own developers would bury ours.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
     forbid_postscript()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # a path may hold what the terminal cannot show
     try:
-        status = main()
+        with SIGNALS.handled():
+            status = main()
+            _flush()
     except UserError as error:
         if os.environ.get('CAIT_DEBUG'):
             traceback.print_exc()
         # a data loader's process sends its traceback along; the sentence is its end
         print(f'error: {str(error).rsplit("UserError: ", 1)[-1].strip()}', file=sys.stderr)
         status = 2
+    except BrokenPipeError:  # as with "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + 13
+    except Stopped as stop:
+        if stop.sentence:
+            print(f'error: {stop.sentence}', file=sys.stderr)
+        status = stop.status
     except KeyboardInterrupt:
         print('error: interrupted; what was written before is kept.', file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable('standard output', error) from error
+
+
+def run_child(words: Sequence[Any], **streams: Any) -> Tuple[int, str]:
+    """Run this Python with ``words``; its status, and its output where ``streams`` (Popen's) keep it.
+
+    A signal that asks this process to stop is passed on, and the child has the time that it takes to save its work.
+    """
+    with subprocess.Popen([sys.executable, *map(str, words)], text=True, **streams) as process:
+        try:
+            output, _ = process.communicate()
+        except Stopped as stop:
+            process.send_signal(stop.status - 128)
+            process.wait()
+            raise
+    return process.returncode, output or ''
 
 
 def run_python(*words: Any) -> None:
@@ -47,7 +85,7 @@ def run_python(*words: Any) -> None:
         UserError: It failed, and has said why.
     """
     print('$', *words, file=sys.stderr, flush=True)
-    if subprocess.run([sys.executable, *map(str, words)], stdout=sys.stderr).returncode:
+    if run_child(words, stdout=sys.stderr)[0]:
         raise UserError(f'{words[0]} failed; run this again to go on.')
 
 
@@ -105,9 +143,28 @@ def add_data_root_option(parser: argparse.ArgumentParser) -> None:
                         help='where the data are, instead of the config\'s data_root: for all loaders and evaluators')
 
 
+def output_file(word: str) -> Path:
+    """An argument's ``type``: a file that can be written, looked at before the work is done."""
+    return _checked(word, require_file_place)
+
+
+def output_folder(word: str) -> Path:
+    """An argument's ``type``: a folder that can be written to or made, looked at before the work is done."""
+    return _checked(word, require_folder_place)
+
+
+def _checked(word: str, require: Callable[[str], None]) -> Path:
+    try:
+        require(word)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(word)
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--json FILE`` (``-`` is standard output)."""
-    parser.add_argument('--json', metavar='FILE', help='also write the result as JSON; "-" prints only the JSON')
+    parser.add_argument('--json', metavar='FILE', type=lambda word: word if word == '-' else str(output_file(word)),
+                        help='also write the result as JSON; "-" prints only the JSON')
 
 
 @contextmanager

@@ -1,50 +1,178 @@
 """Files that are written whole or not at all, and the newest one of a training run."""
+import errno
 import json
 import os
 import re
+import shutil
+import stat
+import sys
 import tempfile
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
 
 from cait_mm.errors import UserError
 
+_UNFINISHED = '.unfinished-'
+_TEMPORARY = re.compile(r'\..*' + re.escape(_UNFINISHED) + r'[a-z0-9_]{8}(\.[^.]*)?')
+_DESCRIPTOR = re.compile(r'/(?:dev|proc/self)/fd/(\d+)')
+
 
 @contextmanager
 def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it on success and vanishes on failure.
+    """Yield a temporary path whose content becomes that of ``path`` on success and vanishes on failure.
 
-    The parent folder is made when it is missing.
+    A regular file is replaced in one step and keeps its mode; where ``path`` is a symbolic link, its target is
+    replaced and the link stays. What is no regular file (a device, a FIFO, a descriptor such as ``/dev/stdout`` or
+    ``/dev/fd/63``) is never replaced: the finished content is written into it. A missing parent folder is made.
 
     Raises:
         UserError: The file cannot be written; what was there before is still there.
     """
     path = Path(path)
     try:
-        with _replaced(path) as temporary:
+        with (_filled if _is_special(path) else _replaced)(path) as temporary:
             yield temporary
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def require_file_place(path: Union[str, Path]) -> None:
+    """Look, before the work is done, whether :func:`atomic_path` could write a file to ``path``; make nothing.
+
+    Raises:
+        UserError: It is a folder, is below a file, or a right is missing.
+    """
+    path = Path(path)
+    try:
+        number = _descriptor(path)
+        if number is not None:
+            os.fstat(number)
+        if _is_special(path):
+            return
+        target = _target(path)
+        _require_writable(target if target.exists() else _first_folder(target.parent))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def require_folder_place(path: Union[str, Path]) -> None:
+    """Look whether ``path`` is a folder that can be written to, or could become one; make nothing.
+
+    Raises:
+        UserError: It is a file, is below one, or a right is missing.
+    """
+    try:
+        _require_writable(_first_folder(Path(path)))
+    except NotADirectoryError as error:
+        raise UserError(f'{path} cannot be a folder, because {error.filename} is a file: choose another place.'
+                        ) from error
     except OSError as error:
         raise unwritable(path, error) from error
 
 
 def unwritable(path: Union[str, Path], error: OSError) -> UserError:
     """The sentence about a file or folder that ``error`` kept from being written."""
+    if isinstance(error, IsADirectoryError):
+        return UserError(f'{path} is a folder: name a file in it.')
     return UserError(f'{path} could not be written ({error.strerror or error}): choose another place, or make room in '
                      f'{Path(path).absolute().parent}.')
 
 
+def remove_temporaries(folder: Union[str, Path]) -> None:
+    """Remove what killed processes left of :func:`atomic_path` in ``folder``, which no living one may be writing to."""
+    for path in Path(folder).iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """What a link leads to, dangling or not. A loop is an OSError."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(path)
+    return Path(os.path.realpath(path))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether ``path`` is there and no regular file. A folder is an OSError."""
+    if _descriptor(path) is not None:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return not stat.S_ISREG(mode)
+
+
+def _descriptor(path: Path) -> Optional[int]:
+    """The number of this process's open file that ``path`` or a link on its way names."""
+    name = os.path.abspath(path)
+    for _ in range(40):  # as many links as Linux follows
+        found = _DESCRIPTOR.fullmatch(name)
+        if found:
+            return int(found.group(1))
+        if not os.path.islink(name):
+            return None
+        name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+    return None
+
+
+def _first_folder(path: Path) -> Path:
+    """The nearest folder on the way to ``path`` that is there. A file in its place is an OSError."""
+    folder = _target(path)
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return folder
+
+
+def _require_writable(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
 @contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix=path.suffix, dir=path.parent)
+def _filled(path: Path) -> Iterator[Path]:
+    """A temporary elsewhere, because writers seek, whose content is then written into ``path``."""
+    handle, name = tempfile.mkstemp(suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
+        number = _descriptor(path)
+        if number is not None:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        # opening a descriptor by its name would start at the file's beginning
+        target = os.open(path, os.O_WRONLY) if number is None else os.dup(number)
+        with open(temporary, 'rb') as source, open(target, 'wb') as sink:
+            shutil.copyfileobj(source, sink)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A temporary in the folder of the file that ``path`` leads to, which it then replaces."""
+    path = _target(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        _require_writable(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+    else:
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        mode = 0o666 & ~umask
+    handle, name = tempfile.mkstemp(prefix=f'.{path.name[:40]}{_UNFINISHED}', suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

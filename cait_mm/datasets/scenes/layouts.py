@@ -20,6 +20,7 @@ from cait_mm.datasets.scenes.canvas import CLASSES, PALETTE, THING_CLASSES
 from cait_mm.datasets.scenes.plan import SCENE_KINDS, plan_scene, render_plan
 from cait_mm.errors import UserError
 from cait_mm.utils.files import write_json
+from cait_mm.utils.lock import locked
 
 # Raise it whenever a pixel or a label of any scene changes: a set of another version is refused, not reused.
 GENERATOR_VERSION = 1
@@ -85,9 +86,17 @@ def make_scenes(root: Union[str, Path], train: int = 480, val: int = 80, size: T
         The content of ``meta.json``, and ``'reused'``: whether nothing had to be drawn.
 
     Raises:
-        UserError: For impossible arguments, another set at ``root``, or files there that are not the generator's.
+        UserError: For impossible arguments, another set at ``root``, files there that are not the generator's, or
+            another process that is making a set there.
     """
     root, meta = Path(root), _describe(train, val, size, seed)
+    if _read_own(root, META) == meta and _complete(root, meta):
+        return {**meta, 'reused': True}  # also where nothing can be written
+    with locked(root):
+        return _make(root, meta, overwrite, progress)
+
+
+def _make(root: Path, meta: Dict[str, Any], overwrite: bool, progress: Optional[Progress]) -> Dict[str, Any]:
     found, unfinished = _read_own(root, META), _read_own(root, _UNFINISHED)
     if found is None and unfinished is None:
         _refuse_foreign(root)
@@ -103,7 +112,7 @@ def make_scenes(root: Union[str, Path], train: int = 480, val: int = 80, size: T
     if earlier:
         _remove_scenes(root, counts)
     steps = _draw_all(root, meta)
-    for _ in progress(steps, train + val) if progress else steps:
+    for _ in progress(steps, meta['train'] + meta['val']) if progress else steps:
         pass
     write_json(root / META, meta, indent=None)
     (root / _UNFINISHED).unlink()
@@ -167,8 +176,6 @@ def _read_own(root: Path, name: str) -> Optional[Dict[str, Any]]:
 
 
 def _refuse_foreign(root: Path) -> None:
-    if root.exists() and not root.is_dir():
-        raise UserError(f'{root} is a file: give a folder.')
     taken = [name for name in (*_FOLDERS, *_SINGLE_FILES) if os.path.lexists(root / name)]
     if taken:
         raise UserError(f'{root} holds {", ".join(taken)}, which the scene generator did not write: '

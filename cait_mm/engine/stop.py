@@ -1,0 +1,90 @@
+"""Leave a training when a signal asks for it, with a checkpoint that a resume continues from."""
+from typing import Any, Optional
+
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+
+from cait_mm.engine.checkpoint_hook import SafeCheckpointHook
+from cait_mm.engine.loops import SeededEpochLoop, SeededIterLoop
+from cait_mm.utils.signals import SIGNALS, Stopped
+
+_KEY, _AHEAD = 'cait_mm/stop', 2
+
+
+class StopHook(Hook):
+    """After Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 finish the iteration, save, say how to continue, and stop.
+
+    The checkpoint is of this very iteration, in the middle of an epoch too, so a resume repeats nothing. All processes
+    of a run stop after the same iteration. :class:`CheckedRunner` adds this hook.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.saver: Optional[SafeCheckpointHook] = None
+        self.last: Optional[int] = None
+
+    def before_train(self, runner: Runner) -> None:
+        SIGNALS.noting = True
+        savers = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook) and hook.save_optimizer]
+        exact = isinstance(runner.train_loop, (SeededEpochLoop, SeededIterLoop))
+        self.saver = savers[0] if savers and exact else None
+
+    def after_train(self, runner: Runner) -> None:
+        SIGNALS.noting = False
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Save and stop here where that was asked for.
+
+        Raises:
+            Stopped: It was.
+        """
+        if self._is_last(runner):
+            if self.saver is not None:
+                self.saver.save_now(runner)
+            self._stop(runner)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Leave a validation during training where that was asked for; a resume begins with it.
+
+        Raises:
+            Stopped: It was.
+        """
+        if not SIGNALS.noting or SIGNALS.received is None:
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                hook.after_val_epoch(runner)  # the model holds the averaged weights
+        if self.saver is not None:
+            self.saver.save_before_validation(runner)
+        self._stop(runner)
+
+    def _is_last(self, runner: Runner) -> bool:
+        """Whether all processes stop after the current iteration.
+
+        The process that a signal reaches first names an iteration far enough ahead for all others to read of it: none
+        is more than one synchronisation of gradients behind or ahead.
+        """
+        if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+            return SIGNALS.received is not None
+        store = torch.distributed.distributed_c10d._get_default_store()
+        if self.last is None and SIGNALS.received is not None:
+            ahead = _AHEAD * getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+            store.compare_set(_KEY, '', f'{runner.iter + ahead} {int(SIGNALS.received)}')
+        if self.last is None and store.check([_KEY]):
+            last, number = map(int, store.get(_KEY).split())
+            self.last, SIGNALS.received = last, SIGNALS.received or number
+        return self.last is not None and runner.iter >= self.last
+
+    def _stop(self, runner: Runner) -> None:
+        if self.last is not None:
+            torch.distributed.barrier()  # no process leaves before the checkpoint is there
+        path = runner.message_hub.get_info('last_ckpt')
+        if path is None:
+            message = 'no checkpoint was written yet, so the same command starts again'
+        elif self.saver is None:
+            message = f'{path} is the last checkpoint: the same command with --resume continues from there'
+        else:
+            message = f'{path} holds what was done: the same command with --resume continues from there'
+        raise Stopped(SIGNALS.received, message if runner.rank == 0 else '')

@@ -1,0 +1,80 @@
+"""One run per work directory."""
+import os
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Iterator, Optional, Union
+
+from cait_mm.errors import UserError
+from cait_mm.utils.files import remove_temporaries, require_folder_place, unwritable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+NAME = '.run.lock'
+
+
+@contextmanager
+def locked(folder: Union[str, Path]) -> Iterator[None]:
+    """Have ``folder``, which is made where it is missing, for this process alone in here.
+
+    The lock is a record lock of POSIX: the system takes it from a process that dies, however it dies, and processes
+    that this one forks do not hold it. What killed processes left half-written in the folder is removed. Where the
+    file system has no locks, that is said and nothing is locked.
+
+    Raises:
+        UserError: Another process has it; says which. Or it cannot be a folder.
+    """
+    require_folder_place(folder)
+    path = Path(os.path.realpath(folder))  # a link that leads nowhere yet has its target made
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _take(path, folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        if lock is not None:
+            remove_temporaries(path)
+        else:
+            print(f'note: {folder} cannot be locked here: start no second run in it.', file=sys.stderr)
+        yield
+    finally:
+        if lock is not None:
+            (path / NAME).unlink(missing_ok=True)
+            lock.close()
+
+
+def _take(folder: Path, called: Union[str, Path]) -> Optional[IO[str]]:
+    """The open, locked file; None where there are no locks."""
+    path = folder / NAME
+    while fcntl is not None:
+        lock = open(path, 'a+')  # noqa: SIM115
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            lock.seek(0)
+            owner = lock.read().strip() or 'another process'
+            lock.close()
+            raise UserError(f'{called} is in use by {owner}: wait until it is done, stop it, or choose another folder.'
+                            ) from error
+        except OSError:  # a network drive without locks
+            lock.close()
+            break
+        if _is_there(path, lock):
+            lock.truncate(0)
+            lock.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+            lock.flush()
+            return lock
+        lock.close()  # its owner has removed it meanwhile
+    return None
+
+
+def _is_there(path: Path, lock: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False

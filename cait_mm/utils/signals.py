@@ -1,0 +1,105 @@
+"""What a signal that asks a command to stop does: one line and status 128 + its number, temporaries removed."""
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from types import FrameType
+from typing import Iterator, Optional
+
+NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
+"""Ctrl-C, a scheduler's or ``kill``'s, a closed terminal, and what Slurm's ``--signal=USR1`` sends ahead of time."""
+_SAME = 1.
+"""Seconds within which signals are one: a launcher passes on what the terminal has sent to its processes already."""
+
+
+class Stopped(KeyboardInterrupt):
+    """This process was asked to stop by signal ``number``; ``message`` says what is kept, and nothing where another
+    process says it."""
+
+    def __init__(self, number: int, message: str = 'what was written before is kept') -> None:
+        super().__init__(message)
+        self.status = 128 + number
+        self.sentence = f'{reason_of_stop(number)}; {message}.' if message else ''
+
+
+def reason_of_stop(number: int) -> str:
+    """The start of a sentence."""
+    return 'interrupted' if number == signal.SIGINT else f'stopped by {signal.Signals(number).name}'
+
+
+class Signals:
+    """The first signal that asked this process to stop.
+
+    A signal raises :class:`Stopped` wherever the process is. Where ``noting`` is set, as while a training runs, which
+    can be left between two iterations only, it is ``received`` and no more. Ctrl-C a second time ends the process at
+    once.
+    """
+
+    def __init__(self) -> None:
+        self.received: Optional[int] = None
+        self.noting = False
+        self._when = 0.
+
+    def __call__(self, number: int, frame: Optional[FrameType]) -> None:
+        """The handler."""
+        if self.received is None:
+            self.received, self._when = number, time.monotonic()
+            if not self.noting:
+                raise Stopped(number)
+            if os.isatty(2):
+                os.write(2, b'stopping after this iteration; Ctrl-C once more stops at once.\n')
+        elif time.monotonic() - self._when > _SAME and (number == signal.SIGINT or not self.noting):
+            os.write(2, f'error: {reason_of_stop(number)} a second time; nothing more was saved.\n'.encode())
+            os._exit(128 + number)
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle signals in here, but those that this process was started to ignore (nohup).
+
+        An exception that a library made of a signal becomes :class:`Stopped` again.
+        """
+        self.received, self.noting = None, False
+        earlier = {}
+        try:
+            for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    earlier[number] = signal.signal(number, self)
+        except ValueError:
+            pass  # not the main thread: handlers are another one's business
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as error:
+            if self.received is None:
+                raise
+            raise Stopped(self.received) from error
+        finally:
+            if self.received is None:  # a launcher may send more while this process ends
+                for number, handler in earlier.items():
+                    signal.signal(number, handler)
+
+
+SIGNALS = Signals()
+"""This process's."""
+
+
+def leave_stopping_to_parent() -> None:
+    """Ignore, in a data loader's process, every signal that asks to stop but the parent's own SIGTERM.
+
+    Schedulers and terminals signal all processes of a job, and a loader's process that dies breaks the iteration that
+    the main process wants to finish.
+    """
+    for name in NAMES:
+        if name != 'SIGTERM' and hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_obey_parent, args=(os.getppid(), ), daemon=True).start()
+
+
+def _obey_parent(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)

@@ -24,6 +24,18 @@ sys.exit(not all(map(find_spec, ("torch", "mmengine", "cait_mm"))))' 2> /dev/nul
 fi
 # What is wrong is said once here; each of the processes would say it, and torchrun would add a traceback.
 WORLD_SIZE=$((processes * ${NNODES:-1})) "$python" "$train" "$config" --launcher pytorch "$@" --check-only > /dev/null
-exec "$python" -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
+# torchrun, without its traceback where the processes have said what was wrong, or that they saved and stopped
+exec "$python" -c '
+import sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+try:
+    main()
+except SignalException as stop:
+    sys.exit(128 + stop.sigval)
+except ChildFailedError as failed:
+    code = failed.get_first_failure()[1].exitcode
+    sys.exit(code if code >= 0 else 128 - code)' --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" --nproc_per_node="$processes" \
     "$train" "$config" --launcher pytorch "$@"

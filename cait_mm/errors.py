@@ -1,5 +1,7 @@
 """The one exception type that tools turn into a single sentence, and how other exceptions get into one."""
 import re
+import reprlib
+from typing import Any
 
 MOST_LETTERS = 300
 """Of a reason; some libraries put the bytes that they could not read into theirs."""
@@ -21,3 +23,15 @@ def reason_of(error: BaseException) -> str:
     line = (text.strip().splitlines() or [''])[0]
     sentence = re.split(r'\.\s+(?=[A-Z])', line)[0].rstrip('. ') or type(error).__name__
     return sentence if len(sentence) <= MOST_LETTERS else f'{sentence[:MOST_LETTERS]}...'
+
+
+def shown(value: Any) -> str:
+    """``value`` as Python writes it, cut to what fits into a sentence: files hold numbers and lists of any size."""
+    if value is None or isinstance(value, (bool, float)) or isinstance(value, int) and abs(value) < 10**20:
+        return repr(value)
+    if isinstance(value, int):
+        return f'a number of {value.bit_length()} bits'
+    try:
+        return reprlib.repr(value)
+    except Exception:  # a repr of its own, or a number too long to print somewhere inside
+        return f'a {type(value).__name__}'

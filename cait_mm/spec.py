@@ -7,13 +7,16 @@ Blocks are 0-based, as ``out_indices`` are; the paper counts them from 1. In Swi
 ``'stage.block'``, and blocks are counted through all stages everywhere else.
 """
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from cait_mm.arch import Arch, BlockName, BlockSpec, check_keys, check_positive_int, get_arch
-from cait_mm.errors import UserError
+from cait_mm.arch.checks import MOST_BLOCKS, check_sequence
+from cait_mm.errors import UserError, reason_of, shown
 from cait_mm.ops.token_merge import MERGE_KINDS, Grid, merged_grid
 
 SPEC_VERSION = 1
@@ -26,7 +29,7 @@ class Merge(NamedTuple):
     kind: str
 
     def __str__(self) -> str:
-        return f'{self.block}:{self.kind}'
+        return ':'.join(part if isinstance(part, str) and len(part) < 40 else shown(part) for part in self)
 
 
 @dataclass(frozen=True)
@@ -106,21 +109,44 @@ class Spec:
         """
         if not isinstance(data, Mapping) or 'version' not in data:
             raise UserError('this is not a cait_mm spec: it has no "version".')
-        if data['version'] != SPEC_VERSION:
-            raise UserError(f'spec version {data["version"]} is unknown to this cait_mm, which reads version '
+        version = data['version']
+        if type(version) is not int or version != SPEC_VERSION:
+            raise UserError(f'spec version {shown(version)} is unknown to this cait_mm, which reads version '
                             f'{SPEC_VERSION}: update cait_mm.')
-        check_keys('spec', data, ('version', 'arch', 'merges', 'blocks'))
-        for block in data['blocks']:
-            check_keys('spec block', block, [field.name for field in fields(BlockSpec)])
+        keys, widths = ('version', 'arch', 'merges', 'blocks'), [field.name for field in fields(BlockSpec)]
+        check_keys('spec', data, keys, keys)
+        if not isinstance(data['blocks'], (list, tuple)):
+            raise UserError(f'spec blocks={shown(data["blocks"])} is no list.')
+        for block in data['blocks'][:MOST_BLOCKS + 1]:
+            check_keys('spec block', block, widths, widths)
         return cls(get_arch(data['arch']), as_merges(data['merges']),
                    tuple(BlockSpec(**block) for block in data['blocks']))
 
     @classmethod
     def from_json(cls, text: str) -> 'Spec':
         try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise UserError(f'this is not a cait_mm spec: {error}.') from None
+            data = json.loads(text)
+        except RecursionError:
+            raise UserError('this is not a cait_mm spec: its brackets are nested too deep.') from None
+        except ValueError as error:  # no JSON, or a number of thousands of digits
+            raise UserError(f'this is not a cait_mm spec: {reason_of(error)}.') from None
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_file(cls, path: Union[str, Path]) -> 'Spec':
+        """Read a JSON file.
+
+        Raises:
+            UserError: It is missing or no spec; names the file.
+        """
+        if not os.path.isfile(path):
+            raise UserError(f'spec file {path} does not exist.')
+        try:
+            return cls.from_json(Path(path).read_text(encoding='utf-8-sig'))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f'spec file {path} cannot be read ({reason_of(error)}): give a spec as JSON.') from error
+        except UserError as error:
+            raise UserError(f'spec file {path}: {error}') from error
 
 
 Widths = Union[None, int, Sequence[int]]
@@ -149,6 +175,8 @@ def make_spec(arch: Union[str, Arch, Mapping[str, Any]],
     def widths(name: str, value: Widths) -> List[int]:
         if value is None:
             return [getattr(block, name) for block in dense]
+        if not isinstance(value, (int, range)):
+            check_sequence(name, value, f'[64, 48, ...] of {arch.depth} widths, or one width')
         value = [value] * arch.depth if isinstance(value, int) else list(value)
         if len(value) != arch.depth:
             raise UserError(f'{name} has {len(value)} widths, {arch.name} has {arch.depth} blocks.')
@@ -162,11 +190,11 @@ def make_spec(arch: Union[str, Arch, Mapping[str, Any]],
 def as_merges(merges: Sequence[Sequence[Any]]) -> Tuple[Merge, ...]:
     """``[[block, kind], ...]`` as :class:`Merge` tuples."""
     if isinstance(merges, str):
-        raise UserError(f'merge={merges!r} is a string: write (({merges.split(":")[0] or 4}, "horizontal"), ...).')
+        raise UserError(f'merge={shown(merges)} is a string: write ((4, "horizontal"), ...).')
     try:
         return tuple(Merge(block, kind) for block, kind in merges)
     except (TypeError, ValueError):
-        raise UserError(f'merge={merges!r} is not a list of (block, kind) pairs.') from None
+        raise UserError(f'merge={shown(merges)} is not a list of (block, kind) pairs.') from None
 
 
 def parse_merges(text: str) -> Tuple[Merge, ...]:
@@ -175,7 +203,7 @@ def parse_merges(text: str) -> Tuple[Merge, ...]:
     for part in filter(None, text.split(',')):
         block, _, kind = part.partition(':')
         block = block.strip()
-        if not re.fullmatch(r'\d+(\.\d+)?', block):
+        if not re.fullmatch(r'[0-9]{1,4}(\.[0-9]{1,4})?', block):
             raise UserError(f'--merge {part!r}: write BLOCK:KIND, for example 4:horizontal, in Swin 2.4:horizontal.')
         merges.append((int(block) if block.isdigit() else block, kind.strip()))
     return as_merges(merges)
@@ -186,7 +214,7 @@ def _checked_merges(arch: Arch, merges: Sequence[Merge]) -> Tuple[Merge, ...]:
     by_block: Dict[int, Merge] = {}
     for merge in merges:
         if merge.kind not in MERGE_KINDS:
-            raise UserError(f'merge {merge}: unknown kind {merge.kind!r}; use one of {", ".join(MERGE_KINDS)}.')
+            raise UserError(f'merge {merge}: unknown kind {shown(merge.kind)}; use one of {", ".join(MERGE_KINDS)}.')
         try:
             block = arch.block_index(merge.block)
         except UserError as error:

@@ -2,11 +2,12 @@
 from dataclasses import fields
 from typing import Any, Dict, Mapping, Union
 
-from cait_mm.arch.base import Arch, BlockName, BlockSpec, check_keys, check_positive_int
+from cait_mm.arch.base import Arch, BlockName, BlockSpec, as_image_size
+from cait_mm.arch.checks import check_keys, check_positive_int
 from cait_mm.arch.deit import DEIT, DeiTArch
 from cait_mm.arch.lvvit import LVVIT, LVViTArch
 from cait_mm.arch.swin import SWIN, SwinArch
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, shown
 
 ARCHS: Dict[str, Arch] = {**DEIT, **LVVIT, **SWIN}
 FAMILIES = {family.family: family for family in (DeiTArch, LVViTArch, SwinArch)}
@@ -26,13 +27,15 @@ def get_arch(arch: Union[str, Arch, Mapping[str, Any]], family: str = 'deit') ->
         return arch
     if isinstance(arch, str):
         if arch not in ARCHS:
-            raise UserError(f'unknown architecture {arch!r}: use one of {", ".join(ARCHS)}, or a dict of '
+            raise UserError(f'unknown architecture {shown(arch)}: use one of {", ".join(ARCHS)}, or a dict of '
                             f'{", ".join(FAMILIES[family].required)}.')
         return ARCHS[arch]
+    if not isinstance(arch, Mapping):
+        raise UserError(f'arch={shown(arch)} is neither a name nor a mapping of fields.')
     data = {'name': 'custom', 'family': family, **arch}
     name = data.pop('family')
-    if name not in FAMILIES:
-        raise UserError(f'arch family={name!r}: use one of {", ".join(FAMILIES)}.')
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise UserError(f'arch family={shown(name)}: use one of {", ".join(FAMILIES)}.')
     found = FAMILIES[name]
     missing = [key for key in found.required if key not in data]
     if missing:
@@ -41,5 +44,5 @@ def get_arch(arch: Union[str, Arch, Mapping[str, Any]], family: str = 'deit') ->
     return found(**data)
 
 
-__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'SwinArch', 'check_keys',
-           'check_positive_int', 'get_arch']
+__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'SwinArch',
+           'as_image_size', 'check_keys', 'check_positive_int', 'get_arch']

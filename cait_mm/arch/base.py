@@ -4,12 +4,14 @@ A family is one subclass here and one backbone in ``cait_mm/backbones``; everyth
 through all stages, 0-based. Their *name* is what people write: the index itself, or ``stage.block`` where there are
 stages.
 """
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, ClassVar, Dict, Mapping, Optional, Tuple, Union
 
+from cait_mm.arch.checks import MOST_BLOCKS, MOST_PATCHES, check_positive_int, check_positive_number
 from cait_mm.arch.cost import Cost
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 
 BlockName = Union[int, str]
@@ -27,6 +29,20 @@ class BlockSpec:
     v_dim: int
     ffn_dim: int
     head_dim: int
+
+
+def as_image_size(name: str, value: Any) -> Tuple[int, int]:
+    """Pixels (H, W) of a side length or a pair of them.
+
+    Raises:
+        UserError: It is neither.
+    """
+    sides = (value, value) if isinstance(value, int) else value
+    if not isinstance(sides, (list, tuple)) or len(sides) != 2:
+        raise UserError(f'{name}={shown(value)} is neither a side length nor a pair (height, width).')
+    for side in sides:
+        check_positive_int(name, side)
+    return tuple(sides)
 
 
 class Arch(ABC):
@@ -55,15 +71,22 @@ class Arch(ABC):
     img_size: Tuple[int, int]
 
     def _check_common(self) -> None:
-        size = self.img_size
-        object.__setattr__(self, 'img_size', (size, size) if isinstance(size, int) else tuple(size))
+        if not isinstance(self.name, str):
+            raise UserError(f'arch name={shown(self.name)} is no text.')
         for field in ('embed_dim', 'patch_size'):
             check_positive_int(f'arch {field}', getattr(self, field))
+        check_positive_int('arch depth', self.depth, MOST_BLOCKS)
+        check_positive_number('arch mlp_ratio', self.mlp_ratio, 64, 'must be a number above 0 and up to 64')
+        object.__setattr__(self, 'img_size', as_image_size('arch img_size', self.img_size))
         if any(side < self.patch_size for side in self.img_size):
             raise UserError(f'arch img_size={self.img_size} is smaller than one patch of {self.patch_size} pixels.')
+        self.check_grid('arch img_size', self.img_size)
         for block in range(self.depth):
+            check_positive_int('arch embed_dim', self.dim(block))
             if self.dim(block) % self.heads(block):
                 raise UserError(f'arch embed_dim={self.dim(block)} is not divisible by num_heads={self.heads(block)}.')
+            if int(self.dim(block) * self.mlp_ratio) < 1:
+                raise UserError(f'arch mlp_ratio={self.mlp_ratio} leaves no channel of {self.dim(block)}.')
 
     @abstractmethod
     def dim(self, block: int) -> int:
@@ -121,6 +144,12 @@ class Arch(ABC):
         """The grid that ``block`` gets from the grid behind the block before it, merges aside."""
         return grid
 
+    def check_grid(self, name: str, img_size: Tuple[int, int]) -> None:
+        """Raise where an image of ``img_size`` pixels has more patches than any machine holds."""
+        if math.prod(self.grid(img_size)) > MOST_PATCHES:
+            raise UserError(f'{name}={img_size} has more than {MOST_PATCHES} patches of {self.patch_size} pixels, the '
+                            'most that is supported.')
+
     @abstractmethod
     def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
         """What comes before block 0, on ``grid`` patches; embeddings are counted at the pretraining size."""
@@ -145,14 +174,3 @@ class Arch(ABC):
         """Plain JSON types; :func:`~cait_mm.arch.get_arch` reads them."""
         data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {'family': self.family, **data}
-
-
-def check_positive_int(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f'{name}={value!r} must be a positive whole number.')
-
-
-def check_keys(what: str, data: Mapping[str, Any], known: Sequence[str]) -> None:
-    unknown = [key for key in data if key not in known]
-    if unknown:
-        raise UserError(f'{what} has unknown keys {", ".join(map(str, unknown))}; it knows {", ".join(known)}.')

@@ -1,8 +1,10 @@
 """DeiT: one width and one grid from the first block to the last, CLS in front."""
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Dict, Mapping, Tuple
 
-from cait_mm.arch.base import Arch, check_positive_int
+from cait_mm.arch.base import Arch
+from cait_mm.arch.checks import check_positive_int
 from cait_mm.arch.cost import Cost, layer_norm, linear
 from cait_mm.ops.token_merge import Grid
 
@@ -24,8 +26,7 @@ class DeiTArch(Arch):
     img_size: Tuple[int, int] = (224, 224)
 
     def __post_init__(self) -> None:
-        for field in ('depth', 'num_heads'):
-            check_positive_int(f'arch {field}', getattr(self, field))
+        check_positive_int('arch num_heads', self.num_heads)
         self._check_common()
 
     def dim(self, block: int) -> int:
@@ -39,7 +40,7 @@ class DeiTArch(Arch):
 
     @staticmethod
     def sizes(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
-        blocks = [int(key.split('.')[1]) for key in state_dict if key.startswith('blocks.')]
+        blocks = [int(found) for found in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
         if not blocks or 'patch_embed.proj.weight' not in state_dict:
             return {}
         return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}

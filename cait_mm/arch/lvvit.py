@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cait_mm.arch.base import check_positive_int
+from cait_mm.arch.checks import check_positive_int, check_positive_number
 from cait_mm.arch.cost import Cost, batch_norm, linear
 from cait_mm.arch.deit import DeiTArch
 from cait_mm.errors import UserError
@@ -27,9 +27,8 @@ class LVViTArch(DeiTArch):
         super().__post_init__()
         if self.patch_size % 2:
             raise UserError(f'arch patch_size={self.patch_size}: LV-ViT\'s stem halves the image first, so it is even.')
-        if not self.residual_scale > 0:
-            raise UserError(f'arch residual_scale={self.residual_scale}: it divides the residual branches and has to '
-                            'be positive.')
+        check_positive_number('arch residual_scale', self.residual_scale, 1e6,
+                              'divides the residual branches and must be a positive number')
 
     def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
         side, dim = self.patch_size // 2, self.stem_dim

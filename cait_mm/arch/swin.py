@@ -5,12 +5,14 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, ClassVar, Dict, Mapping, Tuple
 
-from cait_mm.arch.base import Arch, check_positive_int
+from cait_mm.arch.base import Arch
+from cait_mm.arch.checks import MOST_BLOCKS, check_positive_int, check_sequence
 from cait_mm.arch.cost import Cost, layer_norm, linear
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 from cait_mm.ops.windows import window_count, window_of
 
+MOST_STAGES = 16
 MERGE_STAGE = 2
 """The stage that merges stand in, 0-based: the paper's third, which has most of the blocks."""
 
@@ -36,13 +38,15 @@ class SwinArch(Arch):
     def __post_init__(self) -> None:
         for field in ('depths', 'num_heads'):
             value = getattr(self, field)
-            if isinstance(value, (str, int)) or not value:
-                raise UserError(f'arch {field}={value!r}: give one number for each stage, such as (2, 2, 6, 2).')
+            check_sequence(f'arch {field}', value, '(2, 2, 6, 2), with one number for each stage')
             object.__setattr__(self, field, tuple(value))
             for number in value:
-                check_positive_int(f'arch {field}', number)
+                check_positive_int(f'arch {field}', number, MOST_BLOCKS)
         if len(self.depths) != len(self.num_heads):
-            raise UserError(f'arch depths={self.depths} and num_heads={self.num_heads} are of different lengths.')
+            raise UserError(f'arch depths={shown(self.depths)} and num_heads={shown(self.num_heads)} are of different '
+                            'lengths.')
+        if len(self.depths) > MOST_STAGES:
+            raise UserError(f'arch depths has {len(self.depths)} stages, {MOST_STAGES} at most are supported.')
         check_positive_int('arch window_size', self.window_size)
         self._check_common()
 
@@ -84,12 +88,13 @@ class SwinArch(Arch):
         last = f'{MERGE_STAGE}.{len(self.merge_blocks) - 1}'
         where = (f'{self.name} merges in stage {MERGE_STAGE} (0-based), before blocks \'{MERGE_STAGE}.0\' to \'{last}\''
                  if self.merge_blocks else f'{self.name} has no stage {MERGE_STAGE}, where merges would stand')
-        stage, dot, block = name.partition('.') if isinstance(name, str) else ('', '', '')
-        if not dot or not stage.isdigit() or not block.isdigit():
+        found = re.fullmatch(r'([0-9]{1,4})\.([0-9]{1,4})', name) if isinstance(name, str) else None
+        if not found:
             raise UserError(f'{where}; write the block as a text "stage.block".')
-        if int(stage) != MERGE_STAGE or not self.merge_blocks or int(block) >= len(self.merge_blocks):
+        stage, block = map(int, found.groups())
+        if stage != MERGE_STAGE or not self.merge_blocks or block >= len(self.merge_blocks):
             raise UserError(f'{where}.')
-        return self.merge_blocks[int(block)]
+        return self.merge_blocks[block]
 
     def block_path(self, block: int) -> str:
         stage = self.stage(block)

@@ -237,9 +237,7 @@ def _as_spec(spec: Union[str, Spec, Mapping[str, Any]]) -> Spec:
     if isinstance(spec, Spec):
         return spec
     if isinstance(spec, (str, Path)):
-        if not Path(spec).is_file():
-            raise UserError(f'spec file {spec} does not exist.')
-        return Spec.from_json(Path(spec).read_text())
+        return Spec.from_file(spec)
     return Spec.from_dict(spec)
 
 

@@ -1,6 +1,6 @@
 """Exports: small, self-describing checkpoints of a compressed classifier, and what compression changed."""
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from cait_mm.analysis.flops import classifier_cost, reduction
+from cait_mm.arch import as_image_size, check_keys
 from cait_mm.backbones import CAITBackbone, classifier_backbone
-from cait_mm.backbones.checkpoint import HEAD_KEYS, load_file
-from cait_mm.errors import UserError
+from cait_mm.backbones.formats import HEAD_KEYS
+from cait_mm.errors import UserError, reason_of, shown
 from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
 from cait_mm.spec import Spec
 from cait_mm.utils.cli import table
 from cait_mm.utils.files import atomic_path, newest_checkpoint
+from cait_mm.utils.weights import load_file
 from cait_mm.version import __version__
 
 TRAINING_META = 'cait_training'
@@ -72,28 +74,66 @@ def checkpoint_of(path: str) -> str:
     return newest
 
 
+@dataclass(frozen=True)
+class Described:
+    """What :func:`training_meta` wrote."""
+
+    spec: Spec
+    img_size: Tuple[int, int]
+    cdcp: Optional[Dict[str, Any]]
+
+    @classmethod
+    def from_dict(cls, data: Any) -> 'Described':
+        """Read :func:`training_meta`'s form.
+
+        Raises:
+            UserError: It is something else, or describes something impossible.
+        """
+        keys = [field.name for field in fields(cls)]
+        check_keys(TRAINING_META, data, keys, keys)
+        spec, cdcp = Spec.from_dict(data['spec']), data['cdcp']
+        img_size = as_image_size('img_size', data['img_size'])
+        spec.arch.check_grid('img_size', img_size)
+        if cdcp is not None and not (isinstance(cdcp, Mapping) and all(map(_is_setting, cdcp.items()))):
+            raise UserError(f'cdcp={shown(cdcp)} is no mapping of settings.')
+        return cls(spec, img_size, dict(cdcp) if cdcp else None)
+
+
+def _is_setting(item: Tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], (str, bool, int, float, type(None)))
+
+
 def load_training(path: str) -> Training:
     """Rebuild the classifier of a training checkpoint from what it says of itself; no config is needed.
 
     Raises:
-        UserError: It is no such checkpoint, is damaged or not finite.
+        UserError: It is no such checkpoint, is damaged or not finite, or its weights are not those it describes.
     """
     content = load_file(path)
-    described = (content.get('meta') or {}).get(TRAINING_META) if isinstance(content, Mapping) else None
-    if not described:
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    if not meta.get(TRAINING_META) or not isinstance(content.get('state_dict'), Mapping):
         raise UserError(f'{path} is no checkpoint of the classification stage: give one that tools/train.py wrote with '
                         'a compress_* config.')
-    weights = content['state_dict']
-    bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
-    if bad:
-        raise UserError(f'{path}: weight {bad} is not finite; use an earlier checkpoint.')
-    backbone = classifier_backbone(Spec.from_dict(described['spec']), img_size=tuple(described['img_size'])).eval()
-    if described['cdcp']:
+    weights = {name: value for name, value in content['state_dict'].items()
+               if isinstance(name, str) and isinstance(value, Tensor)}
+    try:
+        described = Described.from_dict(meta[TRAINING_META])
+    except UserError as error:
+        raise UserError(f'{path} does not describe its classifier as tools/train.py does: {error}') from error
+    own = {name.removeprefix('backbone.'): value for name, value in weights.items() if name.startswith('backbone.')}
+    if described.spec.block_params > sum(value.numel() for value in own.values()):
+        raise UserError(f'{path} describes a larger classifier than it holds weights of: use another checkpoint.')
+    backbone = classifier_backbone(described.spec, img_size=described.img_size).eval()
+    if described.cdcp:
         add_backbone_compactors(backbone)
-    backbone.load_state_dict({name[len('backbone.'):]: value for name, value in weights.items()
-                              if name.startswith('backbone.')})
+    try:
+        backbone.load_state_dict(own)
+    except RuntimeError as error:
+        raise UserError(f'{path} does not hold the weights that it describes ({reason_of(error).rstrip(":")}): use '
+                        'another checkpoint.') from error
     head = {name: value for name, value in weights.items() if name.startswith(HEAD_KEYS)}
-    return Training(backbone, head, described['cdcp'], content['meta'].get('dataset_meta'))
+    return Training(backbone, head, described.cdcp, meta.get('dataset_meta'))
 
 
 @torch.no_grad()

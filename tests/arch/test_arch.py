@@ -110,13 +110,13 @@ SWIN = dict(family='swin', embed_dim=16, depths=(1, 1, 2, 1), num_heads=(1, 1, 2
      'merge 2.3:horizontal: it would leave a grid of 14x1, and swin_tiny needs 2 tokens or more'),
     ('deit_tiny', (('2.4', H),), 'deit_tiny has blocks 0 to 11'),
     (dict(SWIN, depths=(1, 1)), (), 'are of different lengths'),
-    (dict(SWIN, depths=6), (), 'give one number for each stage'),
+    (dict(SWIN, depths=6), (), 'with one number for each stage'),
     (dict(SWIN, num_heads=(3, 1, 2, 2)), (), 'not divisible by num_heads=3'),
     (dict(SWIN, depth=2), (), 'unknown keys depth'),
     (dict(SWIN, depths=(1, 1), num_heads=(1, 1)), (('2.0', H),), 'has no stage 2'),
     (dict(family='swim'), (), "family='swim': use one of deit, lvvit, swin"),
     (dict(family='lvvit', embed_dim=12, depth=1, num_heads=1, patch_size=15), (), 'so it is even'),
-    (dict(family='lvvit', embed_dim=12, depth=1, num_heads=1, residual_scale=0), (), 'has to be positive'),
+    (dict(family='lvvit', embed_dim=12, depth=1, num_heads=1, residual_scale=0), (), 'must be a positive number'),
 ])
 def test_the_impossible_is_refused_by_name(arch, merge, message):
     with pytest.raises(UserError, match=message):

@@ -120,3 +120,29 @@ def test_top_k():
     metric.process({}, samples[2:])
     found = metric.evaluate(3)
     assert found == {'top1': pytest.approx(100 / 3), 'top2': pytest.approx(200 / 3), 'top9': pytest.approx(100)}
+
+
+@pytest.mark.parametrize('name', ['regnety_002', 'convnext_atto', 'swin_tiny_patch4_window7_224', 'resnet10t',
+                                  'mobilenetv3_small_050', 'deit_tiny_distilled_patch16_224', 'vgg11', 'fastvit_t8',
+                                  'xcit_nano_12_p16_224', 'maxvit_rmlp_pico_rw_256'])
+def test_timm_models_of_every_kind_of_head_teach(tmp_path, name):
+    """``head.fc`` alone is the classifier of 471 of timm 1.0.31's 1371 models, DeiT's own teacher among them."""
+    theirs = timm.create_model(name, pretrained=False, num_classes=5)
+    torch.save({'model': theirs.state_dict()}, tmp_path / 'a.pth')
+    ours = TimmTeacher(name, checkpoint=str(tmp_path / 'a.pth'), num_classes=5)
+    ours.init_weights()
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(ours.model.state_dict()[key], value), key
+
+
+def test_a_teachers_official_names_are_read_where_timm_knows_them(tmp_path):
+    theirs = timm.create_model('swin_tiny_patch4_window7_224', pretrained=False, num_classes=5)
+    official = {key.replace('head.fc.', 'head.'): value for key, value in theirs.state_dict().items()}
+    official = {key.replace('layers.1.downsample', 'layers.0.downsample')
+                .replace('layers.2.downsample', 'layers.1.downsample')
+                .replace('layers.3.downsample', 'layers.2.downsample'): value for key, value in official.items()}
+    official['layers.0.blocks.0.attn.relative_position_index'] = torch.zeros(49, 49, dtype=torch.int64)
+    torch.save({'model': official}, tmp_path / 'a.pth')
+    ours = TimmTeacher('swin_tiny_patch4_window7_224', checkpoint=str(tmp_path / 'a.pth'), num_classes=5)
+    ours.init_weights()
+    assert torch.equal(ours.model.head.fc.weight, theirs.head.fc.weight)

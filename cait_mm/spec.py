@@ -250,6 +250,7 @@ def _check_blocks(arch: Arch, blocks: Sequence[BlockSpec]) -> None:
             check_positive_int(f'block {name}: {field}', width)
             if width > limit:
                 raise UserError(f'block {name}: {field}={width} is more than the dense {limit} of {arch.name}.')
+        check_positive_int(f'block {name}: head_dim', block.head_dim)
         if block.head_dim != dense.head_dim:
             raise UserError(f'block {name}: head_dim={block.head_dim}, {arch.name} has a dense head_dim of '
                             f'{dense.head_dim}.')

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cait_mm.backbones.formats import HEAD_KEYS, as_plain_vit, backbone_of, find_weights
+from cait_mm.backbones.formats import HEAD_KEYS, as_plain_vit, backbone_of, check_dimensions, find_weights
 from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
@@ -62,6 +62,7 @@ def read_checkpoint(path: str) -> Checkpoint:
     path, content = str(path), load_file(path)
     found, notes = find_weights(path, content)
     weights = backbone_of(found)
+    check_dimensions(path, weights)
     meta = content.get('meta')
     spec = meta.get('cait_spec') if isinstance(meta, Mapping) else None
     if spec is None and not any(key.startswith('backbone.') for key in found):

@@ -14,6 +14,12 @@ HEAD_KEYS = ('head.', 'aux_head.')
 """What our classifiers use of a classifier's checkpoint behind the backbone."""
 
 
+_DIMENSIONS = ((r'patch_embed\.proj\.weight', 4), (r'pos_embed|cls_token', 3),
+               (r'head\.weight|.*\bblocks\..*\.(attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.weight', 2),
+               (r'.*\.relative_position_bias_table', 2))
+"""Of the tensors whose shapes tell what the model is."""
+
+
 def find_weights(path: str, content: Any) -> Tuple[Weights, List[str]]:
     """The weights in a file's content under the names of the model that was saved, and sentences for the log.
 
@@ -63,6 +69,18 @@ def backbone_of(weights: Weights) -> Weights:
     if 'layers.0.blocks.0.norm1.weight' in weights:  # a Swin, whose head timm wraps
         weights = {re.sub(r'^head\.fc\.', 'head.', key): value for key, value in weights.items()}
     return weights
+
+
+def check_dimensions(path: str, weights: Weights) -> None:
+    """Raise where a tensor that tells the model's sizes is empty or has another number of dimensions."""
+    for name, value in weights.items():
+        wanted = next((number for pattern, number in _DIMENSIONS if re.fullmatch(pattern, name)), value.dim())
+        if value.dim() != wanted or not value.numel():
+            raise UserError(f'checkpoint {path}: {name} has the shape {tuple(value.shape)}, and it needs {wanted} '
+                            'dimensions with something in them: use another checkpoint.')
+    if 'cls_token' in weights and 'pos_embed' in weights and weights['pos_embed'].shape[1] < 2:
+        raise UserError(f'checkpoint {path}: pos_embed has the shape {tuple(weights["pos_embed"].shape)}, no position '
+                        'for a patch: use another checkpoint.')
 
 
 def as_plain_vit(path: str, weights: Weights) -> Tuple[Weights, List[str]]:

@@ -1,0 +1,65 @@
+"""Seeded fuzz: a classifier's weights with one thing wrong load as they are, or are one sentence."""
+import random
+
+import pytest
+import torch
+from conftest import FAMILIES
+
+from cait_mm.classification import Classifier
+from cait_mm.errors import UserError
+
+SHAPES = ((), (0,), (1,), (3,), (2, 2), (1, 1, 1), (1, 5, 24), (4, 1, 1, 1), (0, 24))
+
+
+def spoilt(weights, rng):
+    """A copy with one tensor missing, renamed, replaced or of another shape or type, and whether it is the same."""
+    weights, name = dict(weights), rng.choice(list(weights))
+    value, way = weights[name], rng.randrange(6)
+    if way == 0:
+        del weights[name]
+    elif way == 1:
+        names = (f'{name}x', 'blocks.x.weight', 'blocks.', 'layers.9.blocks.a', 7, name.upper())
+        weights[rng.choice(names)] = weights.pop(name)
+    elif way == 2:
+        weights[name] = torch.ones(rng.choice(SHAPES))
+    elif way == 3:
+        weights[name] = rng.choice([None, 5, 'text', [value], {'a': value}, value.tolist()])
+    elif way == 4:
+        weights[name] = value.to(rng.choice([torch.int8, torch.bool, torch.complex64]))
+    else:
+        weights[name] = torch.full_like(value, rng.choice([float('nan'), float('inf')])) if value.numel() else value
+    return weights
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_spoilt_weights_are_one_sentence(tmp_path, family):
+    config = {**FAMILIES[family], 'merge': ()}
+    model, rng, path = Classifier(config, num_classes=5), random.Random(13), tmp_path / 'a.pth'
+    weights = dict(model.state_dict())
+    own = {name.removeprefix('backbone.'): value for name, value in weights.items()}
+    for step in range(60):
+        spoiled = spoilt(weights if step % 2 else own, rng)
+        torch.save({'state_dict': spoiled}, path)
+        try:
+            model.load_pretrained(str(path))
+        except UserError as error:
+            assert '\n' not in str(error) and 'a.pth' in str(error), error
+        else:
+            loaded = model.state_dict()
+            for name, value in spoiled.items():
+                name = name if name in loaded else f'backbone.{name}'
+                assert name not in loaded or torch.equal(loaded[name], value)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_no_shape_of_any_tensor_is_a_traceback(tmp_path, family):
+    model, path = Classifier({**FAMILIES[family], 'merge': ()}, num_classes=5), tmp_path / 'a.pth'
+    weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
+    for name in weights:
+        if not any(f'.{number}.' in name for number in '123'):
+            for shape in random.Random(name).sample(SHAPES, 1) if 'blocks' in name else SHAPES:
+                fits = name == 'pos_embed' and shape[1:] == (5, weights[name].shape[2])  # 2x2 patches, resampled
+                if shape != weights[name].shape and not fits:
+                    torch.save({**weights, name: torch.ones(shape)}, path)
+                    with pytest.raises(UserError, match='a.pth'):
+                        model.load_pretrained(str(path))

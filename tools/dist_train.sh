@@ -29,7 +29,9 @@ exec "$python" -c '
 import sys
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main
+from torch.distributed.run import get_args_parser, main
+if "--signals-to-handle" in get_args_parser().format_help():  # torch 2.9 and later: USR1 is Slurm's
+    sys.argv.insert(1, "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
 try:
     main()
 except SignalException as stop:

@@ -12,6 +12,7 @@ from cait_mm.engine.run import (
     final_metrics,
     process_count,
     read_run_config,
+    require_free,
     resume_from,
     set_epochs,
     set_total_batch,
@@ -58,6 +59,7 @@ def main() -> None:
         start_processes(config, args.launcher)
     set_total_batch(config, args.total_batch_size, process_count(args.launcher))
     if args.check_only:
+        require_free(config)
         build_model(config)
         result = {'config': args.config, 'work_dir': config.work_dir}
         report(f'{args.config} is ready to be trained.', result, args.json)

@@ -107,6 +107,17 @@ def process_count(launcher: str) -> int:
     return int(os.environ.get(_WORLD_SIZE.get(launcher, ''), 1))
 
 
+def require_free(config: Config) -> None:
+    """Look whether another run is using the work directory; make nothing.
+
+    Raises:
+        UserError: One is.
+    """
+    if Path(config.work_dir).is_dir():
+        with alone(config):
+            pass
+
+
 def alone(config: Config) -> AbstractContextManager:
     """Have the work directory for this run alone in here; of several processes the first one has it.
 

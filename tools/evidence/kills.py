@@ -4,7 +4,7 @@ Each kill is SIGKILL, SIGTERM or SIGINT in turn, at a moment drawn from the seed
 the resumed run have the bits of the uninterrupted one (weights, averaged weights, optimizer, schedulers), the best
 checkpoint is the same, the metrics are the same; no file is torn right after the kill, none is left half-written at the
 end; SIGTERM and SIGINT say one line. The libraries are loaded once, every run is a fork. Finished kills are kept under
---out: a second call goes on.
+--out, and a second call does the others.
 """
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ import torch
 
 import cait_mm  # noqa: F401  loads what every run needs, and lets torch.load read checkpoints
 from cait_mm.datasets.scenes import make_scenes
-from cait_mm.utils.cli import add_json_option, output_folder, report, run, table
+from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, table, whole_number
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import kept, write_json
 
@@ -253,10 +253,11 @@ def prepare(args: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kills', type=int, default=200, metavar='N', help='of each kind (default: 200)')
+    parser.add_argument('--kills', type=positive_int, default=200, metavar='N', help='of each kind (default: 200)')
     parser.add_argument('--kinds', nargs='+', choices=list(CONFIGS), default=list(CONFIGS), metavar='KIND')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='runs at a time (default: all cores)')
+    parser.add_argument('--seed', type=whole_number, default=0)
+    parser.add_argument('--jobs', type=positive_int, default=os.cpu_count() or 1,
+                        help='runs at a time (default: all cores)')
     parser.add_argument('--keep', action='store_true', help='keep work directories that had nothing wrong')
     parser.add_argument('--out', type=output_folder, default=Path('work_dirs/evidence_kills'))
     add_json_option(parser)

@@ -5,6 +5,7 @@ import argparse
 from mmengine.runner import Runner
 
 from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.engine.preflight import config_problems, refuse
 from cait_mm.engine.run import (
     add_run_options,
     build_runner,
@@ -43,6 +44,7 @@ def load_whole(runner: Runner, checkpoint: str) -> None:
 def main() -> None:
     args = parse_args()
     config = read_run_config(args, training=False)
+    refuse(config_problems(config, training=False))
     forget_training(config)
     exported = read_checkpoint(args.checkpoint).spec is not None
     if exported:

@@ -2,7 +2,7 @@
 import _early  # noqa: F401  # isort: skip
 import argparse
 
-from cait_mm.analysis.parts import build_model
+from cait_mm.engine.preflight import config_problems, refuse, rehearse, run_problems
 from cait_mm.engine.run import (
     add_run_options,
     add_tensorboard,
@@ -45,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config = read_run_config(args, training=True)
+    refuse(config_problems(config, training=True))
     if args.amp:
         use_amp(config, args.amp)
     if args.epochs is not None:
@@ -60,12 +61,13 @@ def main() -> None:
     set_total_batch(config, args.total_batch_size, process_count(args.launcher))
     if args.check_only:
         require_free(config)
-        build_model(config)
+        rehearse(config, process_count(args.launcher))
         result = {'config': args.config, 'work_dir': config.work_dir}
         report(f'{args.config} is ready to be trained.', result, args.json)
         return
     with logs_aside(args.json), alone(config):
         runner = build_runner(config)
+        refuse(run_problems(runner))
         runner.train()
     if runner.rank == 0 and args.json:
         result = {'config': args.config, 'work_dir': runner.work_dir, 'iter': runner.iter, 'epoch': runner.epoch,

@@ -5,7 +5,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Type
 
 import torch
 from mmengine.config import Config
@@ -67,14 +67,18 @@ def read_run_config(args: argparse.Namespace, training: bool) -> Config:
         move_data(config, args.data_root)
     require_data(config, args.config, LOADERS if training else ('test_dataloader',))
     if training:
-        require_weights(config)
+        require_weights(config, resumed=bool(getattr(args, 'resume', None)))
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     require_folder_place(config.work_dir)
     return config
 
 
-def require_weights(config: Config) -> None:
+def require_weights(config: Config, resumed: bool = False) -> None:
     """Stop before a run whose model starts from a local file that is not there.
+
+    Args:
+        config: Its ``load_from`` counts where the run does not resume from another file.
+        resumed: The command line names what to resume from.
 
     Raises:
         UserError: Names the file and the key that names it.
@@ -82,7 +86,8 @@ def require_weights(config: Config) -> None:
     model = dict(config.model)
     if not (model.get('distillation') or {}).get('alpha'):
         model.pop('distillation', None)  # a teacher that nobody listens to is not loaded
-    for key, path in _pretrained(model, 'model'):
+    start = {} if resumed or not config.get('load_from') else {'load_from': config.load_from}
+    for key, path in [*_pretrained(model, 'model'), *start.items()]:
         if '://' not in path and not Path(path).is_file():
             raise UserError(f'checkpoint {path} does not exist: see {WEIGHTS_PAGE} for how to get or make it, or give '
                             f'another with --cfg-options {key}=FILE.')
@@ -307,7 +312,7 @@ def unwrapped(runner: Runner) -> torch.nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def build_runner(config: Config) -> CheckedRunner:
+def build_runner(config: Config, kind: Type[CheckedRunner] = CheckedRunner) -> CheckedRunner:
     """The Runner of a config, with one name per work directory so that several can live in one process.
 
     Raises:
@@ -321,7 +326,7 @@ def build_runner(config: Config) -> CheckedRunner:
     config.setdefault('experiment_name', f'{Path(config.work_dir).name}_{os.getpid()}_{next(_RUNS)}')
     if config.get('visualizer'):
         config.visualizer['name'] = config.experiment_name  # MMEngine hands out the same one for the same name
-    return CheckedRunner.from_cfg(config)
+    return kind.from_cfg(config)
 
 
 def final_metrics(runner: CheckedRunner) -> Dict[str, float]:

@@ -1,0 +1,78 @@
+"""Which metrics an evaluator gives, so that a run does not look for another one after its first validation."""
+from fnmatch import fnmatchcase
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+Names = Callable[[Mapping[str, Any]], List[str]]
+
+
+def _listed(value: Any) -> List[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _iou(node: Mapping[str, Any]) -> List[str]:
+    beside = {'mIoU': ['mIoU', 'mAcc'], 'mDice': ['mDice', 'mAcc'], 'mFscore': ['mFscore', 'mPrecision', 'mRecall']}
+    return ['aAcc', *(name for metric in _listed(node.get('iou_metrics', 'mIoU')) for name in beside.get(metric, ()))]
+
+
+def _coco(node: Mapping[str, Any]) -> List[str]:
+    found = []
+    for metric in _listed(node.get('metric', 'bbox')):
+        if metric == 'proposal_fast':
+            found += [f'AR@{count}' for count in node.get('proposal_nums', (100, 300, 1000))]
+        elif metric == 'proposal':
+            found += node.get('metric_items') or ['AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000']
+        else:
+            items = node.get('metric_items') or ['mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l']
+            found += [f'{metric}_{item}' for item in items]
+    return found + ['*_precision'] * bool(node.get('classwise'))
+
+
+def _dice(defaults: Tuple[str, ...], unit: str) -> Names:
+    names = {'dice': 'Dice', 'iou': 'IoU', 'hd95': 'HD95'}
+    return lambda node: [*(f'm{names.get(measure)}' for measure in node.get('measures', defaults)),
+                         *(f'{names.get(measure)}.*' for measure in node.get('measures', defaults)), unit]
+
+
+_KNOWN: Dict[str, Tuple[str, Names]] = {
+    'IoUMetric': ('', _iou), 'CocoMetric': ('coco', _coco), 'VolumeDice': ('', _dice(('dice', 'hd95'), 'volumes')),
+    'ImageDice': ('', _dice(('dice', 'iou'), 'images')),
+    'TopK': ('', lambda node: [f'top{k}' for k in node.get('topk', (1, 5))]),
+}
+"""By class: the prefix that it has by default, and its names, with ``*`` for any word."""
+
+
+def metric_names(evaluator: Any) -> Optional[List[str]]:
+    """The names of the metrics that an evaluator's config gives, with ``*`` for any word; None where it is unknown."""
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        return metric_names(evaluator['metrics'])
+    found = []
+    for node in _listed(evaluator):
+        kind = node.get('type') if isinstance(node, Mapping) else None
+        default, names = _KNOWN.get(str(getattr(kind, '__name__', kind)).rpartition('.')[2], (None, None))
+        if names is None:
+            return None
+        prefix = node.get('prefix') or default
+        given = [] if node.get('format_only') else names(node)
+        found += [f'{prefix}/{name}' if prefix else name for name in given]
+    return found
+
+
+def metric_problems(config: Mapping[str, Any]) -> List[str]:
+    """One sentence per metric that a hook of ``config`` asks for and its ``val_evaluator`` does not give."""
+    given = metric_names(config['val_evaluator']) if config.get('val_evaluator') else None
+    if given is None:
+        return []
+    listed = ', '.join(given) or 'none'
+    return [f'{key}={name!r} is no metric of val_evaluator, which gives {listed}: the run would stop after its first '
+            f'validation, so set it to one of these.'
+            for key, name in _wanted(config) if not any(fnmatchcase(name, pattern) for pattern in given)]
+
+
+def _wanted(config: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+    hooks = [*((f'default_hooks.{name}', hook) for name, hook in (config.get('default_hooks') or {}).items()),
+             *((f'custom_hooks.{index}', hook) for index, hook in enumerate(config.get('custom_hooks') or ()))]
+    for key, hook in hooks:
+        for option in ('save_best', 'monitor'):  # CheckpointHook, EarlyStoppingHook
+            for name in _listed((hook or {}).get(option)):
+                if isinstance(name, str) and name != 'auto':
+                    yield f'{key}.{option}', name

@@ -1,0 +1,266 @@
+"""What a run would stumble over after minutes or days, said before its first step.
+
+:func:`config_problems` looks at the config alone, :func:`run_problems` at what a Runner has built, which costs nothing
+more. :class:`Rehearsal` is for ``--check-only``: it does all that a run does, up to the loss of its first pictures.
+"""
+import copy
+import json
+import math
+import os
+import posixpath
+import sys
+import tempfile
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import nn
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.utils.data import DataLoader
+
+from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.heads import head_problems
+from cait_mm.datasets.suffixes import suffix_problems
+from cait_mm.engine.metrics import metric_problems
+from cait_mm.engine.run import build_runner, unwrapped
+from cait_mm.engine.runner import CheckedRunner
+from cait_mm.errors import UserError, reason_of
+
+PICTURES = 2
+"""How many pictures of the first batch a rehearsal takes the loss of."""
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise a UserError that lists ``problems``, one a line, where there are any."""
+    if problems:
+        raise UserError('\n'.join(problems))
+
+
+def config_problems(config: Mapping[str, Any], training: bool) -> List[str]:
+    """What does not go together in a config, one sentence each; its data are there."""
+    splits = ('val', 'test') if training else ('test', )
+    loaders = [f'{split}_dataloader' for split in (*['train'] * training, *splits)]
+    return [*(metric_problems(config) if training else ()), *suffix_problems(config, loaders),
+            *(problem for split in splits for problem in _other_annotations(config, split))]
+
+
+def _other_annotations(config: Mapping[str, Any], split: str) -> Iterator[str]:
+    """Evaluators whose ``ann_file`` is not one of their loader's."""
+    read = _annotations(config, f'{split}_dataloader')
+    evaluators = config.get(f'{split}_evaluator') or ()
+    for evaluator in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
+        named = evaluator.get('ann_file')
+        if isinstance(named, str) and read and os.path.realpath(named) not in map(os.path.realpath, read):
+            yield (f'{split}_evaluator.ann_file is {named} and {split}_dataloader reads {", ".join(read)}, so '
+                   'predictions would be compared with other pictures: make them the same file, or move both with '
+                   '--data-root.')
+
+
+def run_problems(runner: CheckedRunner, processes: Optional[int] = None) -> List[str]:
+    """What does not go together in the parts that a Runner builds for training, one sentence each.
+
+    Args:
+        runner: Its loops are built where they are not yet.
+        processes: How many the run will have, if not the Runner's own number.
+    """
+    processes = processes or runner.world_size
+    datasets = {}
+    for name in ('train', 'val'):
+        with _empty_named(runner, f'{name}_dataloader'):
+            loop = getattr(runner, f'{name}_loop')
+        if loop is not None:
+            datasets[f'{name}_dataloader'] = loop.dataloader.dataset
+    problems = [problem for name, dataset in datasets.items() for problem in _categories(name, dataset)]
+    problems += [f'the dataset of {name} is empty: look at its folder, its filter_cfg and its classes.'
+                 for name, dataset in datasets.items() if not len(dataset)]
+    if problems:
+        return problems
+    classes = {name: list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
+               for name, dataset in datasets.items()}
+    problems += _batches(runner, processes)
+    problems += _classes(classes)
+    if classes['train_dataloader'] and not problems:
+        problems += head_problems(runner.cfg.model, classes['train_dataloader'])
+    return problems
+
+
+@contextmanager
+def _empty_named(runner: CheckedRunner, name: str) -> Iterator[None]:
+    """Build a loop in here: MMEngine cannot put the items of an empty dataset together."""
+    try:
+        yield
+    except UserError as error:
+        if 'at least one array' not in str(error):
+            raise
+        files = [path for path in _annotations(runner.cfg, name) if path.endswith('.json')]
+        categories = [item['name'] for path in files for item in json.loads(Path(path).read_text())['categories']]
+        named = f' {", ".join(files)} names the categories {_shortened(categories)}.' if files else ''
+        raise UserError(f'no picture is left in the dataset of {name}: look at its folder, its filter_cfg and its '
+                        f'classes (metainfo).{named}') from error
+
+
+def _annotations(config: Mapping[str, Any], loader: str) -> List[str]:
+    """The annotation files of a loader's datasets."""
+    return [posixpath.join(dataset.get('data_root') or '', dataset['ann_file'])
+            for dataset in datasets_of((config.get(loader) or {}).get('dataset'))
+            if isinstance(dataset.get('ann_file'), str) and dataset['ann_file']]
+
+
+def _categories(name: str, dataset: Any) -> Iterator[str]:
+    """COCO's categories that match no class: MMDetection drops them, and numbers the others in the file's order."""
+    for part in _parts(dataset):
+        classes, found = (getattr(part, 'metainfo', None) or {}).get('classes') or (), getattr(part, 'cat_ids', None)
+        if found is not None and hasattr(part, 'COCOAPI') and len(found) != len(classes):
+            yield (f'{name}: {len(found)} of its {len(classes)} classes are categories of {part.ann_file}: set '
+                   'metainfo.classes of every dataset to the names in this file (python tools/check_data.py lists what '
+                   'is missing).')
+
+
+def _parts(dataset: Any) -> Iterator[Any]:
+    """The datasets inside wrappers such as ConcatDataset and RepeatDataset."""
+    inner = [value for key in ('datasets', 'dataset', '_dataset') if (value := getattr(dataset, key, None)) is not None]
+    if not inner:
+        yield dataset
+    for value in inner[:1]:
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            yield from _parts(part)
+
+
+def _classes(classes: Mapping[str, List[str]]) -> Iterator[str]:
+    """Classes that are set for one loader alone; class folders are compared by NumClassesHook."""
+    train, val = classes['train_dataloader'], classes.get('val_dataloader')
+    if train and val and train != val and not all(name.isdigit() for name in (*train, *val)):
+        yield (f'train_dataloader has the classes {_shortened(train)} and val_dataloader {_shortened(val)}: set '
+               'metainfo.classes of both, in the same order.')
+
+
+def _shortened(names: Sequence[str], most: int = 5) -> str:
+    return f'{len(names)} ({", ".join(names[:most])}{", ..." if len(names) > most else ""})'
+
+
+def _batches(runner: CheckedRunner, processes: int) -> Iterator[str]:
+    """Epochs without a batch, and batches that a layer or mixup cannot take."""
+    loader, model = runner.cfg.train_dataloader, unwrapped(runner)
+    size, whole = loader.get('batch_size', 1), loader.get('drop_last', False)
+    samples = _samples(runner.train_loop.dataloader)
+    share = samples if runner.world_size == processes else math.ceil(samples / processes)
+    endless = 'Infinite' in str((loader.get('sampler') or {}).get('type', ''))
+    if whole and not endless and share < size:
+        yield (f'train_dataloader has {share} pictures{" for each process" * (processes > 1)}, fewer than a batch of '
+               f'{size}, and drop_last=True: nothing would be trained. Lower train_dataloader.batch_size or set '
+               'drop_last=False.')
+        return
+    last = share % size if not endless and not whole else 0
+    norms = [] if _synchronised(runner, processes) else lone_norms(model)
+    if norms and 1 in (size, last):
+        what = 'train_dataloader.batch_size is 1' if size == 1 else f'the last batch of {share} pictures has 1'
+        yield (f'{what}{" for each process" * (processes > 1)}, and {norms[0]} normalises a single value per channel '
+               'there, which BatchNorm cannot in training: use a batch size of 2 or more (and drop_last=True), or '
+               'another norm_cfg.')
+    mixes = getattr(getattr(model, 'data_preprocessor', None), 'mixup', None) is not None
+    if mixes and (size % 2 or last % 2):
+        yield (f'mixup needs even batches, and train_dataloader gives some of {size if size % 2 else last}: set '
+               'train_dataloader.batch_size even and train_dataloader.drop_last=True.')
+
+
+def _samples(loader: DataLoader) -> int:
+    """How many pictures an epoch takes from ``loader`` in this process."""
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    return len(sampler) if hasattr(sampler, '__len__') else len(loader.dataset)
+
+
+def _synchronised(runner: CheckedRunner, processes: int) -> bool:
+    """Whether several processes will share the statistics of their batches; a check alone starts none of them."""
+    wanted = runner.cfg.get('sync_bn') or 'SyncBN' in repr(runner.cfg.model)
+    return processes > 1 and runner.world_size == 1 and get_device() != 'cpu' and bool(wanted)
+
+
+def lone_norms(model: nn.Module) -> List[str]:
+    """The BatchNorms of ``model`` that see one value per channel of each picture in training, after pooling to 1x1.
+
+    UperNet's pyramid at scale 1 and ASPP's image pooling have one. Synchronised ones of several processes are fine.
+    """
+    model.train()
+    found = []
+    for name, module in model.named_modules():
+        pooled = False
+        for child in module if isinstance(module, nn.Sequential) else ():
+            pooled = pooled or isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1), [1, 1])
+            norms = [inner for inner in child.modules() if isinstance(inner, _BatchNorm)]
+            if pooled and any(norm.training and not isinstance(norm, SyncBatchNorm) for norm in norms):
+                found.append(name)
+                break
+    return found
+
+
+class Rehearsal(CheckedRunner):
+    """A Runner whose training is all that comes before the first step, and the loss of the first pictures."""
+
+    processes = 1
+    """How many the run will have."""
+
+    def build_train_loop(self, loop: Any) -> Any:
+        loop = super().build_train_loop(loop)
+        loop.run = self._rehearse
+        return loop
+
+    def _rehearse(self) -> nn.Module:
+        """Look at what was built, have every hook look, and take the first batch of training and of validation.
+
+        Raises:
+            UserError: Says what cannot work.
+        """
+        refuse(run_problems(self, self.processes))
+        self.model.train()
+        self.call_hook('before_train')
+        losses = self._losses(_first_items(self.train_loop.dataloader))
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise UserError(f'{name} of the first pictures is {value}: look at their labels and at the weights.')
+        if self.val_loop is not None:
+            with _first('picture of val_dataloader', self):
+                loader = self.val_loop.dataloader
+                self.model.data_preprocessor(loader.collate_fn(_first_items(loader)[:1]), False)
+        return self.model
+
+    @torch.no_grad()
+    def _losses(self, items: Sequence[Any]) -> Dict[str, float]:
+        collate = self.train_loop.dataloader.collate_fn
+        with _first('batch of train_dataloader', self):
+            self.model.data_preprocessor(collate(items), True)
+            data = self.model.data_preprocessor(collate(items[:PICTURES]), True)
+            _, losses = self.model.parse_losses(self.model._run_forward(data, mode='loss'))
+        return {name: float(value) for name, value in losses.items() if 'loss' in name}
+
+
+def rehearse(config: Config, processes: int = 1) -> None:
+    """Do all that a run of ``config`` does before its first step, in a folder that is removed again.
+
+    Raises:
+        UserError: Says what cannot work.
+    """
+    config = copy.deepcopy(config)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        config.work_dir, config.log_level = folder, 'ERROR'
+        runner = build_runner(config, Rehearsal)
+        runner.processes = processes
+        runner.train()
+
+
+def _first_items(loader: DataLoader) -> List[Any]:
+    """The samples of a loader's first batch, read in this process."""
+    return [loader.dataset[index] for index in next(iter(loader.batch_sampler))]
+
+
+@contextmanager
+def _first(what: str, runner: CheckedRunner) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever a pipeline or a model may raise
+        raise UserError(f'the first {what} of config {runner.cfg.filename} cannot be used: {type(error).__name__}, '
+                        f'{reason_of(error)}. CAIT_DEBUG=1 shows where.') from error

@@ -3,7 +3,6 @@
 :func:`config_problems` looks at the config alone, :func:`run_problems` at what a Runner has built, which costs nothing
 more. :class:`Rehearsal` is for ``--check-only``: it does all that a run does, up to the loss of its first pictures.
 """
-import copy
 import json
 import math
 import os
@@ -199,21 +198,17 @@ def lone_norms(model: nn.Module) -> List[str]:
 class Rehearsal(CheckedRunner):
     """A Runner whose training is all that comes before the first step, and the loss of the first pictures."""
 
-    processes = 1
-    """How many the run will have."""
-
     def build_train_loop(self, loop: Any) -> Any:
         loop = super().build_train_loop(loop)
         loop.run = self._rehearse
         return loop
 
     def _rehearse(self) -> nn.Module:
-        """Look at what was built, have every hook look, and take the first batch of training and of validation.
+        """Have every hook look, and take the first batch of training and the first picture of validation.
 
         Raises:
             UserError: Says what cannot work.
         """
-        refuse(run_problems(self, self.processes))
         self.model.train()
         self.call_hook('before_train')
         losses = self._losses(_first_items(self.train_loop.dataloader))
@@ -242,11 +237,12 @@ def rehearse(config: Config, processes: int = 1) -> None:
     Raises:
         UserError: Says what cannot work.
     """
-    config = copy.deepcopy(config)
+    # the text that MMEngine writes four times need not be beautiful, which takes seconds
+    config = Config(config.to_dict(), filename=config.filename, format_python_code=False)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         config.work_dir, config.log_level = folder, 'ERROR'
         runner = build_runner(config, Rehearsal)
-        runner.processes = processes
+        refuse(run_problems(runner, processes))
         runner.train()
 
 

@@ -15,7 +15,8 @@ from cait_mm.utils.data_configs import SUFFIXES, require_known_types
 from cait_mm.utils.schema import check_shape
 
 LIBRARIES = ('mmseg', 'mmdet')
-BUILD_ERRORS = (AssertionError, AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
+BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError,
+                RuntimeError, TypeError, ValueError)
 """What registries and constructors raise where a config has a wrong key or value."""
 _SCOPES = count()
 

@@ -54,12 +54,16 @@ def class_problems(classes: Mapping[str, Sequence[str]]) -> List[str]:
 
 
 def dataset_problems(loader: str, dataset: Any) -> List[str]:
-    """Why a dataset that was built has nothing to offer: no items, or a COCO file without a category of its classes."""
+    """Why a dataset that was built has nothing to offer: no items, or a COCO file without its classes."""
     wanted = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', dataset)]
     if any(hasattr(part, 'cat_ids') and not part.cat_ids for part in inner):
         return [f'{loader}: no category of its annotation file has the name of a class ({_listed(wanted)}): set '
                 'metainfo.classes to the names in the file.']
+    partial = next((part for part in inner if len(getattr(part, 'cat_ids', wanted)) != len(wanted)), None)
+    if partial is not None:  # MMDetection numbers the others in the file's order
+        return [f'{loader}: {len(partial.cat_ids)} of its {len(wanted)} classes are categories of {partial.ann_file}, '
+                'and the others would shift its labels: set metainfo.classes to the names in the file.']
     return [] if len(dataset) else [f'{loader}: the dataset has no items: python tools/check_data.py says more.']
 
 

@@ -3,15 +3,11 @@
 :func:`config_problems` looks at the config alone, :func:`run_problems` at what a Runner has built, which costs nothing
 more. :class:`Rehearsal` is for ``--check-only``: it does all that a run does, up to the loss of its first pictures.
 """
-import json
 import math
-import os
-import posixpath
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -20,9 +16,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from torch.utils.data import DataLoader
 
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.agreement import dataset_problems, loader_problems
+from cait_mm.datasets.check import LOADERS
 from cait_mm.datasets.heads import head_problems
-from cait_mm.datasets.suffixes import suffix_problems
 from cait_mm.engine.metrics import metric_problems
 from cait_mm.engine.run import build_runner, unwrapped
 from cait_mm.engine.runner import CheckedRunner
@@ -38,24 +34,10 @@ def refuse(problems: Sequence[str]) -> None:
         raise UserError('\n'.join(problems))
 
 
-def config_problems(config: Mapping[str, Any], training: bool) -> List[str]:
+def config_problems(config: Config, training: bool) -> List[str]:
     """What does not go together in a config, one sentence each; its data are there."""
-    splits = ('val', 'test') if training else ('test', )
-    loaders = [f'{split}_dataloader' for split in (*['train'] * training, *splits)]
-    return [*(metric_problems(config) if training else ()), *suffix_problems(config, loaders),
-            *(problem for split in splits for problem in _other_annotations(config, split))]
-
-
-def _other_annotations(config: Mapping[str, Any], split: str) -> Iterator[str]:
-    """Evaluators whose ``ann_file`` is not one of their loader's."""
-    read = _annotations(config, f'{split}_dataloader')
-    evaluators = config.get(f'{split}_evaluator') or ()
-    for evaluator in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
-        named = evaluator.get('ann_file')
-        if isinstance(named, str) and read and os.path.realpath(named) not in map(os.path.realpath, read):
-            yield (f'{split}_evaluator.ann_file is {named} and {split}_dataloader reads {", ".join(read)}, so '
-                   'predictions would be compared with other pictures: make them the same file, or move both with '
-                   '--data-root.')
+    loaders = LOADERS if training else ('test_dataloader', )
+    return [*(metric_problems(config) if training else ()), *loader_problems(config, loaders)]
 
 
 def run_problems(runner: CheckedRunner, processes: Optional[int] = None) -> List[str]:
@@ -72,18 +54,11 @@ def run_problems(runner: CheckedRunner, processes: Optional[int] = None) -> List
             loop = getattr(runner, f'{name}_loop')
         if loop is not None:
             datasets[f'{name}_dataloader'] = loop.dataloader.dataset
-    problems = [problem for name, dataset in datasets.items() for problem in _categories(name, dataset)]
-    problems += [f'the dataset of {name} is empty: look at its folder, its filter_cfg and its classes.'
-                 for name, dataset in datasets.items() if not len(dataset)]
+    problems = [problem for name, dataset in datasets.items() for problem in dataset_problems(name, dataset)]
     if problems:
         return problems
-    classes = {name: list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
-               for name, dataset in datasets.items()}
-    problems += _batches(runner, processes)
-    problems += _classes(classes)
-    if classes['train_dataloader'] and not problems:
-        problems += head_problems(runner.cfg.model, classes['train_dataloader'])
-    return problems
+    classes = (getattr(datasets['train_dataloader'], 'metainfo', None) or {}).get('classes')
+    return [*_batches(runner, processes), *(head_problems(runner.cfg.model, classes) if classes else ())]
 
 
 @contextmanager
@@ -94,50 +69,8 @@ def _empty_named(runner: CheckedRunner, name: str) -> Iterator[None]:
     except UserError as error:
         if 'at least one array' not in str(error):
             raise
-        files = [path for path in _annotations(runner.cfg, name) if path.endswith('.json')]
-        categories = [item['name'] for path in files for item in json.loads(Path(path).read_text())['categories']]
-        named = f' {", ".join(files)} names the categories {_shortened(categories)}.' if files else ''
-        raise UserError(f'no picture is left in the dataset of {name}: look at its folder, its filter_cfg and its '
-                        f'classes (metainfo).{named}') from error
-
-
-def _annotations(config: Mapping[str, Any], loader: str) -> List[str]:
-    """The annotation files of a loader's datasets."""
-    return [posixpath.join(dataset.get('data_root') or '', dataset['ann_file'])
-            for dataset in datasets_of((config.get(loader) or {}).get('dataset'))
-            if isinstance(dataset.get('ann_file'), str) and dataset['ann_file']]
-
-
-def _categories(name: str, dataset: Any) -> Iterator[str]:
-    """COCO's categories that match no class: MMDetection drops them, and numbers the others in the file's order."""
-    for part in _parts(dataset):
-        classes, found = (getattr(part, 'metainfo', None) or {}).get('classes') or (), getattr(part, 'cat_ids', None)
-        if found is not None and hasattr(part, 'COCOAPI') and len(found) != len(classes):
-            yield (f'{name}: {len(found)} of its {len(classes)} classes are categories of {part.ann_file}: set '
-                   'metainfo.classes of every dataset to the names in this file (python tools/check_data.py lists what '
-                   'is missing).')
-
-
-def _parts(dataset: Any) -> Iterator[Any]:
-    """The datasets inside wrappers such as ConcatDataset and RepeatDataset."""
-    inner = [value for key in ('datasets', 'dataset', '_dataset') if (value := getattr(dataset, key, None)) is not None]
-    if not inner:
-        yield dataset
-    for value in inner[:1]:
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            yield from _parts(part)
-
-
-def _classes(classes: Mapping[str, List[str]]) -> Iterator[str]:
-    """Classes that are set for one loader alone; class folders are compared by NumClassesHook."""
-    train, val = classes['train_dataloader'], classes.get('val_dataloader')
-    if train and val and train != val and not all(name.isdigit() for name in (*train, *val)):
-        yield (f'train_dataloader has the classes {_shortened(train)} and val_dataloader {_shortened(val)}: set '
-               'metainfo.classes of both, in the same order.')
-
-
-def _shortened(names: Sequence[str], most: int = 5) -> str:
-    return f'{len(names)} ({", ".join(names[:most])}{", ..." if len(names) > most else ""})'
+        raise UserError(f'no picture is left in the dataset of {name}: look at its folders, its filter_cfg and its '
+                        'classes (metainfo); python tools/check_data.py says more.') from error
 
 
 def _batches(runner: CheckedRunner, processes: int) -> Iterator[str]:

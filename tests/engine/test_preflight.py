@@ -77,16 +77,23 @@ def test_what_is_right_is_ready(paths, name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def named(*classes):
+    """These classes, palette included, in all loaders."""
+    palette = [(0, 0, 0)] * len(classes)
+    return {f'{split}_dataloader.dataset.metainfo': dict(_delete_=True, classes=classes, palette=palette)
+            for split in ('train', 'val', 'test')}
+
+
 BN = {'model.decode_head.norm_cfg': dict(type='BN', _delete_=True), 'train_dataloader.batch_size': 1}
 WRONG = [
     ('seg', BN, r'batch_size is 1, and decode_head\.psp_modules\.0 normalises a single value'),
     ('seg', {**BN, 'train_dataloader.batch_size': 11, 'train_dataloader.sampler.type': 'DefaultSampler'},
      'the last batch of 12 pictures has 1'),
     ('seg', {'default_hooks.checkpoint.save_best': 'mIou'}, "save_best='mIou' is no metric"),
-    ('seg', {'train_dataloader.dataset.img_suffix': '.tif'}, r"img_suffix='\.tif' fits no file .* 12 of \.jpg"),
-    ('seg', {'val_dataloader.dataset.seg_map_suffix': '.tif'}, r'val_dataloader.*: seg_map_suffix=.* 8 of \.png'),
+    ('seg', {'train_dataloader.dataset.img_suffix': '.tif'}, r'no file .* ends in "\.tif" .12 in "\.jpg"'),
+    ('seg', {'val_dataloader.dataset.seg_map_suffix': '.tif'}, r'val_dataloader: no file .*8 in "\.png"'),
     ('seg', {'val_dataloader.dataset.metainfo': dict(classes=tuple('abcdefghij'))},
-     'train_dataloader has the classes 10'),
+     'train_dataloader and val_dataloader have different classes .10 and 10'),
     ('seg', {'model.decode_head.num_classes': 5}, 'decode_head.num_classes is 5 and the data have 10'),
     ('seg', {'load_from': 'none.pth'}, 'none.pth does not exist.*load_from=FILE'),
     ('seg', {'train_dataloader.dataset.pipeline': [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]},
@@ -100,9 +107,13 @@ WRONG = [
         _delete_=True, type='MixupPreprocessor', mixup=dict(num_classes=8))}, 'mixup needs even batches'),
     ('det', {'val_evaluator.ann_file': 'data/scenes/instances_validation.json'},
      r'val_evaluator\.ann_file is data/scenes.* and val_dataloader reads'),
-    ('det', {'train_dataloader.dataset.metainfo': dict(classes=('bird', 'wolf')),
-             'train_dataloader.dataset.filter_cfg': dict(filter_empty_gt=True)}, 'names the categories 5 .tree, house'),
-    ('det', {'train_dataloader.dataset.metainfo': dict(classes=('tree', 'wolf'))}, '1 of its 2 classes are categories'),
+    ('det', {**named('bird', 'wolf'), 'train_dataloader.dataset.filter_cfg': dict(filter_empty_gt=True)},
+     'no picture is left in the dataset of train_dataloader'),
+    ('det', {**named('bird', 'wolf'), 'train_dataloader.dataset.filter_cfg': None},
+     'train_dataloader: no category of its annotation file has the name of a class'),
+    ('det', named('tree', 'wolf'), 'train_dataloader: 1 of its 2 classes are categories'),
+    ('det', {'train_dataloader.dataset.metainfo': dict(classes=('tree', 'car'))},
+     'train_dataloader and val_dataloader have different classes'),
     ('det', {'train_dataloader.drop_last': True, 'train_dataloader.batch_size': 13,
              'train_dataloader.batch_sampler': None}, 'nothing would be trained'),
     ('det', {'default_hooks.checkpoint.save_best': 'coco/mAP'}, 'no metric'),

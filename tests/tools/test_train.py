@@ -206,7 +206,13 @@ def test_what_is_missing_is_a_sentence(tool, name, words, message, tmp_path):
     ('model.backbone.foo=3', r'the model of config .*tiny\.py cannot be built: .*unexpected keyword argument \'foo\''),
     ('model.bakbone.arch=deit_tiny', 'the model of config .*unexpected keyword argument \'bakbone\''),
     ('model.decode_head.type=NoSuch', r'cannot be built: NoSuch is not in the mmseg::model registry\.$'),
-    ('optim_wrapper.optimizer.lr=abc', 'the optim_wrapper of config .* cannot be built'),
+    ('optim_wrapper.optimizer.speed=1', 'the optim_wrapper of config .* cannot be built'),
+    ('optim_wrapper.optimizer.lr=abc', "optim_wrapper.optimizer.lr='abc', which is not a number"),
+    ('train_cfg.max_iters=0', 'train_cfg.max_iters=0, which is not a positive whole number'),
+    ('load_from=none.pth', 'checkpoint none.pth does not exist: .* --cfg-options load_from=FILE'),
+    ('default_hooks.checkpoint.save_best=mIou', "save_best='mIou' is no metric of val_evaluator, which gives aAcc"),
+    ('train_dataloader.dataset.img_suffix=.tif', r'ends in "\.tif" \(12 in "\.jpg"\)'),
+    ('model.decode_head.num_classes=5', 'decode_head.num_classes is 5 and the data have 10'),
     ('param_scheduler.0.type=NoSuch', 'the param_scheduler of config .* cannot be built: NoSuch'),
     ('train_dataloader.dataset.type=NoSuch', 'the training loop of config .* cannot be built: NoSuch'),
     ('val_dataloader.dataset.speed=1', 'the validation loop of config .* \'speed\''),
@@ -265,3 +271,7 @@ def test_a_check_says_that_nothing_is_wrong_and_trains_nothing(tool, tiny, tmp_p
     status, _, err = tool('train.py', tiny, '--check-only', '--cfg-options', 'model.decode_head.type=NoSuch')
     assert status == 2 and 'NoSuch is not in' in err
     assert not list(tmp_path.iterdir())
+    (tmp_path / 'elsewhere').symlink_to(tiny.parent / 'scenes')
+    for root, wanted in ((tmp_path / 'elsewhere', 0), (tmp_path / 'nowhere', 2)):
+        status, _, err = tool('train.py', tiny, '--check-only', '--data-root', root)
+        assert status == wanted and (not wanted or f'{root}/images/training does not exist' in err), err

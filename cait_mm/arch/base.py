@@ -48,8 +48,8 @@ def as_image_size(name: str, value: Any) -> Tuple[int, int]:
 class Arch(ABC):
     """A dense architecture. Subclasses are frozen dataclasses whose fields are what a config may set.
 
-    Every one has ``name``, ``embed_dim``, ``mlp_ratio``, ``patch_size``, ``depth``, the number of blocks in all, and
-    ``img_size``, the pixels (H, W) that it was pretrained at.
+    Every one has ``name``, ``embed_dim``, ``mlp_ratio``, ``patch_size``, ``depth``, the number of blocks in all,
+    ``img_size``, the pixels (H, W) that it was pretrained at, and ``in_channels``, those of the image.
     """
 
     family: ClassVar[str]
@@ -69,11 +69,12 @@ class Arch(ABC):
     mlp_ratio: float
     patch_size: int
     img_size: Tuple[int, int]
+    in_channels: int
 
     def _check_common(self) -> None:
         if not isinstance(self.name, str):
             raise UserError(f'arch name={shown(self.name)} is no text.')
-        for field in ('embed_dim', 'patch_size'):
+        for field in ('embed_dim', 'patch_size', 'in_channels'):
             check_positive_int(f'arch {field}', getattr(self, field))
         check_positive_int('arch depth', self.depth, MOST_BLOCKS)
         check_positive_number('arch mlp_ratio', self.mlp_ratio, 64, 'must be a number above 0 and up to 64')
@@ -173,4 +174,6 @@ class Arch(ABC):
     def to_dict(self) -> Dict[str, Any]:
         """Plain JSON types; :func:`~cait_mm.arch.get_arch` reads them."""
         data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.in_channels == 3:
+            del data['in_channels']  # earlier versions, which know 3 channels alone, read this too
         return {'family': self.family, **data}

@@ -24,6 +24,7 @@ class DeiTArch(Arch):
     mlp_ratio: float = 4.0
     patch_size: int = 16
     img_size: Tuple[int, int] = (224, 224)
+    in_channels: int = 3
 
     def __post_init__(self) -> None:
         check_positive_int('arch num_heads', self.num_heads)
@@ -46,7 +47,8 @@ class DeiTArch(Arch):
         return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}
 
     def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
-        return linear(grid[0] * grid[1], 3 * self.patch_size**2, self.embed_dim) + self._embedding_cost(with_cls)
+        patch = self.in_channels * self.patch_size**2
+        return linear(grid[0] * grid[1], patch, self.embed_dim) + self._embedding_cost(with_cls)
 
     def _embedding_cost(self, with_cls: bool) -> Cost:
         height, width = self.grid()

@@ -34,7 +34,7 @@ class LVViTArch(DeiTArch):
         side, dim = self.patch_size // 2, self.stem_dim
         pixels = grid[0] * grid[1] * side**2
         cost = self._embedding_cost(with_cls) + linear(grid[0] * grid[1], side**2 * dim, self.embed_dim)
-        for inputs in (3 * 7**2, dim * 3**2, dim * 3**2):
+        for inputs in (self.in_channels * 7**2, dim * 3**2, dim * 3**2):
             cost += linear(pixels, inputs, dim, bias=False) + batch_norm(pixels, dim)
         return cost
 

@@ -34,6 +34,7 @@ class SwinArch(Arch):
     patch_size: int = 4
     window_size: int = 7
     img_size: Tuple[int, int] = (224, 224)
+    in_channels: int = 3
 
     def __post_init__(self) -> None:
         for field in ('depths', 'num_heads'):
@@ -121,8 +122,8 @@ class SwinArch(Arch):
         return grid
 
     def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
-        tokens = grid[0] * grid[1]
-        return linear(tokens, 3 * self.patch_size**2, self.embed_dim) + layer_norm(tokens, self.embed_dim)
+        tokens, patch = grid[0] * grid[1], self.in_channels * self.patch_size**2
+        return linear(tokens, patch, self.embed_dim) + layer_norm(tokens, self.embed_dim)
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
         if block not in self.first_blocks[1:]:

@@ -9,14 +9,25 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from timm.layers import trunc_normal_
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from cait_mm.arch import ARCHS, Arch
-from cait_mm.backbones.block import Block
-from cait_mm.backbones.checkpoint import CLASSIFIER_KEYS, Checkpoint, LoadReport, read_checkpoint, strict_load
+from cait_mm.backbones.arguments import checked_flag, checked_grid, checked_init_cfg, checked_whole
+from cait_mm.backbones.block import Block, DropPathRate, drop_path_rates
+from cait_mm.backbones.checkpoint import (
+    CLASSIFIER_KEYS,
+    GRID_META,
+    Checkpoint,
+    LoadReport,
+    matching,
+    read_checkpoint,
+    state_grid,
+    strict_load,
+)
 from cait_mm.errors import UserError
-from cait_mm.ops.token_merge import Grid
+from cait_mm.ops.token_merge import Grid, TokenMerge
 from cait_mm.spec import Spec, Widths, make_spec
 
 
@@ -31,24 +42,34 @@ class CAITBackbone(BaseModule):
     """
 
     family: ClassVar[str]
+    stem_key: ClassVar[str] = 'patch_embed.proj.weight'
+    """The convolution that sees the image's channels."""
 
     def __init__(self,
                  arch: Union[str, Mapping[str, Any]],
                  merge: Sequence[Tuple[Union[int, str], str]],
                  widths: Mapping[str, Widths],
                  spec: Union[None, str, Spec, Mapping[str, Any]],
+                 in_channels: Optional[int],
                  restore_mode: str,
+                 drop_path_rate: DropPathRate,
                  with_cp: bool,
                  frozen_stages: int,
-                 init_cfg: Optional[Mapping[str, Any]]) -> None:
-        super().__init__(init_cfg=dict(init_cfg) if init_cfg else None)
+                 init_cfg: Union[None, Mapping[str, Any], Sequence[Mapping[str, Any]]]) -> None:
+        super().__init__(init_cfg=checked_init_cfg(init_cfg, type(self).__name__))
         spec = make_spec(arch, merge, family=self.family, **widths) if spec is None else _as_spec(spec)
         if spec.arch.family != self.family:
             raise UserError(f'{type(self).__name__} cannot be a {spec.arch.name}: it builds {self.family} models.')
-        self.spec = _spec_of_checkpoint(self.init_cfg, spec)
+        if in_channels is not None:
+            spec = _with_channels(spec, checked_whole('in_channels', in_channels, 1))
+        self.spec = _spec_of_checkpoint(self.init_cfg, spec, in_channels is not None)
         if restore_mode not in ('nearest', 'bilinear'):
             raise UserError(f'restore_mode={restore_mode!r}: use nearest or bilinear.')
-        self.restore_mode, self.with_cp, self.frozen_stages = restore_mode, with_cp, frozen_stages
+        self.drop_path_rates = drop_path_rates(drop_path_rate, self.arch.depth)
+        self.restore_mode, self.with_cp = restore_mode, checked_flag('with_cp', with_cp)
+        self.frozen_stages = checked_whole('frozen_stages', frozen_stages, -1)
+        self._whole = False
+        self._register_state_dict_hook(state_grid)
 
     @property
     def arch(self) -> Arch:
@@ -64,13 +85,18 @@ class CAITBackbone(BaseModule):
     def img_size(self) -> Tuple[int, int]:
         """Pixels (H, W) of the images that a classifier of this backbone expects."""
 
+    @property
+    def grid(self) -> Optional[Grid]:
+        """The grid (H, W) that this backbone's positions are held for; None where positions have none."""
+        return None
+
     @abstractmethod
     def flat_blocks(self) -> List[Block]:
         """All blocks that are built, through all stages."""
 
     @abstractmethod
     def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
-        """Image (B, 3, H, W) -> the last block's tokens (B, N, C), CLS first where there is one, and their grid."""
+        """Image (B, C, H, W) -> the last block's tokens (B, N, C), CLS first where there is one, and their grid."""
 
     @abstractmethod
     def pool(self, tokens: Tensor) -> Tensor:
@@ -111,39 +137,66 @@ class CAITBackbone(BaseModule):
         if not self.init_cfg:
             self._is_init = True
             return
-        if self.init_cfg.get('type') != 'Pretrained' or not self.init_cfg.get('checkpoint'):
-            raise UserError(f'init_cfg={self.init_cfg}: {type(self).__name__} knows dict(type="Pretrained", '
-                            'checkpoint=FILE).')
-        report = self.load_checkpoint(read_checkpoint(self.init_cfg['checkpoint']))
+        report = self.load_checkpoint(read_pretrained(self.init_cfg, type(self).__name__))
         print_log(f'{type(self).__name__}: {report}', logger='current')
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> LoadReport:
         """Load an official, timm or exported checkpoint; all of the backbone's weights must arrive.
 
         Merges may be absent from a dense checkpoint and then start as means. Position parameters are resampled to this
-        backbone's grid.
+        backbone's grid, a stem of 3 channels is adapted to more or fewer.
 
         Raises:
             UserError: It is another model, or keys are missing, unexpected or misshapen (all are listed).
         """
-        if any('.parametrizations.' in key for key in checkpoint.state_dict):
-            raise UserError(f'checkpoint {checkpoint.path} still holds compactors: export it first with python '
-                            f'tools/fold.py {checkpoint.path} OUT.')
-        carried = checkpoint.spec and _with_merges(checkpoint.spec, self.spec)
+        carried = checkpoint.spec and _as_wanted(checkpoint.spec, self.spec)
         if carried is not None and carried != self.spec:
             raise UserError(f'checkpoint {checkpoint.path} is another model than this backbone: '
                             f'{_difference(carried, self.spec)}.')
-        notes, optional = self._fit(checkpoint), self._optional()
+        report = strict_load(self, checkpoint, *self._fitted(checkpoint))
+        self._is_init = self._whole = True
+        return report
+
+    def _fitted(self, checkpoint: Checkpoint) -> Tuple[List[str], List[str], List[str], str]:
+        """Bring a checkpoint to this backbone's names and shapes, in place.
+
+        Returns:
+            Prefixes of what this backbone does not use and of what may be absent, sentences for the log, and what to
+            do where the rest does not match.
+        """
+        state, own = checkpoint.state_dict, self.state_dict()
+        if any('.parametrizations.' in key for key in state) and not any('.parametrizations.' in key for key in own):
+            raise UserError(f'checkpoint {checkpoint.path} still holds compactors: export it first with python '
+                            'tools/fold.py CHECKPOINT OUT.')
+        notes, optional = self._fit(checkpoint) + self._fit_channels(checkpoint), self._optional()
         self._refuse_other_size(checkpoint)
-        has_merges = any(_is_merge(key) for key in checkpoint.state_dict)
-        merges = [key for key in self.state_dict() if _is_merge(key)]
-        if merges and not has_merges and not (checkpoint.spec and checkpoint.spec.merges):
-            optional += merges
+        state = checkpoint.state_dict
+        merges = [key for key in own if _is_merge(key)]
+        if merges and not any(map(_is_merge, state)) and not (checkpoint.spec and checkpoint.spec.merges):
+            optional = optional + merges
             blocks = ', '.join(str(merge.block) for merge in self.spec.merges)
             notes.append(f'merges before blocks {blocks} start as the mean of their tokens')
-        report = strict_load(self, checkpoint, [*CLASSIFIER_KEYS, *self._unused()], optional, notes)
-        self._is_init = True
-        return report
+            for module in self.modules():
+                if isinstance(module, TokenMerge):
+                    module.reset_parameters()
+        if any(key.startswith('pre_logits.') for key in state):
+            notes.append('the representation layer pre_logits, which stands before a classifier\'s head, is left out')
+        hint = ''
+        if widths_in_state_dict(self.spec, state) != self.spec:
+            hint = ('Its channel widths are not this backbone\'s: give the export it was trained from in init_cfg, or '
+                    'its widths.')
+        return [*CLASSIFIER_KEYS, *self._unused()], optional, notes, hint
+
+    def _fit_channels(self, checkpoint: Checkpoint) -> List[str]:
+        """Adapt a stem of 3 channels to this backbone's, as timm does."""
+        stem, wanted = checkpoint.state_dict.get(self.stem_key), self.arch.in_channels
+        if stem is None or stem.dim() != 4 or stem.shape[1] == wanted:
+            return []
+        if stem.shape[1] != 3:
+            raise UserError(f'checkpoint {checkpoint.path} is for images of {stem.shape[1]} channels, this backbone '
+                            f'for {wanted}: set in_channels={stem.shape[1]}; only 3 channels can become others.')
+        checkpoint.state_dict[self.stem_key] = adapt_input_conv(wanted, stem)
+        return [f'the stem is adapted from 3 to {wanted} channels']
 
     def _refuse_other_size(self, checkpoint: Checkpoint) -> None:
         """Raise where the checkpoint's sizes are those of another architecture with a name."""
@@ -159,24 +212,76 @@ class CAITBackbone(BaseModule):
         """Prefixes of this backbone's keys that any checkpoint may lack, because a classifier has no such thing."""
         return []
 
-    def _load_from_state_dict(self, state_dict: Dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Before any weights were set, let an incoming checkpoint decide the widths of the blocks.
+    def _load_from_state_dict(self, state_dict: Dict[str, Tensor], prefix: str, local_metadata: Mapping[str, Any],
+                              strict: bool, missing_keys: List[str], unexpected_keys: List[str],
+                              error_msgs: List[str]) -> None:
+        """Let weights arrive whole or not at all, whoever loads them.
 
-        A config of a pruned model holds widths that stand in until its export is at hand. Inference tools build from
-        the config and load a trained checkpoint over it without ever seeing the export; its shapes say the widths.
+        PyTorch's and MMEngine's loaders both come here with what stands under ``prefix``, before any weight is set.
+        MMEngine only warns of what does not match, and a backbone that is half random would go unnoticed.
+
+        Before any weights were set, an incoming checkpoint also decides the widths of the blocks: a config of a pruned
+        model holds widths that stand in until its export is at hand, and inference tools load a trained checkpoint
+        over them without ever seeing the export.
+
+        Raises:
+            UserError: The backbone does not arrive whole. Its absence is fine where its weights were set before.
         """
-        if not self.is_init:
-            spec = widths_in_state_dict(self.spec, state_dict, prefix)
-            if spec != self.spec:
-                like = next(self.parameters())
-                self.spec = spec
-                self._build_blocks()
-                self.to(like).train(self.training)
-                self._freeze()
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        arriving = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        if arriving:
+            self._adopt_widths(arriving)
+            where = f'(its {prefix}* weights)' if prefix else '(a state dict)'
+            checkpoint = Checkpoint(where, arriving, grid=self._grid_of(arriving, local_metadata))
+            unused, optional, notes, hint = self._fitted(checkpoint)
+            matching(self, checkpoint, unused, [*optional, *self._counters()], hint)
+            if notes:
+                print_log(f'{type(self).__name__}: {"; ".join(notes)}', logger='current')
+            for key in [key for key in state_dict if key.startswith(prefix)]:
+                del state_dict[key]
+            state_dict.update({prefix + key: value for key, value in checkpoint.state_dict.items()})
+            self._whole = True
+        else:
+            self._require_elsewhere(unexpected_keys, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                                      error_msgs)
+
+    def _adopt_widths(self, arriving: Mapping[str, Tensor]) -> None:
+        spec = self.spec if self.is_init else widths_in_state_dict(self.spec, arriving)
+        if spec != self.spec:
+            like = next(self.parameters())
+            self.spec = spec
+            self._build_blocks()
+            self.to(like).train(self.training)
+            self._freeze()
+
+    def _counters(self) -> List[str]:
+        """Counters of batch norms, which old checkpoints lack and nothing reads."""
+        return [key for key in self.state_dict() if key.endswith('num_batches_tracked')]
+
+    def _grid_of(self, arriving: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Optional[Grid]:
+        """The grid that ``arriving`` weights state; a copy of this very backbone that states none is on its grid."""
+        stated = checked_grid(metadata.get(GRID_META))
+        own = {key: value.shape for key, value in self.state_dict().items()}
+        same = own == {key: value.shape for key, value in arriving.items()}
+        return self.grid if stated is None and same else stated
+
+    def _require_elsewhere(self, unknown: Sequence[str], prefix: str) -> None:
+        """Raise where no weight of this backbone arrives and there is no sign that it has its weights already."""
+        name, first = type(self).__name__, self.stem_key
+        found = next((key.removesuffix(first) for key in unknown if f'.{key}'.endswith(f'.{first}')), None)
+        if found is not None:
+            what = f'under {found!r}' if found else 'without any prefix, as in an export or a pretrained file'
+            raise UserError(f'the checkpoint holds the weights of {name} {what}, this model wants them under '
+                            f'{prefix!r}: name the file in the backbone\'s init_cfg=dict(type=\'Pretrained\', '
+                            'checkpoint=FILE), or give a checkpoint that was trained with this config.')
+        averaged = not any(parameter.requires_grad for parameter in self.parameters())
+        if unknown or not (self.is_init or self._whole or averaged):
+            known = f'and unknown {", ".join(unknown[:3])}' if unknown else 'and nothing has set its weights before'
+            raise UserError(f'the checkpoint holds no weights of {name} under {prefix!r} {known}: give a checkpoint '
+                            'that was trained with this config, or name a pretrained one in the backbone\'s init_cfg.')
 
     def _check_frozen(self, count: int, what: str) -> None:
-        if not -1 <= self.frozen_stages <= count:
+        if self.frozen_stages > count:
             raise UserError(f'frozen_stages={self.frozen_stages}: {self.arch.name} has {count} {what}.')
 
     def _freeze(self) -> None:
@@ -199,16 +304,12 @@ def last(stream: Iterator[Any]) -> Any:
     return deque(stream, maxlen=1).pop()
 
 
-def checked_outputs(out_indices: Sequence[int], count: int, what: str) -> Tuple[int, ...]:
-    """``out_indices`` sorted, negative ones counted from the end.
-
-    Raises:
-        UserError: One does not exist, or there is none; ``what`` says what there is.
+def read_pretrained(init_cfg: Mapping[str, Any], who: str) -> Checkpoint:
+    """The checkpoint that a validated or raw ``init_cfg`` names. ``map_location`` needs no care: weights are read on
+    the CPU and copied to where the backbone is.
     """
-    found = tuple(sorted(index % count if -count <= index < 0 else index for index in out_indices))
-    if not found or not 0 <= found[0] <= found[-1] < count:
-        raise UserError(f'out_indices={tuple(out_indices)}: {what} 0 to {count - 1}.')
-    return found
+    init_cfg = checked_init_cfg(init_cfg, who)
+    return read_checkpoint(init_cfg['checkpoint'], init_cfg.get('prefix'))
 
 
 def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: str = '') -> Spec:
@@ -241,23 +342,32 @@ def _as_spec(spec: Union[str, Spec, Mapping[str, Any]]) -> Spec:
     return Spec.from_dict(spec)
 
 
-def _spec_of_checkpoint(init_cfg: Optional[Mapping[str, Any]], spec: Spec) -> Spec:
+def _spec_of_checkpoint(init_cfg: Optional[Mapping[str, Any]], spec: Spec, channels_stated: bool) -> Spec:
     """The spec that a local export in ``init_cfg`` carries; ``spec`` where there is none to be had yet."""
     path = (init_cfg or {}).get('checkpoint')
     if not path or not Path(path).is_file():
         return spec
-    carried = read_checkpoint(path).spec
+    carried = read_pretrained(init_cfg, 'the backbone').spec
     if carried is None:
         return spec
-    carried = _with_merges(carried, spec)
+    if not channels_stated and spec.arch.in_channels == 3:
+        spec = _with_channels(spec, carried.arch.in_channels)
+    carried = _as_wanted(carried, spec)
     if carried.arch != spec.arch or carried.merges != spec.merges:
         raise UserError(f'checkpoint {path} is another model than the config describes: {_difference(carried, spec)}.')
     return carried
 
 
-def _with_merges(carried: Spec, wanted: Spec) -> Spec:
-    """The spec of an export with the wanted merges where it has none: they start as means, as in a dense checkpoint."""
+def _as_wanted(carried: Spec, wanted: Spec) -> Spec:
+    """The spec of an export after what loading brings about: other channels of the image, for which the stem is
+    adapted, and merges where it has none, which start as means.
+    """
+    carried = _with_channels(carried, wanted.arch.in_channels)
     return carried if carried.merges or carried.arch != wanted.arch else carried.replace(merges=wanted.merges)
+
+
+def _with_channels(spec: Spec, in_channels: int) -> Spec:
+    return spec.replace(arch=replace(spec.arch, in_channels=in_channels))
 
 
 def _difference(carried: Spec, wanted: Spec) -> str:

@@ -1,12 +1,11 @@
 """Strict loading of pretrained ViTs: everything that was expected arrives, or an error lists what did not."""
-import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from cait_mm.backbones.arguments import checked_grid
 from cait_mm.backbones.formats import HEAD_KEYS, as_plain_vit, backbone_of, check_dimensions, find_weights
 from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
@@ -18,20 +17,24 @@ CLASSIFIER_KEYS = ('head.', 'aux_head.', 'head_dist.', 'fc_norm.', 'pre_logits.'
 
 __all__ = [
     'CLASSIFIER_KEYS', 'Checkpoint', 'HEAD_KEYS', 'LoadReport', 'WEIGHTS_PAGE', 'load_file', 'read_checkpoint',
-    'resize_pos_embed', 'square_grid', 'strict_load'
+    'matching', 'state_grid', 'strict_load'
 ]
+GRID_META = 'cait_grid'
+"""Where files state the grid (H, W) of their positional embedding."""
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
 
 
 @dataclass
 class Checkpoint:
-    """A file's weights under the backbone's own names, and the spec it carries, if it is an export of ours."""
+    """A file's weights under the backbone's own names, with the spec and the grid of positions that it states, if any.
+    """
 
     path: str
     state_dict: Dict[str, Tensor]
     spec: Optional[Spec] = None
     notes: List[str] = field(default_factory=list)
     """What reading it decided, as sentences for the log."""
+    grid: Optional[Grid] = None
 
 
 @dataclass
@@ -48,7 +51,7 @@ class LoadReport:
         return '; '.join([f'loaded {self.loaded} tensors from {self.path}', *self.notes]) + unused
 
 
-def read_checkpoint(path: str) -> Checkpoint:
+def read_checkpoint(path: str, prefix: Optional[str] = None) -> Checkpoint:
     """Read a local file or an address and find the backbone in it.
 
     Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``), exports
@@ -56,11 +59,18 @@ def read_checkpoint(path: str) -> Checkpoint:
     ``torch.compile`` or Lightning or not. A classifier's head is kept, as ``head.``. Relatives of DeiT that a plain one
     can compute are converted (:func:`~cait_mm.backbones.formats.as_plain_vit`).
 
+    Args:
+        path: The file or address.
+        prefix: Where the backbone stands in the file, if not in its usual place, such as ``teacher.backbone.``.
+
     Raises:
-        UserError: The file is missing, damaged, holds no weights or those of a model that this package does not have.
+        UserError: The file is missing, damaged, holds no weights (or none under ``prefix``) or those of a model that
+            this package does not have.
     """
     path, content = str(path), load_file(path)
     found, notes = find_weights(path, content)
+    if prefix:
+        found = _below(path, found, prefix)
     weights = backbone_of(found)
     check_dimensions(path, weights)
     meta = content.get('meta')
@@ -68,7 +78,8 @@ def read_checkpoint(path: str) -> Checkpoint:
     if spec is None and not any(key.startswith('backbone.') for key in found):
         weights, more = as_plain_vit(path, weights)
         notes += more
-    return Checkpoint(path, weights, None if spec is None else _carried_spec(path, spec, weights), notes)
+    return Checkpoint(path, weights, None if spec is None else _carried_spec(path, spec, weights), notes,
+                      stated_grid(content, prefix))
 
 
 def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
@@ -84,49 +95,55 @@ def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
     return found
 
 
-def resize_pos_embed(pos_embed: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
-    """Resample a positional embedding bicubically to another grid; a CLS entry in front is kept.
+def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> Dict[str, Tensor]:
+    """The weights under ``prefix``; those beside a ``backbone.`` at its end stay, a head among them."""
+    prefix = prefix.rstrip('.') + '.'
+    found = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
+             if any(key.startswith(name) for key in weights)]
+    if not found:
+        there = dict.fromkeys(key.split('.')[0] for key in weights)
+        raise UserError(f'checkpoint {path} holds nothing under {prefix!r}, its names start with '
+                        f'{_listing(list(there))}: correct the prefix in init_cfg.')
+    prefix = found[0]
+    parent = prefix.removesuffix('backbone.') if f'.{prefix}'.endswith('.backbone.') else prefix
+    return {key.removeprefix(parent): value for key, value in weights.items() if key.startswith(parent)}
 
-    Args:
-        pos_embed: (1, N, C) with N = old H * W, or one more where CLS comes first.
-        old_grid: The grid (H, W) it was trained on.
-        new_grid: The grid (H, W) it is needed on.
+
+def stated_grid(content: Any, prefix: Optional[str] = None) -> Optional[Grid]:
+    """The grid (H, W) of positions that a file's content states.
+
+    Exports state it in their meta, state dicts in the metadata that PyTorch keeps for the backbone's module
+    (:func:`state_grid`).
     """
-    if tuple(old_grid) == tuple(new_grid):
-        return pos_embed
-    extra = pos_embed.shape[1] - old_grid[0] * old_grid[1]
-    cls, grid = pos_embed[:, :extra], pos_embed[:, extra:]
-    maps = grid.transpose(1, 2).unflatten(2, tuple(old_grid)).float()
-    maps = F.interpolate(maps, size=tuple(new_grid), mode='bicubic', align_corners=False)
-    return torch.cat([cls, maps.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)
+    inside = content.values() if isinstance(content, Mapping) else ()
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    modules = [getattr(weights, '_metadata', None) for weights in (content, *inside)]
+    names = [f'{prefix.rstrip(".")}{end}' for end in ('', '.backbone')] if prefix else ['backbone', '']
+    stated = [meta, *(found.get((wrapper + name).rstrip('.')) for found in modules if isinstance(found, Mapping)
+                      for name in names for wrapper in ('', 'module.', 'model.'))]
+    return next((checked_grid(found[GRID_META]) for found in stated
+                 if isinstance(found, Mapping) and GRID_META in found), None)
 
 
-def square_grid(positions: int) -> Grid:
-    """The grid of a square positional embedding.
-
-    Raises:
-        UserError: ``positions`` is no square number, so the grid must be stated.
-    """
-    side = math.isqrt(positions)
-    if side * side != positions:
-        raise UserError(f'the checkpoint\'s pos_embed has {positions} positions, which is no square: state the image '
-                        'size it was trained at with arch=dict(..., img_size=(H, W)).')
-    return side, side
+def state_grid(module: torch.nn.Module, state_dict: Any, prefix: str, local_metadata: Dict[str, Any]) -> None:
+    """A state-dict hook: note the grid of a backbone's positions in the metadata that travels with the weights."""
+    if module.grid is not None:
+        local_metadata[GRID_META] = list(module.grid)
 
 
-def strict_load(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[str], optional: Sequence[str],
-                notes: Sequence[str] = ()) -> LoadReport:
-    """Copy a checkpoint into ``module``; every key has to match in name and shape.
+def matching(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[str], optional: Sequence[str],
+             hint: str = '') -> Dict[str, Tensor]:
+    """The part of a checkpoint that ``module`` takes; every key has to match in name and shape.
 
     Args:
         module: The module to fill.
         checkpoint: Weights under the module's names.
         unused: Prefixes of checkpoint keys that this module has no use for (a classifier's head, say).
         optional: Prefixes of module keys that may be absent from the checkpoint (merges, in a dense one).
-        notes: Sentences for the report.
+        hint: What to do, where something does not match.
 
     Raises:
-        UserError: Lists every missing, unexpected and misshapen key; nothing was loaded.
+        UserError: Lists every missing, unexpected and misshapen key.
     """
     own = module.state_dict()
     given = {key: value for key, value in checkpoint.state_dict.items()
@@ -139,8 +156,24 @@ def strict_load(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequenc
                 (('missing', missing), ('unexpected', unexpected), ('misshapen', misshapen)) if keys]
     if problems:
         raise UserError(f'checkpoint {checkpoint.path} does not fit this backbone, nothing was loaded; '
-                        f'{"; ".join(problems)}.')
-    module.load_state_dict(given, strict=not optional)
+                        f'{"; ".join(problems)}.{hint and f" {hint}"}')
+    return given
+
+
+@torch.no_grad()
+def strict_load(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[str], optional: Sequence[str],
+                notes: Sequence[str] = (), hint: str = '') -> LoadReport:
+    """Copy a checkpoint into ``module``: all of it or nothing. Arguments are those of :func:`matching`.
+
+    Args:
+        notes: Sentences for the report.
+
+    Raises:
+        UserError: As :func:`matching`.
+    """
+    given, own = matching(module, checkpoint, unused, optional, hint), module.state_dict()
+    for key, value in given.items():
+        own[key].copy_(value)
     left = [key for key in checkpoint.state_dict if key not in given]
     return LoadReport(checkpoint.path, len(given), left, [*checkpoint.notes, *notes])
 

@@ -6,9 +6,11 @@ from mmengine.registry import MODELS
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
-from cait_mm.backbones.base import CAITBackbone, checked_outputs, last
-from cait_mm.backbones.block import Block, DropPathRate, drop_path_rates
-from cait_mm.backbones.checkpoint import Checkpoint, resize_pos_embed, square_grid
+from cait_mm.backbones.arguments import checked_flag, checked_outputs, checked_size
+from cait_mm.backbones.base import CAITBackbone, last
+from cait_mm.backbones.block import Block, DropPathRate
+from cait_mm.backbones.checkpoint import Checkpoint
+from cait_mm.backbones.positions import grid_of, resize_pos_embed
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid, TokenMerge, restore
 from cait_mm.spec import Spec, Widths
@@ -29,14 +31,17 @@ class CAITDeiT(CAITBackbone):
         spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
         img_size: Pixels (H, W) the positional embedding is held for; None is the pretraining size. Other inputs work
             too, at the price of resizing it in every forward pass.
-        out_indices: Blocks whose output is returned. Blocks after the last one are not built.
+        in_channels: Channels of the image; None is 3, or those of the export in ``init_cfg``. Weights of 3 channels are
+            adapted as timm does: repeated and scaled, summed for 1.
+        out_indices: Blocks whose output is returned, one number or several. Blocks after the last one are not built.
         with_cls_token: Keep the CLS token. It costs one token and takes part in attention, as it did in pretraining.
         final_norm: Apply the classifier's final norm to the last output.
         restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; None starts from random weights.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` says where the backbone stands
+            in the file, if not in its usual place. None starts from random weights.
 
     Raises:
         UserError: The description is impossible, or contradicts the checkpoint's spec.
@@ -52,7 +57,8 @@ class CAITDeiT(CAITBackbone):
                  ffn_dim: Widths = None,
                  spec: Union[None, str, Spec, Mapping[str, Any]] = None,
                  img_size: Union[None, int, Tuple[int, int]] = None,
-                 out_indices: Sequence[int] = (3, 5, 7, 11),
+                 in_channels: Optional[int] = None,
+                 out_indices: Union[int, Sequence[int]] = (3, 5, 7, 11),
                  with_cls_token: bool = True,
                  final_norm: bool = False,
                  restore_mode: str = 'nearest',
@@ -60,27 +66,27 @@ class CAITDeiT(CAITBackbone):
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: Optional[Mapping[str, Any]] = None) -> None:
-        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, restore_mode, with_cp,
-                         frozen_stages, init_cfg)
+        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
+                         restore_mode, drop_path_rate, with_cp, frozen_stages, init_cfg)
         depth = self.arch.depth
         self.out_indices = checked_outputs(out_indices, depth, f'{self.arch.name} has blocks')
         self._check_frozen(depth, 'blocks')
-        self.drop_path_rates = drop_path_rates(drop_path_rate, depth)
+        with_cls_token = checked_flag('with_cls_token', with_cls_token)
 
         dim = self.arch.embed_dim
         self.patch_embed = self._stem()
-        self.pos_grid = self.arch.grid((img_size, img_size) if isinstance(img_size, int) else img_size)
+        self.pos_grid = self.arch.grid(checked_size('img_size', img_size))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if with_cls_token else None
         positions = self.pos_grid[0] * self.pos_grid[1] + int(with_cls_token)
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, dim))
         self._build_blocks()
-        self.norm = nn.LayerNorm(dim, eps=self.arch.norm_eps) if final_norm else None
+        self.norm = nn.LayerNorm(dim, eps=self.arch.norm_eps) if checked_flag('final_norm', final_norm) else None
         self._random_weights()
         self._freeze()
 
     def _stem(self) -> nn.Module:
-        """Image (B, 3, H, W) -> patches (B, C, h, w)."""
-        return PatchEmbed(None, self.arch.patch_size, embed_dim=self.arch.embed_dim, flatten=False,
+        """Image (B, in, H, W) -> patches (B, C, h, w)."""
+        return PatchEmbed(None, self.arch.patch_size, self.arch.in_channels, self.arch.embed_dim, flatten=False,
                           strict_img_size=False, dynamic_img_pad=True)
 
     @property
@@ -93,6 +99,10 @@ class CAITDeiT(CAITBackbone):
         """Pixels (H, W) that the positional embedding's grid covers."""
         patch = self.arch.patch_size
         return self.pos_grid[0] * patch, self.pos_grid[1] * patch
+
+    @property
+    def grid(self) -> Grid:
+        return self.pos_grid
 
     @property
     def num_cls(self) -> int:
@@ -119,7 +129,7 @@ class CAITDeiT(CAITBackbone):
         super()._random_weights()
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Image (B, 3, H, W) -> maps (B, C, ceil(H / 16), ceil(W / 16)), one per ``out_indices``, for patch size 16."""
+        """Image (B, in, H, W) -> maps (B, C, ceil(H / 16), ceil(W / 16)), one per output, for patch size 16."""
         size, maps = self.arch.grid(tuple(x.shape[-2:])), []
         for index, (tokens, grid) in enumerate(self._stream(x)):
             if index not in self.out_indices:
@@ -132,7 +142,7 @@ class CAITDeiT(CAITBackbone):
         return tuple(maps)
 
     def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
-        """Image (B, 3, H, W) -> the last block's tokens (B, 1 + H' * W', C), CLS first, and their grid (H', W')."""
+        """Image (B, in, H, W) -> the last block's tokens (B, 1 + H' * W', C), CLS first, and their grid (H', W')."""
         tokens, grid = last(self._stream(x))
         return tokens if self.norm is None else self.norm(tokens), grid
 
@@ -164,9 +174,7 @@ class CAITDeiT(CAITBackbone):
         if pos_embed is None or pos_embed.dim() != 3:
             return []
         has_cls = int('cls_token' in checkpoint.state_dict)
-        positions = pos_embed.shape[1] - has_cls
-        known = next((grid for grid in (self.arch.grid(), self.pos_grid) if grid[0] * grid[1] == positions), None)
-        old_grid = known or square_grid(positions)
+        old_grid = grid_of(pos_embed.shape[1] - has_cls, checkpoint.grid, self.arch.grid(), self.pos_grid)
         if self.cls_token is None:
             pos_embed = pos_embed[:, has_cls:]
         checkpoint.state_dict['pos_embed'] = resize_pos_embed(pos_embed, old_grid, self.pos_grid)

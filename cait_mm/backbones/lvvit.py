@@ -5,20 +5,21 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from cait_mm.backbones.arguments import checked_flag
 from cait_mm.backbones.block import Block
 from cait_mm.backbones.deit import CAITDeiT
 
 
 class ConvStem(nn.Module):
-    """Four convolutions that make patches: (B, 3, H, W) -> (B, C, ceil(H / patch), ceil(W / patch)).
+    """Four convolutions that make patches: (B, in, H, W) -> (B, C, ceil(H / patch), ceil(W / patch)).
 
     Names are the official checkpoints'. Partial patches are padded with zeros at the right and the bottom.
     """
 
-    def __init__(self, patch_size: int, stem_dim: int, embed_dim: int) -> None:
+    def __init__(self, patch_size: int, stem_dim: int, embed_dim: int, in_channels: int = 3) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.conv1 = nn.Conv2d(3, stem_dim, 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, stem_dim, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_dim)
         self.conv2 = nn.Conv2d(stem_dim, stem_dim, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(stem_dim)
@@ -47,14 +48,18 @@ class CAITLVViT(CAITDeiT):
     """
 
     family: ClassVar[str] = 'lvvit'
+    stem_key: ClassVar[str] = 'patch_embed.conv1.weight'
 
-    def __init__(self, arch: Union[str, Mapping[str, Any]] = 'lvvit_s', out_indices: Sequence[int] = (4, 7, 10, 15),
-                 norm_eval: bool = False, **kwargs: Any) -> None:
-        self.norm_eval = norm_eval
+    def __init__(self,
+                 arch: Union[str, Mapping[str, Any]] = 'lvvit_s',
+                 out_indices: Union[int, Sequence[int]] = (4, 7, 10, 15),
+                 norm_eval: bool = False,
+                 **kwargs: Any) -> None:
+        self.norm_eval = checked_flag('norm_eval', norm_eval)
         super().__init__(arch, out_indices=out_indices, **kwargs)
 
     def _stem(self) -> nn.Module:
-        return ConvStem(self.arch.patch_size, self.arch.stem_dim, self.arch.embed_dim)
+        return ConvStem(self.arch.patch_size, self.arch.stem_dim, self.arch.embed_dim, self.arch.in_channels)
 
     def _block(self, index: int, residual_scale: float = 1.) -> Block:
         return super()._block(index, self.arch.residual_scale)

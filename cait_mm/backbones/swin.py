@@ -8,15 +8,15 @@ from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
 from cait_mm.arch.swin import SwinArch
-from cait_mm.backbones.base import CAITBackbone, checked_outputs, last
-from cait_mm.backbones.block import Block, DropPathRate, drop_path_rates
+from cait_mm.backbones.arguments import checked_flag, checked_outputs, checked_size
+from cait_mm.backbones.base import CAITBackbone, last
+from cait_mm.backbones.block import Block, DropPathRate
 from cait_mm.backbones.checkpoint import Checkpoint
+from cait_mm.backbones.positions import resize_bias_table, widen_bias_table, window_of_table
+from cait_mm.backbones.swin_names import official_names
 from cait_mm.ops.token_merge import Grid, TokenMerge, restore
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
-
-BUFFERS = ('attn_mask', 'relative_position_index')
-"""What checkpoints hold and we compute."""
 
 
 class PatchMerging(nn.Module):
@@ -73,14 +73,17 @@ class CAITSwin(CAITBackbone):
             all stages; None is dense.
         spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
         img_size: Pixels (H, W) of a classifier's images; None is the pretraining size. Any input size works.
-        out_indices: Stages whose output is returned. Stages after the last one are not built.
+        in_channels: Channels of the image; None is 3, or those of the export in ``init_cfg``. Weights of 3 channels are
+            adapted as timm does: repeated and scaled, summed for 1.
+        out_indices: Stages whose output is returned, one number or several. Stages after the last one are not built.
         final_norm: Apply the classifier's final norm to the last output, instead of a norm of its own (``norm0`` to
             ``norm3``, as in MMSeg and MMDet) to each.
         restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n stages.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; None starts from random weights.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` says where the backbone stands
+            in the file, if not in its usual place. None starts from random weights.
 
     Raises:
         UserError: The description is impossible, or contradicts the checkpoint's spec.
@@ -96,21 +99,22 @@ class CAITSwin(CAITBackbone):
                  ffn_dim: Widths = None,
                  spec: Union[None, str, Spec, Mapping[str, Any]] = None,
                  img_size: Union[None, int, Tuple[int, int]] = None,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 in_channels: Optional[int] = None,
+                 out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
                  final_norm: bool = False,
                  restore_mode: str = 'nearest',
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1,
                  init_cfg: Optional[Mapping[str, Any]] = None) -> None:
-        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, restore_mode, with_cp,
-                         frozen_stages, init_cfg)
+        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
+                         restore_mode, drop_path_rate, with_cp, frozen_stages, init_cfg)
         arch: SwinArch = self.arch
         self.out_indices = checked_outputs(out_indices, len(arch.depths), f'{arch.name} has stages')
         self._check_frozen(len(arch.depths), 'stages')
-        self._img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size or arch.img_size)
-        self.drop_path_rates = drop_path_rates(drop_path_rate, arch.depth)
-        self.patch_embed = PatchEmbed(None, arch.patch_size, embed_dim=arch.embed_dim, flatten=False,
+        self._img_size = checked_size('img_size', img_size) or arch.img_size
+        final_norm = checked_flag('final_norm', final_norm)
+        self.patch_embed = PatchEmbed(None, arch.patch_size, arch.in_channels, arch.embed_dim, flatten=False,
                                       output_fmt='NHWC', strict_img_size=False, dynamic_img_pad=True,
                                       norm_layer=nn.LayerNorm)
         self._build_blocks()
@@ -163,7 +167,7 @@ class CAITSwin(CAITBackbone):
                 trunc_normal_(stage.downsample.reduction.weight, std=.02)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Image (B, 3, H, W) -> maps (B, C * 2**i, H / 4 / 2**i, W / 4 / 2**i), rounded up, for i in ``out_indices``.
+        """Image (B, in, H, W) -> maps (B, C * 2**i, H / 4 / 2**i, W / 4 / 2**i), rounded up, for i in ``out_indices``.
         """
         img_size, maps = tuple(x.shape[-2:]), []
         for stage, (tokens, grid) in enumerate(self._stream(x)):
@@ -176,7 +180,7 @@ class CAITSwin(CAITBackbone):
         return tuple(maps)
 
     def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
-        """Image (B, 3, H, W) -> the last stage's tokens (B, H' * W', C) and their grid (H', W')."""
+        """Image (B, in, H, W) -> the last stage's tokens (B, H' * W', C) and their grid (H', W')."""
         tokens, grid = last(self._stream(x))
         return tokens if self.norm is None else self.norm(tokens), grid
 
@@ -205,21 +209,33 @@ class CAITSwin(CAITBackbone):
         return [f'norm{stage}.' for stage in self.out_indices]
 
     def _fit(self, checkpoint: Checkpoint) -> List[str]:
-        """Take timm's names for ours, leave out what is computed, resample bias tables of another window."""
-        state = {key: value for key, value in checkpoint.state_dict.items() if not key.endswith(BUFFERS)}
-        checkpoint.state_dict = _official_names(state)
-        notes, window = set(), self.arch.window_size
-        for key, table in checkpoint.state_dict.items():
-            if key.endswith('relative_position_bias_table') and table.dim() == 2:
-                old = (round(table.shape[0]**.5) + 1) // 2
-                if old != window and (2 * old - 1)**2 == table.shape[0]:
-                    checkpoint.state_dict[key] = resize_bias_table(table, window)
-                    notes.add(f'bias tables resized from window {old} to {window}')
+        """Take others' names for ours, leave out what is computed, bring bias tables to this window."""
+        checkpoint.state_dict = official_names(checkpoint.state_dict)
+        notes = set(self._fit_bias_tables(checkpoint.state_dict))
         missing = [stage for stage in self.out_indices
                    if hasattr(self, f'norm{stage}') and f'norm{stage}.weight' not in checkpoint.state_dict]
         if missing:
             notes.add(f'norms of the outputs {", ".join(map(str, missing))} start anew')
         return sorted(notes)
+
+    def _fit_bias_tables(self, state: Dict[str, Tensor]) -> Iterator[str]:
+        """Bring tables to this window, in place, and say what was done.
+
+        The largest table of a checkpoint is of its window. A stage whose grid was smaller has a table of that grid (as
+        in the official code and timm), whose offsets are tokens as in ours; the others are resampled.
+        """
+        tables = {key: table for key, table in state.items() if key.endswith('relative_position_bias_table')}
+        windows = {key: window_of_table(table) for key, table in tables.items()}
+        whole, wanted = max(filter(None, windows.values()), default=0), self.arch.window_size
+        for key, old in windows.items():
+            if old in (None, wanted):
+                continue
+            if old < whole and old < wanted:
+                state[key] = widen_bias_table(tables[key], wanted)
+                yield f'bias tables of stages smaller than a window put into the middle of tables of window {wanted}'
+            else:
+                state[key] = resize_bias_table(tables[key], wanted)
+                yield f'bias tables resized from window {old} to {wanted}'
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and what stands before it.
@@ -244,20 +260,3 @@ class CAITSwin(CAITBackbone):
             return [], []
         norms = [getattr(self, f'norm{stage}') for stage in range(self.frozen_stages) if hasattr(self, f'norm{stage}')]
         return [self.patch_embed, *self.layers[:self.frozen_stages], *norms], []
-
-
-def resize_bias_table(table: Tensor, window: int) -> Tensor:
-    """Resample a table of relative position biases (rows, heads) bicubically to a square window of side ``window``."""
-    side, heads = round(table.shape[0]**.5), table.shape[1]
-    maps = table.T.reshape(1, heads, side, side).float()
-    maps = F.interpolate(maps, size=(2 * window - 1,) * 2, mode='bicubic', align_corners=False)
-    return maps.flatten(2)[0].T.to(table.dtype)
-
-
-def _official_names(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """timm puts the step between stages at the start of the later one, official checkpoints at the end of the earlier.
-    """
-    if any(key.startswith('layers.0.downsample.') for key in state):
-        return state
-    return {re.sub(r'^layers\.(\d+)\.downsample', lambda found: f'layers.{int(found[1]) - 1}.downsample', key): value
-            for key, value in state.items()}

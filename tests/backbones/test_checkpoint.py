@@ -5,7 +5,8 @@ import timm
 import torch
 
 from cait_mm.backbones import CAITDeiT
-from cait_mm.backbones.checkpoint import read_checkpoint, resize_pos_embed, square_grid
+from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.backbones.positions import grid_of, resize_pos_embed
 from cait_mm.errors import UserError
 
 SMALL = dict(name='custom', embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
@@ -118,7 +119,7 @@ def test_resize_uses_the_stated_grid_and_keeps_a_constant_field():
     assert wide.shape == (1, 13, 2) and wide[0, 0, 0] == 9
     torch.testing.assert_close(wide[0, 1:, 0].view(4, 3), torch.arange(3.).expand(4, 3), msg='columns stay columns')
     with pytest.raises(UserError, match='6 positions, which is no square'):
-        square_grid(6)
+        grid_of(6, None, (14, 14), (4, 4))
 
 
 def test_an_export_rebuilds_its_widths_without_a_second_mention(tmp_path):
@@ -162,7 +163,7 @@ def test_once_weights_are_set_a_state_dict_of_other_widths_is_an_error():
     # An optimizer may hold the parameters by then: replacing them would silently train nothing.
     model = small()
     model.init_weights()
-    with pytest.raises(RuntimeError, match='size mismatch'):
+    with pytest.raises(UserError, match='misshapen: .* Its channel widths are not this backbone\'s'):
         model.load_state_dict(small(v_dim=4).state_dict())
 
 

@@ -1,0 +1,78 @@
+"""Positions on other grids: which grid a checkpoint's embedding is on, resampling it, and Swin's bias tables."""
+import math
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cait_mm.errors import UserError
+from cait_mm.ops.token_merge import Grid
+
+
+def resize_pos_embed(pos_embed: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+    """Resample a positional embedding bicubically to another grid; a CLS entry in front is kept.
+
+    Args:
+        pos_embed: (1, N, C) with N = old H * W, or one more where CLS comes first.
+        old_grid: The grid (H, W) it was trained on.
+        new_grid: The grid (H, W) it is needed on.
+    """
+    if tuple(old_grid) == tuple(new_grid):
+        return pos_embed
+    extra = pos_embed.shape[1] - old_grid[0] * old_grid[1]
+    cls, grid = pos_embed[:, :extra], pos_embed[:, extra:]
+    maps = grid.transpose(1, 2).unflatten(2, tuple(old_grid)).float()
+    maps = F.interpolate(maps, size=tuple(new_grid), mode='bicubic', align_corners=False)
+    return torch.cat([cls, maps.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)
+
+
+def grid_of(positions: int, stated: Optional[Grid], pretraining: Grid, wanted: Grid) -> Grid:
+    """The grid that a checkpoint's ``positions`` patches lie on.
+
+    The number alone does not tell: 576 patches are 24x24 or 18x32. The first that has as many is taken, in this order:
+
+    Args:
+        positions: Patches in the checkpoint, without CLS.
+        stated: What the file says of itself; files of this project do.
+        pretraining: The grid of the architecture's ``img_size``, which a config may set to say what the file is.
+        wanted: The model's own grid. It comes after the square one, because files that say nothing are square.
+
+    Raises:
+        UserError: No grid has as many.
+    """
+    side = math.isqrt(positions)
+    for grid in (stated, pretraining, (side, side), wanted):
+        if grid and grid[0] * grid[1] == positions:
+            return tuple(grid)
+    raise UserError(f'the checkpoint\'s pos_embed has {positions} positions, which is no square: state the image size '
+                    'it was trained at with arch=dict(..., img_size=(H, W)).')
+
+
+def resize_bias_table(table: Tensor, window: int) -> Tensor:
+    """Resample a table of relative position biases (rows, heads) bicubically to a square window of side ``window``."""
+    maps = F.interpolate(_as_maps(table).float(), size=(2 * window - 1,) * 2, mode='bicubic', align_corners=False)
+    return maps.flatten(2)[0].T.to(table.dtype)
+
+
+def widen_bias_table(table: Tensor, window: int) -> Tensor:
+    """Put a table of a smaller window into the middle of one of side ``window``, where the same offsets stand.
+
+    Offsets that the smaller window does not have get the nearest one that it has. A window as small as the table's
+    reads what it read before.
+    """
+    border = (2 * window - 1 - round(table.shape[0]**.5)) // 2
+    maps = F.pad(_as_maps(table).float(), (border,) * 4, mode='replicate')
+    return maps.flatten(2)[0].T.to(table.dtype)
+
+
+def window_of_table(table: Tensor) -> Optional[int]:
+    """The side of the square window that a table (rows, heads) is for; None where there is none."""
+    window = (math.isqrt(table.shape[0]) + 1) // 2 if table.dim() == 2 else 0
+    return window if window and (2 * window - 1)**2 == table.shape[0] else None
+
+
+def _as_maps(table: Tensor) -> Tensor:
+    """(rows, heads) -> (1, heads, side, side)."""
+    side = round(table.shape[0]**.5)
+    return table.T.reshape(1, table.shape[1], side, side)

@@ -1,0 +1,37 @@
+"""Swin's weights under the names of timm, MMSegmentation and MMDetection, brought to the official ones."""
+import re
+from typing import Dict, Tuple
+
+from torch import Tensor
+
+BUFFERS = ('attn_mask', 'relative_position_index')
+"""What checkpoints hold and we compute."""
+_OPENMMLAB: Tuple[Tuple[str, str], ...] = (
+    (r'^stages\.', 'layers.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'), (r'\.attn\.w_msa\.', '.attn.'),
+    (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'), (r'\.ffn\.layers\.1\.', '.mlp.fc2.'))
+
+
+def official_names(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """The weights in ``state`` under the official names and in the official order, without :data:`BUFFERS`."""
+    state = {key: value for key, value in state.items() if not key.endswith(BUFFERS)}
+    if any(key.startswith('stages.') for key in state):
+        return {_official_name(key): _official_order(key, value) for key, value in state.items()}
+    if any(key.startswith('layers.0.downsample.') for key in state):
+        return state
+    # timm puts the step between stages at the start of the later one, official checkpoints at the end of the earlier.
+    return {re.sub(r'^layers\.(\d+)\.downsample', lambda found: f'layers.{int(found[1]) - 1}.downsample', key): value
+            for key, value in state.items()}
+
+
+def _official_name(key: str) -> str:
+    for pattern, name in _OPENMMLAB:
+        key = re.sub(pattern, name, key)
+    return key
+
+
+def _official_order(key: str, value: Tensor) -> Tensor:
+    """Between stages OpenMMLab unfolds: channels first, the four tokens row by row; the official order is tokens first,
+    column by column."""
+    if not re.search(r'\.downsample\.(norm|reduction)\.', key) or value.shape[-1] % 4:
+        return value
+    return value.unflatten(-1, (-1, 4)).transpose(-1, -2)[..., [0, 2, 1, 3], :].flatten(-2)

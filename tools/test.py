@@ -38,7 +38,8 @@ def load_whole(runner: Runner, checkpoint: str) -> None:
     try:
         runner.load_checkpoint(checkpoint, strict=True)
     except RuntimeError as error:
-        raise UserError(f'checkpoint {checkpoint} does not fit the config: {error}') from error
+        reason = ' '.join(str(error).split())
+        raise UserError(f'checkpoint {checkpoint} does not fit the config: {reason}') from error
 
 
 def main() -> None:

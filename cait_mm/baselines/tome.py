@@ -4,6 +4,7 @@ Tokens are split alternately into two sets; every token of the first finds its m
 cosine of their keys averaged over the heads; the closest pairs merge as means weighted by how many patches a token
 stands for, and that count's logarithm is added to the attention logits ("proportional attention").
 """
+from numbers import Integral
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
@@ -89,10 +90,27 @@ class ToMeDeiT(CAITDeiT):
         if keywords.get('merge'):
             raise UserError('ToMeDeiT merges by similarity: leave merge out, r says how many tokens.')
         super().__init__(**keywords)
-        self.r: Dict[int, Merged] = dict.fromkeys(range(self.arch.depth), r) if isinstance(r, int) else dict(r)
-        wrong = [block for block in self.r if not 0 <= block < self.arch.depth]
-        if wrong:
-            raise UserError(f'r names block {wrong[0]}: {self.arch.name} has blocks 0 to {self.arch.depth - 1}.')
+        self.r = self._per_block(r)
+
+    def _per_block(self, r: Any) -> Dict[int, Merged]:
+        """``r`` as tokens by block.
+
+        Raises:
+            UserError: It is no count and no pairs of a block and a count, or a block is not there.
+        """
+        how = 'give a count of tokens, or pairs of a block and a count or \'half\''
+        if r == 'half' or (isinstance(r, Integral) and not isinstance(r, bool)):
+            r = dict.fromkeys(range(self.arch.depth), r)
+        try:
+            counts = dict(r)
+        except (TypeError, ValueError):
+            raise UserError(f'r={r!r}: {how}.') from None
+        for block, count in counts.items():
+            if isinstance(block, bool) or not isinstance(block, Integral) or not 0 <= block < self.arch.depth:
+                raise UserError(f'r names block {block}: {self.arch.name} has blocks 0 to {self.arch.depth - 1}.')
+            if count != 'half' and (isinstance(count, bool) or not isinstance(count, Integral) or count < 0):
+                raise UserError(f'r={count!r} tokens before block {block}: {how}.')
+        return counts
 
     def _block(self, index: int, residual_scale: float = 1.) -> Block:
         block, spec = super()._block(index, residual_scale), self.spec.blocks[index]

@@ -125,17 +125,17 @@ class Classifier(BaseModel):
         if not init_cfg:
             self.backbone.init_weights()
             return
-        if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
-            raise UserError(f'init_cfg={init_cfg}: Classifier knows dict(type="Pretrained", checkpoint=FILE).')
-        print_log(f'Classifier: {self.load_pretrained(init_cfg["checkpoint"])}', logger='current')
+        report = self.load_pretrained(init_cfg['checkpoint'], init_cfg.get('prefix'))
+        print_log(f'Classifier: {report}', logger='current')
 
-    def load_pretrained(self, path: str) -> LoadReport:
+    def load_pretrained(self, path: str, prefix: Optional[str] = None) -> LoadReport:
         """Load backbone and head strictly from an official, timm or exported checkpoint.
 
         Raises:
             UserError: The file is missing or damaged, or does not fit; every key that does not is listed.
         """
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, prefix)
+        self._refuse_more_head(checkpoint)
         names = [key for key in checkpoint.state_dict if key.startswith(HEAD_KEYS)]
         heads = {key: checkpoint.state_dict.pop(key) for key in names}
         plain = self._plain_backbone() if self.cdcp else self.backbone
@@ -144,6 +144,14 @@ class Classifier(BaseModel):
             start_from(self.backbone, plain)
         self._load_heads(path, heads, report)
         return report
+
+    def _refuse_more_head(self, checkpoint: Checkpoint) -> None:
+        """Raise where the head of a checkpoint is more than a linear layer: without the rest its outputs are others."""
+        more = next((part for part in ('pre_logits.', 'fc_norm.')
+                     if any(key.startswith(part) for key in checkpoint.state_dict)), None)
+        if more and not self.new_head:
+            raise UserError(f'checkpoint {checkpoint.path} has {more[:-1]} before its head, for which this classifier '
+                            'has no place: start a head with model.new_head=True, or give a checkpoint without it.')
 
     def _load_heads(self, path: str, heads: Dict[str, Tensor], report: LoadReport) -> None:
         rows = len(heads.get('head.weight', ()))

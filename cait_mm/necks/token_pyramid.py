@@ -1,12 +1,21 @@
 """The token pyramid: maps of one stride become the strides that dense heads expect."""
 from typing import Mapping, Optional, Sequence, Tuple
 
+import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
+
+
+class Halve(nn.Module):
+    """2x2 max-pooling: (B, C, H, W) -> (B, C, H // 2, W // 2); a side of one position stays, where pooling would fail.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, (min(2, x.shape[-2]), min(2, x.shape[-1])))
 
 
 @MODELS.register_module()
@@ -45,11 +54,11 @@ class TokenPyramid(BaseModule):
         if factor == 1:
             return nn.Identity()
         if factor == 0.5:
-            return nn.MaxPool2d(2)
+            return Halve()
         raise UserError(f'TokenPyramid rescales={factor}: use 4, 2, 1 or 0.5.')
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
-        """Maps (B, C, H, W), one per factor -> maps (B, C, factor * H, factor * W)."""
+        """Maps (B, C, H, W), one per factor -> maps (B, C, factor * H, factor * W); no side is less than 1."""
         if len(inputs) != len(self.ops):
             raise UserError(f'TokenPyramid has {len(self.ops)} factors and was given {len(inputs)} maps: '
                             'make rescales as long as the backbone\'s out_indices.')

@@ -38,6 +38,6 @@ def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, ali
     masks = select(spec, channel_scores(backbone), target, align=align)
     folded = fold(backbone, masks, tolerance=None, pad_to=pad_to)
     keep_means(folded.state_dict, backbone, masks, calibration)
-    export = make_export({**folded.state_dict, **head}, folded.spec, target=target, start='calibrated',
+    export = make_export({**folded.state_dict, **head}, folded.spec, backbone.grid, target=target, start='calibrated',
                          calibration_images=len(images), source=Path(checkpoint).name)
     return export, folded

@@ -10,9 +10,11 @@ from torch import Tensor
 from cait_mm.analysis.flops import classifier_cost, reduction
 from cait_mm.arch import as_image_size, check_keys
 from cait_mm.backbones import CAITBackbone, classifier_backbone
+from cait_mm.backbones.checkpoint import GRID_META
 from cait_mm.backbones.formats import HEAD_KEYS
 from cait_mm.errors import UserError, reason_of, shown
 from cait_mm.ops.compactor import add_backbone_compactors
+from cait_mm.ops.token_merge import Grid
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
 from cait_mm.spec import Spec
@@ -25,10 +27,12 @@ TRAINING_META = 'cait_training'
 """Where a training checkpoint describes its classifier in plain types: ``spec``, ``img_size``, ``cdcp``."""
 
 
-def make_export(state_dict: Mapping[str, Tensor], spec: Spec, **meta: Any) -> Dict[str, Any]:
-    """``{'state_dict', 'meta': {'cait_spec', ...}}`` of tensors and plain types."""
+def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Optional[Grid] = None,
+                **meta: Any) -> Dict[str, Any]:
+    """``{'state_dict', 'meta': {'cait_spec', ...}}`` of tensors and plain types; ``grid`` is that of the positions."""
+    stated = {} if grid is None else {GRID_META: list(grid)}
     return {'state_dict': dict(state_dict),
-            'meta': {'cait_spec': spec.to_dict(), 'cait_mm_version': __version__, **meta}}
+            'meta': {'cait_spec': spec.to_dict(), 'cait_mm_version': __version__, **stated, **meta}}
 
 
 def save_export(export: Mapping[str, Any], path: Union[str, Path]) -> None:
@@ -160,14 +164,14 @@ def export_training(path: str, tolerance: Optional[float] = 1e-3,
     else:
         folded = Folded(backbone.state_dict(), backbone.spec, backbone.spec, 0.)
     meta = {'source': Path(path).name, 'cdcp': found.cdcp, 'classes': found.classes}
-    return make_export({**folded.state_dict, **found.head}, folded.spec, **meta), folded, backbone.spec
+    return make_export({**folded.state_dict, **found.head}, folded.spec, backbone.grid, **meta), folded, backbone.spec
 
 
 def _check_equal(masked: CAITBackbone, folded: Folded) -> None:
     """Raise where the folded weights do not compute what the masked model does."""
     small = classifier_backbone(folded.spec, img_size=masked.img_size).eval()
     small.load_state_dict(folded.state_dict)
-    image = torch.randn(1, 3, *masked.img_size, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, masked.arch.in_channels, *masked.img_size, generator=torch.Generator().manual_seed(0))
     wanted, found = masked.forward_tokens(image)[0], small.forward_tokens(image)[0]
     if not torch.allclose(wanted, found, atol=1e-4, rtol=1e-4):
         raise RuntimeError(f'the folded model differs from the masked one by {float((wanted - found).abs().max()):.2g}')

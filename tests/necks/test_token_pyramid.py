@@ -4,6 +4,7 @@ from mmengine.registry import MODELS
 
 from cait_mm.analysis.parts import Encoder, build_model
 from cait_mm.errors import UserError
+from cait_mm.necks import TokenPyramid
 from cait_mm.utils.configs import load_config
 
 
@@ -60,3 +61,12 @@ model = dict(
     total = sum(sum(value) if isinstance(value, list) else value for name, value in losses.items() if 'loss' in name)
     total.backward()
     assert torch.isfinite(total) and model.backbone.merges['1'].fuse.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 30), (30, 1), (1, 29), (3, 2), (2, 5)])
+@pytest.mark.parametrize('training', [True, False])
+def test_a_side_of_one_patch_stays(size, training):
+    neck = TokenPyramid(8, norm_cfg=dict(type='BN')).train(training)
+    maps = neck([torch.randn(1, 8, *size)] * 4)
+    sides = [tuple(max(1, int(side * factor)) for side in size) for factor in (4, 2, 1, 0.5)]
+    assert [tuple(item.shape[-2:]) for item in maps] == sides

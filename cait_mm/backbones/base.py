@@ -182,7 +182,7 @@ class CAITBackbone(BaseModule):
         if any(key.startswith('pre_logits.') for key in state):
             notes.append('the representation layer pre_logits, which stands before a classifier\'s head, is left out')
         hint = ''
-        if widths_in_state_dict(self.spec, state) != self.spec:
+        if self._told_by(state) != self.spec:
             hint = ('Its channel widths are not this backbone\'s: give the export it was trained from in init_cfg, or '
                     'its widths.')
         return [*CLASSIFIER_KEYS, *self._unused()], optional, notes, hint
@@ -246,13 +246,20 @@ class CAITBackbone(BaseModule):
                                       error_msgs)
 
     def _adopt_widths(self, arriving: Mapping[str, Tensor]) -> None:
-        spec = self.spec if self.is_init else widths_in_state_dict(self.spec, arriving)
+        spec = self.spec if self.is_init else self._told_by(arriving)
         if spec != self.spec:
             like = next(self.parameters())
             self.spec = spec
             self._build_blocks()
             self.to(like).train(self.training)
             self._freeze()
+
+    def _told_by(self, state: Mapping[str, Tensor]) -> Spec:
+        """The spec of the widths that weights tell; this backbone's where their shapes are no model's."""
+        try:
+            return widths_in_state_dict(self.spec, state)
+        except (ValueError, IndexError):
+            return self.spec
 
     def _counters(self) -> List[str]:
         """Counters of batch norms, which old checkpoints lack and nothing reads."""

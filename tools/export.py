@@ -28,6 +28,7 @@ from cait_mm.backbones.checkpoint import load_file, read_checkpoint
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_json_option, output_file, positive_int, report, run
 from cait_mm.utils.configs import load_config
+from cait_mm.utils.files import atomic_path
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,17 +88,14 @@ def main() -> None:
     about = about_model(args.part, shape, macs, count_params(module), getattr(model, 'data_preprocessor', None),
                         classes.get('classes'))
     out = args.out or checkpoint.with_name(f'{checkpoint.stem}_{args.part}{SUFFIXES[args.format]}')
-    trial = out.with_name(f'.unchecked_{out.name}')
-    try:
+    with atomic_path(out) as trial:
         (save_onnx if args.format == 'onnx' else save_program)(module, shape, trial, about)
         apart = difference(module, load_saved(trial, args.format), shape)
         if not apart <= TOLERANCE:
             raise UserError(f'{args.format} computes something else: outputs differ by {apart:.1e}, more than '
                             f'{TOLERANCE:.0e}; nothing was kept.')
-        trial.replace(out)
-    finally:
-        trial.unlink(missing_ok=True)
-    text = (f'{out}: {args.part}, {shape[0]}x{shape[1]}, {macs / 1e9:.2f} GMACs, {out.stat().st_size / 1e6:.1f} MB; '
+        megabytes = trial.stat().st_size / 1e6
+    text = (f'{out}: {args.part}, {shape[0]}x{shape[1]}, {macs / 1e9:.2f} GMACs, {megabytes:.1f} MB; '
             f'differs from PyTorch by {apart:.1e} at most.')
     report(text, {'file': str(out), 'difference': apart, **about}, args.json)
 

@@ -6,7 +6,6 @@ interrupted one goes on. The configs that are written beside the results can be 
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from cait_mm.datasets.pictures import read_image
 from cait_mm.engine.run import set_epochs
 from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, run_child, table, whole_number
-from cait_mm.utils.files import atomic_path, write_json
+from cait_mm.utils.files import atomic_path, read_json, write_json
 from cait_mm.utils.lock import locked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,8 +67,10 @@ def prepare(args: argparse.Namespace) -> None:
         UserError: The folder holds a run with other settings.
     """
     path, settings = args.out / 'settings.json', {name: getattr(args, name) for name in SETTINGS}
-    found = json.loads(path.read_text()) if path.is_file() else settings
-    differing = [f'--{name} {found[name]}' for name in SETTINGS if found.get(name) != settings[name]]
+    found = read_json(path) if path.is_file() else settings
+    if not isinstance(found, dict) or not set(SETTINGS) <= set(found):
+        raise UserError(f'{path} was not written by this command: choose another --out, or remove that folder.')
+    differing = [f'--{name} {found[name]}' for name in SETTINGS if found[name] != settings[name]]
     if differing:
         raise UserError(f'{args.out} holds a run with {" ".join(differing)}: choose another --out, or remove that '
                         'folder.')
@@ -132,13 +133,13 @@ def segmentor(args: argparse.Namespace, name: str, start: Path) -> Dict[str, Any
     result = folder / 'result.json'
     if result.is_file():
         print(f'{name}: reusing {result}', file=sys.stderr)
-        return json.loads(result.read_text())
+        return read_json(result)
     start_time = time.time()
     command('train.py', config, '--work-dir', folder, '--resume')
     seconds, metrics = time.time() - start_time, folder / 'metrics.json'
     command('test.py', config, folder / f'iter_{iters}.pth', '--work-dir', folder, '--show-dir', folder / 'show',
             '--json', metrics, quiet=True)
-    found = {'metrics': json.loads(metrics.read_text()), 'train_seconds': seconds}
+    found = {'metrics': read_json(metrics), 'train_seconds': seconds}
     write_json(result, found)
     return found
 
@@ -149,7 +150,7 @@ def accuracy(args: argparse.Namespace, name: str, export: Path) -> float:
     if not (folder / 'top1.json').is_file():
         command('test.py', args.out / f'{CLASSIFIERS[name]}.py', export, '--work-dir', folder, '--json',
                 folder / 'top1.json', quiet=True)
-    return json.loads((folder / 'top1.json').read_text())['top1']
+    return read_json(folder / 'top1.json')['top1']
 
 
 def draw(args: argparse.Namespace, export: Path) -> List[Path]:
@@ -202,7 +203,7 @@ def make(args: argparse.Namespace) -> None:
         dense, cait = (args.out / f'{SEGMENTORS[name]}.py' for name in ('dense', 'CAIT'))
         command('benchmark.py', cait, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json', speed_file,
                 quiet=True)
-    speed = json.loads(speed_file.read_text())
+    speed = read_json(speed_file)
     pictures = draw(args, exports['CAIT'])
     text = summary(results, top1, speed, args)
     text += ''.join(f'\npicture: {path}' for path in pictures)

@@ -1,7 +1,8 @@
 """Figures of a compression run: kept channels, heads, CLS attention, curves (paper, Fig. 6 to 8)."""
 import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -28,12 +29,20 @@ def read_scalars(work_dir: Path, key: str) -> Tuple[List[int], List[float]]:
     """Steps and values of a scalar over all runs in a work directory; a resumed run replaces what it did again."""
     found: Dict[int, float] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        records = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-        records = [record for record in records if key in record]
+        records = [record for record in _records(path) if {key, 'step'} <= record.keys()]
         first = min((record['step'] for record in records), default=0)
         found = {step: value for step, value in found.items() if step < first}
         found.update({record['step']: record[key] for record in records})
     return list(found), list(found.values())
+
+
+def _records(path: Path) -> Iterator[Dict[str, Any]]:
+    """The lines of a file of scalars that are whole: a kill may leave a torn one."""
+    for line in path.read_text(errors='replace').splitlines():
+        with suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                yield {name: value for name, value in record.items() if isinstance(value, (int, float))}
 
 
 def kept_channels(spec: Spec, masks: Sequence[BlockChannels]) -> Figure:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 from mmengine.config import DictAction
 
 from cait_mm.errors import UserError, reason_of
-from cait_mm.utils.files import require_file_place, require_folder_place, unwritable, write_json
+from cait_mm.utils.files import read_json, require_file_place, require_folder_place, unwritable, write_json
 from cait_mm.utils.inputs import forbid_postscript
 from cait_mm.utils.signals import SIGNALS, Stopped
 
@@ -93,7 +93,7 @@ def result_of(path: Path, *words: Any) -> Any:
     """What the script of :func:`run_python` writes to ``--json path``; it is not run where that file is there."""
     if not path.is_file():
         run_python(*words, '--json', path)
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def _number(kind: Callable[[str], float], name: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:

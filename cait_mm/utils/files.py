@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 
 _UNFINISHED = '.unfinished-'
 _TEMPORARY = re.compile(r'\..*' + re.escape(_UNFINISHED) + r'[a-z0-9_]{8}(\.[^.]*)?')
@@ -184,11 +184,24 @@ def write_json(path: Union[str, Path], content: Any, indent: Optional[int] = 2) 
         temporary.write_text(json.dumps(content, indent=indent) + '\n')
 
 
+def read_json(path: Union[str, Path]) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: It cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no readable JSON ({reason_of(error)[:200]}): delete it, and it is made again.'
+                        ) from error
+
+
 def kept(path: Path, compute: Callable[[], Any]) -> Any:
     """The JSON in ``path``, computed and written there first where it is missing."""
     if not path.is_file():
         write_json(path, compute())
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def newest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:

@@ -49,3 +49,11 @@ def test_without_consistency_less_is_cut_than_is_near_zero():
     scores.q[0, 0] = 0  # and q one that k keeps
     masks.q[0, 0] = False
     assert describe([masks], [scores]) == dict(attention_channels=24, near_zero=5, masked=5, cut=2)
+
+
+def test_a_line_that_a_kill_has_torn_is_left_out(tmp_path):
+    folder = tmp_path / 'run' / 'vis_data'
+    folder.mkdir(parents=True)
+    text = b'{"step": 1, "loss": 2.5}\n[3]\n\xff\n{"step": 2, "loss": "x"}\n{"step": 3, "lo'
+    (folder / 'scalars.json').write_bytes(text)
+    assert read_scalars(tmp_path, 'loss') == ([1], [2.5])

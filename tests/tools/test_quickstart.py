@@ -52,3 +52,11 @@ def test_the_written_config_is_what_epochs_makes_of_the_shipped_one(quickstart, 
     with pytest.raises(UserError, match='holds a run with other settings'):
         quickstart['write_config'](path, shipped, tmp_path / 'scenes', start,
                                    quickstart['classifier_settings'](name, 6, seed=3))
+
+
+@pytest.mark.parametrize('content', ['not json', '[]', '{"train": 1}'])
+def test_settings_of_something_else_are_a_sentence(quickstart, tmp_path, content):
+    (tmp_path / 'settings.json').write_text(content)
+    args = argparse.Namespace(out=tmp_path, train=16, val=8, seed=0, epochs=3, iters=10)
+    with pytest.raises(UserError, match='settings.json (is no readable JSON|was not written by this command)'):
+        quickstart['prepare'](args)

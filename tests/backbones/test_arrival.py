@@ -4,12 +4,15 @@ import torch
 from conftest import FAMILIES
 from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import load_checkpoint
+from mmseg.models.backbones import SwinTransformer as OpenMMLabSwin
 from timm.models import SwinTransformer, adapt_input_conv
 from torch import nn
 
+from cait_mm.analysis.flops import classifier_cost, count_macs, count_params
 from cait_mm.backbones import CAITDeiT, CAITSwin
 from cait_mm.backbones.checkpoint import Checkpoint, read_checkpoint
 from cait_mm.backbones.positions import resize_pos_embed
+from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 
 WIDE, SQUARE = (32, 128), 64
@@ -147,6 +150,42 @@ def test_tables_of_stages_smaller_than_a_window_compute_as_in_timm():
     with torch.no_grad():
         torch.testing.assert_close(ours.forward_tokens(image)[0], theirs.forward_features(image).flatten(1, 2),
                                    atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_macs_of_other_channels_are_fvcores(family):
+    model = Classifier({**FAMILIES[family], 'in_channels': 4}, num_classes=5).eval()
+    cost = classifier_cost(model.backbone.spec, num_classes=5)
+    assert cost.macs == count_macs(model, (torch.randn(1, 4, 64, 64),))['']
+    assert cost.params == count_params(model)
+
+
+def test_whole_swins_load_under_official_and_openmmlab_names():
+    theirs = OpenMMLabSwin(embed_dims=16, depths=(1, 2, 3, 1), num_heads=(1, 2, 2, 4), window_size=4)
+    theirs.eval()
+    model = Model(family='swin', out_indices=(0, 1, 2, 3))
+    state = {f'backbone.{key}': value for key, value in theirs.state_dict().items()}
+    state.update({key: value for key, value in model.state_dict().items() if key.startswith('head')})
+    model.load_state_dict(state, strict=True)  # its relative_position_index is computed here
+    image = torch.randn(1, 3, 512, 512)  # all grids are larger than a window
+    with torch.no_grad():
+        for a, b in zip(model.backbone(image), theirs(image)):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    state = model.state_dict()
+    state['backbone.layers.1.blocks.1.attn_mask'] = torch.zeros(4, 16, 16)
+    state['backbone.layers.1.blocks.1.attn.relative_position_index'] = torch.zeros(16, 16)
+    model.load_state_dict(state, strict=True)
+
+
+def test_a_head_that_is_more_than_linear_is_refused_and_a_backbone_says_so(tmp_path):
+    weights = {**plain(final_norm=True).state_dict(), 'head.weight': torch.zeros(5, 24), 'head.bias': torch.zeros(5),
+               'pre_logits.fc.weight': torch.zeros(24, 24)}
+    path = saved(tmp_path / 'a.pth', weights)
+    assert 'representation layer pre_logits' in str(plain().load_checkpoint(read_checkpoint(path)))
+    config = {**FAMILIES['deit'], 'merge': ()}
+    with pytest.raises(UserError, match='has pre_logits before its head'):
+        Classifier(config, num_classes=5).load_pretrained(path)
+    Classifier(config, num_classes=3, new_head=True).load_pretrained(path)
 
 
 def test_one_number_is_one_output():

@@ -113,3 +113,9 @@ def test_wrong_use_is_a_sentence():
         ToMeDeiT(merge=((1, 'horizontal'),))
     with pytest.raises(UserError, match='block 12'):
         ToMeDeiT(r=((12, 3),))
+
+
+@pytest.mark.parametrize('r', [-1, True, 'x', 2.5, None, ((99, 1),), ((1, -2),), ((1, True),)])
+def test_r_of_another_kind_is_a_sentence(r):
+    with pytest.raises(UserError, match='^r'):
+        ToMeDeiT(r=r, arch='deit_tiny')

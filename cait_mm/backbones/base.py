@@ -320,17 +320,23 @@ def read_pretrained(init_cfg: Mapping[str, Any], who: str) -> Checkpoint:
 
 
 def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: str = '') -> Spec:
-    """``spec`` with the block widths that the shapes in ``state_dict`` tell; blocks that are not in it keep theirs."""
+    """``spec`` with the block widths that the shapes in ``state_dict`` tell; blocks that are not in it keep theirs.
+
+    Shapes that no model has tell nothing: strict loading lists what does not fit.
+    """
     blocks = []
     for index, block in enumerate(spec.blocks):
         path = prefix + spec.arch.block_path(index)
         names = [f'{path}.{name}.weight' for name in ('attn.qkv', 'attn.proj', 'mlp.fc1')]
-        if all(name in state_dict for name in names):
+        if all(name in state_dict and state_dict[name].dim() == 2 for name in names):
             qkv, proj, fc1 = (state_dict[name].shape for name in names)
             block = replace(block, qk_dim=(qkv[0] - proj[1]) // (2 * block.num_heads),
                             v_dim=proj[1] // block.num_heads, ffn_dim=fc1[0])
         blocks.append(block)
-    return spec.replace(blocks=tuple(blocks))
+    try:
+        return spec.replace(blocks=tuple(blocks))
+    except UserError:
+        return spec
 
 
 def _listed(sizes: Mapping[str, Any]) -> str:

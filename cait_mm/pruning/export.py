@@ -131,7 +131,11 @@ def load_training(path: str) -> Training:
     backbone = classifier_backbone(described.spec, img_size=described.img_size).eval()
     if described.cdcp:
         add_backbone_compactors(backbone)
+    misshapen = next((name for name, value in backbone.state_dict().items()  # loading would resample positions
+                      if name in own and own[name].shape != value.shape), None)
     try:
+        if misshapen:
+            raise RuntimeError(f'{misshapen} is of another shape')
         backbone.load_state_dict(own)
     except RuntimeError as error:
         raise UserError(f'{path} does not hold the weights that it describes ({reason_of(error).rstrip(":")}): use '

@@ -51,6 +51,14 @@ def test_spoilt_weights_are_one_sentence(tmp_path, family):
                 assert name not in loaded or torch.equal(loaded[name], value)
 
 
+@pytest.mark.parametrize('shape', [(), (5,), (1, 1), (10**4, 24), (72, 300)])
+def test_an_impossible_block_on_mmengines_way_in_is_a_sentence_or_its_own_list(shape):
+    model = Classifier({**FAMILIES['deit'], 'merge': ()}, num_classes=5)
+    weights = {**model.state_dict(), 'backbone.blocks.0.attn.qkv.weight': torch.ones(shape)}
+    with pytest.raises((UserError, RuntimeError), match='attn.qkv.weight'):
+        model.load_state_dict(weights)
+
+
 @pytest.mark.parametrize('family', FAMILIES)
 def test_no_shape_of_any_tensor_is_a_traceback(tmp_path, family):
     model, path = Classifier({**FAMILIES[family], 'merge': ()}, num_classes=5), tmp_path / 'a.pth'

@@ -1,10 +1,10 @@
 """Specs, and what a training checkpoint says of itself, as a damaged or foreign file has them."""
-import copy
 import json
 import random
 
 import pytest
 import torch
+from damage import STORED, spoilt
 
 from cait_mm.arch import get_arch
 from cait_mm.classification import Classifier
@@ -21,38 +21,11 @@ ARCHS = {
 DEEP = []
 for _ in range(5000):
     DEEP = [DEEP]
-STORED = (None, True, False, 0, -1, 1, 2, 10**6, 10**12, 0.5, 1e308, float('nan'), float('inf'), '', 'deit', '²',
-          '9' * 5000, [], {}, [1], [1, 2], [[]], {'a': 1}, (), b'x', {1, 2}, torch.ones(2), ['a'] * 1000)
 JUNK = (*STORED, 10**5000, DEEP, object())
 
 
 def spec_of(family):
     return make_spec({'family': family, **ARCHS[family]}, MERGES[family]).to_dict()
-
-
-def places(node, path=()):
-    """The path of every value in nested dicts and lists."""
-    yield path
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield from places(value, (*path, key))
-
-
-def spoilt(data, rng, junk=JUNK):
-    """A copy of ``data`` with one value replaced, dropped or moved."""
-    data = copy.deepcopy(data)
-    *path, last = rng.choice([place for place in places(data) if place])
-    node = data
-    for key in path:
-        node = node[key]
-    way = rng.randrange(4)
-    if way == 0:
-        del node[last]
-    elif way == 1 and isinstance(node, dict):
-        node[rng.choice(['extra', 7, '', 'x' * 1000])] = node.pop(last)
-    else:
-        node[last] = rng.choice(junk)
-    return data
 
 
 def check_sentence(error):
@@ -63,7 +36,7 @@ def check_sentence(error):
 def test_a_spoilt_spec_is_a_spec_or_one_sentence(family):
     rng, refused = random.Random(13), 0
     for _ in range(150):
-        data = spoilt(spec_of(family), rng)
+        data = spoilt(spec_of(family), rng, JUNK)
         try:
             assert Spec.from_dict(data).arch.family == family
         except UserError as error:

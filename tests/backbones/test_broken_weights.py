@@ -4,31 +4,10 @@ import random
 import pytest
 import torch
 from conftest import FAMILIES
+from damage import SHAPES, spoilt_weights
 
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
-
-SHAPES = ((), (0,), (1,), (3,), (2, 2), (1, 1, 1), (1, 5, 24), (4, 1, 1, 1), (0, 24))
-
-
-def spoilt(weights, rng):
-    """A copy with one tensor missing, renamed, replaced or of another shape or type, and whether it is the same."""
-    weights, name = dict(weights), rng.choice(list(weights))
-    value, way = weights[name], rng.randrange(6)
-    if way == 0:
-        del weights[name]
-    elif way == 1:
-        names = (f'{name}x', 'blocks.x.weight', 'blocks.', 'layers.9.blocks.a', 7, name.upper())
-        weights[rng.choice(names)] = weights.pop(name)
-    elif way == 2:
-        weights[name] = torch.ones(rng.choice(SHAPES))
-    elif way == 3:
-        weights[name] = rng.choice([None, 5, 'text', [value], {'a': value}, value.tolist()])
-    elif way == 4:
-        weights[name] = value.to(rng.choice([torch.int8, torch.bool, torch.complex64]))
-    else:
-        weights[name] = torch.full_like(value, rng.choice([float('nan'), float('inf')])) if value.numel() else value
-    return weights
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -38,7 +17,7 @@ def test_spoilt_weights_are_one_sentence(tmp_path, family):
     weights = dict(model.state_dict())
     own = {name.removeprefix('backbone.'): value for name, value in weights.items()}
     for step in range(60):
-        spoiled = spoilt(weights if step % 2 else own, rng)
+        spoiled = spoilt_weights(weights if step % 2 else own, rng)
         torch.save({'state_dict': spoiled}, path)
         try:
             model.load_pretrained(str(path))

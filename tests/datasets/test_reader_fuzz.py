@@ -1,82 +1,16 @@
 """Seeded damage to pictures, arrays and lists: each reader gives a value of its kind or one sentence with the name."""
-import io
 import os
 import warnings
 
-import h5py
 import mmcv
 import numpy as np
 import pytest
-import tifffile
-from PIL import Image
+from damage import ARRAYS, LISTS, PICTURES, damaged, written
 
 from cait_mm.datasets import ImageFolder
 from cait_mm.datasets.pictures import read_image, read_mask, read_picture
 from cait_mm.datasets.slices import read_slice, volume_shape
 from cait_mm.errors import UserError
-
-VALUES = np.random.default_rng(7).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-IMAGE, LABEL = VALUES[..., 0] / 255, VALUES[..., 1] % 4
-
-
-def written(save):
-    file = io.BytesIO()
-    save(file)
-    return file.getvalue()
-
-
-def exif():
-    tags = Image.Exif()
-    tags[274] = 6
-    return tags
-
-
-def hdf5(file, **options):
-    with h5py.File(file, 'w') as target:
-        for name, values in (('image', IMAGE), ('label', LABEL)):
-            target.create_dataset(name, data=values, **options)
-
-
-PICTURES = {
-    'a.jpg': lambda file: Image.fromarray(VALUES).save(file, 'JPEG', exif=exif()),
-    'b.jpg': lambda file: Image.fromarray(VALUES).save(file, 'JPEG', progressive=True),
-    'a.png': lambda file: Image.fromarray(VALUES).save(file, 'PNG', exif=exif()),
-    'b.png': lambda file: Image.fromarray(VALUES[..., 0]).quantize(8).save(file, 'PNG'),
-    'a.bmp': lambda file: Image.fromarray(VALUES).save(file, 'BMP'),
-    'a.webp': lambda file: Image.fromarray(VALUES).save(file, 'WEBP'),
-    'a.gif': lambda file: Image.fromarray(VALUES).save(file, 'GIF'),
-    'a.tif': lambda file: Image.fromarray(VALUES).save(file, 'TIFF', compression='tiff_lzw'),
-    'b.tif': lambda file: tifffile.imwrite(file, VALUES.astype(np.uint16), photometric='rgb'),
-}
-ARRAYS = {
-    'a.npz': lambda file: np.savez(file, image=IMAGE, label=LABEL),
-    'b.npz': lambda file: np.savez_compressed(file, image=IMAGE, label=LABEL),
-    'a.h5': hdf5,
-    'b.h5': lambda file: hdf5(file, chunks=True, compression='gzip', fletcher32=True),
-}
-LISTS = {'a.txt': lambda file: file.write('img/ä b.png 3\r\nimg/c.png 0\n\n/d.png 12\n'.encode('utf-8-sig')),
-         'b.txt': lambda file: file.write('img/ä b.png 3\n'.encode('utf-16'))}
-
-
-def damaged(content, random):
-    """Bytes flipped, cut out, overwritten, doubled or cut off."""
-    content = bytearray(content)
-    for _ in range(random.integers(1, 4)):
-        start, length = int(random.integers(0, len(content) or 1)), int(random.integers(1, 40))
-        kind = random.integers(0, 6)
-        if kind == 0:
-            content[start:start + 1] = random.bytes(1)
-        elif kind == 1:
-            content[start:start + length] = random.bytes(length)
-        elif kind == 2:
-            del content[start:start + length]
-        elif kind == 3:
-            content[start:start] = content[start:start + length]
-        elif kind == 4:
-            content[start:start + 4] = random.choice([b'\xff' * 4, b'\0' * 4, b'\x7f\xff\xff\xff'])
-        else:
-            del content[max(1, start):]
-    return bytes(content)
 
 
 def outcome(path, read, expected):

@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -91,8 +92,8 @@ param_scheduler = [dict(type='MultiStepLR', by_epoch=True, begin=0, end=4, miles
 }
 
 
-def start(config: Path, work_dir: Path, log: Path, *words: Any) -> int:
-    """Fork a process that runs tools/train.py; its number. Its output goes to ``log``."""
+def start(log: Path, tool: str, *words: Any) -> int:
+    """Fork a process that runs ``tools/TOOL.py WORDS``; its number. Its output goes to ``log``."""
     child = os.fork()
     if child:
         return child
@@ -102,15 +103,22 @@ def start(config: Path, work_dir: Path, log: Path, *words: Any) -> int:
         for number in (1, 2):
             os.dup2(output, number)
         sys.path.insert(0, str(ROOT / 'tools'))
-        sys.argv = ['train.py', *map(str, (config, '--work-dir', work_dir, '--json', f'{work_dir}.json', *words))]
-        runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
+        sys.argv = [f'{tool}.py', *map(str, words)]
+        runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'), run_name='__main__')
     except SystemExit as stop:
         status = stop.code or 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
         os._exit(status if isinstance(status, int) else 1)
+
+
+def train(config: Path, work_dir: Path, log: Path, *words: Any) -> int:
+    """Start tools/train.py; its number."""
+    return start(log, 'train', config, '--work-dir', work_dir, '--json', f'{work_dir}.json', *words)
 
 
 def finish(child: int) -> int:
@@ -187,7 +195,7 @@ def kill(kind: str, index: int, seconds: float, args: argparse.Namespace) -> Dic
     for path in (log, Path(f'{folder}.json')):
         path.unlink(missing_ok=True)
     moment = chance.uniform(0.02, 1.) * seconds
-    child = start(config, folder, log)
+    child = train(config, folder, log)
     time.sleep(moment)
     os.kill(child, getattr(signal, word))
     status = finish(child)
@@ -197,7 +205,7 @@ def kill(kind: str, index: int, seconds: float, args: argparse.Namespace) -> Dic
               'checkpoints': sorted(weights(folder, '*.pth')) if there else [],
               'said': [line for line in said if line.startswith('error: ')],
               'traceback': any(line.startswith('Traceback') for line in said)}
-    result['resumed'] = finish(start(config, folder, log, '--resume'))
+    result['resumed'] = finish(train(config, folder, log, '--resume'))
     if result['resumed'] == 0:
         result['differs'] = compare(args.out / kind / 'whole', folder)
         result['left'] = left_over(folder)
@@ -227,7 +235,7 @@ def uninterrupted(kind: str, args: argparse.Namespace) -> float:
         folder = args.out / kind / 'whole'
         shutil.rmtree(folder, ignore_errors=True)
         begin, log = time.time(), Path(f'{folder}.log')
-        if finish(start(args.out / f'{kind}.py', folder, log)):
+        if finish(train(args.out / f'{kind}.py', folder, log)):
             raise RuntimeError(f'the uninterrupted run failed, see {log}')
         return time.time() - begin
 

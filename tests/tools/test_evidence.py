@@ -17,7 +17,8 @@ MEANS = runpy.run_path(str(ROOT / 'tools/evidence/means.py'))
 
 ANSWERS = [
     ('train', 0, 'ready', 'status 0'), ('fold', 2, 'error: a.pth is torn.', 'sentences'),
-    ('fold', 2, 'fold.py: error: argument --pad-to', 'sentences'), ('check_data', 2, 'train: missing a.png', 'sentences'),
+    ('fold', 2, 'fold.py: error: argument --pad-to', 'sentences'),
+    ('check_data', 2, 'train: missing a.png', 'sentences'),
     ('fold', 2, '', 'tracebacks'), ('fold', 2, 'error: one.\nerror: two.', 'tracebacks'), ('fold', 1, '', 'tracebacks'),
     ('fold', -11, '', 'tracebacks'), ('fold', 0, 'Traceback (most recent call last):', 'tracebacks'),
     ('fold', 2, "error: 'NoneType' object is not iterable", "Python's words"),

@@ -229,6 +229,10 @@ class CAITBackbone(BaseModule):
         """
         arriving = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
         if arriving:
+            odd = next((key for key, value in arriving.items() if not isinstance(value, Tensor)), None)
+            if odd is not None:
+                raise UserError(f'{prefix}{odd} in the checkpoint is a {type(arriving[odd]).__name__}, no tensor: '
+                                'fetch or make it again.')
             self._adopt_widths(arriving)
             where = f'(its {prefix}* weights)' if prefix else '(a state dict)'
             checkpoint = Checkpoint(where, arriving, grid=self._grid_of(arriving, local_metadata))

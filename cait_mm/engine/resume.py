@@ -160,7 +160,7 @@ def _optimizer_problems(saved: Mapping, optimizer: torch.optim.Optimizer, done: 
         yield 'param_groups or state is missing'
         return
     if [len(group['params']) for group in own] != [
-            len(group['params']) if isinstance(group, Mapping) and isinstance(group.get('params'), Sequence) else -1
+            len(group['params']) if isinstance(group, Mapping) and _are_numbers(group.get('params')) else -1
             for group in groups]:
         yield 'it has other groups of parameters'
         return
@@ -181,12 +181,16 @@ def _optimizer_problems(saved: Mapping, optimizer: torch.optim.Optimizer, done: 
             yield f'the state of parameter {name!r} lacks {_listing(sorted(needed - set(entries)))}'
         for key, value in entries.items():
             if not isinstance(value, Tensor):
-                if key in _AVERAGES and value is not None:
+                if key in _AVERAGES and value is not None or key == 'step' and not _alike(value, 0):
                     yield f'{key} of parameter {name!r} is a {type(value).__name__}'
             elif not value.is_floating_point() or not torch.isfinite(value).all():
                 yield f'{key} of parameter {name!r} is {_kind(value)}, or not finite'
             elif key in _AVERAGES and value.shape != parameters[name].shape:
                 yield f'{key} of parameter {name!r} is {_kind(value)}, the parameter {_kind(parameters[name])}'
+
+
+def _are_numbers(parameters: Any) -> bool:
+    return isinstance(parameters, (list, tuple)) and all(map(_is_count, parameters))
 
 
 def _alike(saved: Any, own: Any) -> bool:

@@ -128,7 +128,7 @@ class _Assignments(DictAction):
                 parser.error(f'{option_string} wants KEY=VALUE, not {word!r}')
         try:
             super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError) as error:  # brackets that do not match
+        except (AssertionError, ValueError, RecursionError) as error:  # brackets that it cannot read
             parser.error(f'{option_string} cannot be read: {reason_of(error)}')
 
 

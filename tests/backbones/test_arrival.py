@@ -66,6 +66,8 @@ def test_files_of_ours_come_back_on_their_grid_and_copies_are_no_other(tmp_path)
     (lambda w: w.pop('backbone.blocks.1.mlp.fc1.weight'), 'missing: blocks.1.mlp.fc1.weight'),
     (lambda w: w.update({'backbone.blocks.0.norm1.bias': torch.zeros(7)}), 'misshapen: blocks.0.norm1.bias'),
     (lambda w: w.update({'backbone.conv1.weight': torch.zeros(7)}), 'unexpected: conv1.weight'),
+    (lambda w: w.update({'backbone.norm.weight': 'x'}), 'backbone.norm.weight in the checkpoint is a str, no tensor'),
+    (lambda w: w.update({'backbone.more': [torch.zeros(7)]}), 'backbone.more in the checkpoint is a list, no tensor'),
 ])
 def test_a_backbone_in_parts_is_an_error_for_mmengine(tmp_path, change, message):
     weights = dict(Model().state_dict())

@@ -204,6 +204,8 @@ class TestRefusals:
         (lambda c: c['optimizer']['param_groups'].pop(), 'other groups'),
         (lambda c: c['optimizer']['param_groups'][0].update(lr='x'), "lr of group 0 is 'x'"),
         (lambda c: c['optimizer']['param_groups'][0].update(lr=float('nan')), 'lr of group 0 is nan'),
+        (lambda c: c['optimizer']['param_groups'][0]['params'].__setitem__(0, [1]), 'other groups'),
+        (lambda c: c['optimizer']['state'][0].update(step='9'), 'step of parameter 0 is a str'),
         (lambda c: c['optimizer'].update(state={}), 'state of its parameters is missing'),
         (lambda c: c['optimizer']['state'][0].pop('exp_avg'), 'lacks exp_avg'),
         (lambda c: c['optimizer']['state'][0].update(exp_avg=torch.ones(3)), 'exp_avg of parameter 0'),

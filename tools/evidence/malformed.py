@@ -26,7 +26,7 @@ sys.modules.setdefault('_early', ModuleType('_early'))  # what it does is for a 
 
 import torch  # noqa: E402
 from kills import COMMON, CONFIGS, finish, start  # noqa: E402
-from malformed_inputs import COMMANDS, KINDS, Maker  # noqa: E402
+from malformed_inputs import COMMANDS, KINDS, RUNS, Maker  # noqa: E402
 
 from cait_mm.classification import Classifier  # noqa: E402
 from cait_mm.datasets.scenes import make_scenes  # noqa: E402
@@ -40,11 +40,12 @@ from cait_mm.utils.cli import (  # noqa: E402
     whole_number,
 )
 from cait_mm.utils.configs import load_config  # noqa: E402
-from cait_mm.utils.files import kept, write_json  # noqa: E402
+from cait_mm.utils.files import kept, newest_checkpoint, write_json  # noqa: E402
 
 TIMEOUT, MEMORY, SHOWN = 60, 16 * 2 ** 30, 20
 ALONE = "train_dataloader['num_workers'] = 0\ntrain_dataloader['persistent_workers'] = False\n"
-SHORT = {'segmentor': 'train_cfg = dict(max_iters=8, val_interval=4)\n', 'detector': '',
+SHORT = {'segmentor': 'train_cfg = dict(max_iters=8, val_interval=4)\n',
+         'detector': 'train_cfg = dict(max_epochs=2, val_interval=2)\n',
          'compression': 'train_cfg = dict(max_epochs=4, val_interval=2)\n'}
 VOLUMES = "_base_ = '{root}/configs/cascade_decoder_deit_t_synapse.py'\n"
 COLUMNS = ('status 0', 'sentences', 'tracebacks', 'Python\'s words', 'executed', 'destroyed', 'hangs')
@@ -136,10 +137,10 @@ def prepare(args: argparse.Namespace) -> None:
     for kind, (name, text) in CONFIGS.items():
         text = (COMMON + text).format(root=ROOT, base=name, data=base / 'scenes') + SHORT[kind] + ALONE
         (base / f'{kind}.py').write_text(text)
-    for kind, source, name in (('segmentor', 'iter_8.pth', 'run.pth'), ('compression', 'epoch_4.pth', 'trained.pth')):
+    for kind, name in RUNS.items():
         if not (base / name).is_file():
             done(start(base / 'log', 'train', base / f'{kind}.py', '--work-dir', base / kind), base / 'log')
-            shutil.copy(base / kind / source, base / name)
+            shutil.copy(newest_checkpoint(base / kind), base / name)
     if not (base / 'export.pth').is_file():
         done(start(base / 'log', 'fold', base / 'trained.pth', base / 'export.pth', '--force'), base / 'log')
     arch = load_config(str(base / 'compression.py')).model.backbone.arch.to_dict()

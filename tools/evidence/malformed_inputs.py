@@ -13,10 +13,13 @@ import zlib
 from pathlib import Path
 from typing import Any, List, Tuple
 
+import h5py
 import numpy as np
 import torch
 from damage import (
     ARRAYS,
+    IMAGE,
+    LABEL,
     NASTY,
     PICTURES,
     STORED,
@@ -34,6 +37,7 @@ from kills import CONFIGS
 
 from cait_mm.utils.configs import load_config
 
+RUNS = {'segmentor': 'run.pth', 'detector': 'detected.pth', 'compression': 'trained.pth'}
 COMMANDS = {
     'train': '{segmentor} --work-dir {out} --check-only --json {file}', 'check_data': '{segmentor} --json {file}',
     'test': '{segmentor} {run} --work-dir {out} --show-dir {out} --json {file}',
@@ -41,7 +45,7 @@ COMMANDS = {
     'fold': '{trained} {file} --pad-to 0 --tolerance 1 --json {file}',
     'plan': '--arch deit_tiny --target 0.4 --shape 64 64',
     'get_flops': '{segmentor} --shape 64 64 --json {file}', 'report': '{work} --out {out} --json {file}',
-    'export': '{segmentor} {run} --shape 64 64 --part encoder --format torchscript --out {file} --json {file}',
+    'export': '{segmentor} {run} --shape 64 64 --part backbone --format torchscript --out {file} --json {file}',
     'browse_dataset': '{segmentor} --split val --number 2 --out {out} --json {file}',
     'make_scenes': '{out} --train 8 --val 8 --size 32 32 --json {file}',
     'benchmark': '{segmentor} --against {segmentor} --shape 64 64 --rounds 1 --device cpu --json {file}',
@@ -58,6 +62,12 @@ class Payload:
 
     def __reduce__(self) -> Tuple[Any, Tuple[str]]:
         return os.system, (f'touch {self.mark}',)
+
+
+def volume(file: Any) -> None:
+    with h5py.File(file, 'w') as target:
+        for name, values in (('image', IMAGE), ('label', LABEL)):
+            target.create_dataset(name, data=np.stack([values] * 3))
 
 
 class Maker:
@@ -115,24 +125,29 @@ class Maker:
 
     def weights(self) -> Case:
         kind = self.chance.choice(('segmentor', 'segmentor', 'detector'))
-        path = self.checkpoint(self.chance.choice(('run.pth', 'dense.pth')))
-        key = self.chance.choice(('load_from', 'model.backbone.init_cfg.checkpoint'))
-        words = ['--cfg-options', f'{key}={path}']
-        words += ['model.backbone.init_cfg.type=Pretrained'] * ('init_cfg' in key)
-        return self.chance.choice((('train', [self.config(kind), '--check-only', *words]),
-                                   ('test', [self.config('segmentor'), path])))
+        path = self.checkpoint(self.chance.choice((RUNS[kind], 'dense.pth')))
+        return self.chance.choice((
+            ('train', [self.config(kind), '--check-only', '--cfg-options', f'load_from={path}']),
+            ('train', [self.started_from(kind, path), '--check-only']), ('test', [self.config(kind), path])))
+
+    def started_from(self, kind: str, path: str) -> Path:
+        """A config whose backbone starts from ``path``."""
+        config = self.folder / 'started.py'
+        start = f"dict(_delete_=True, type='Pretrained', checkpoint={path!r})"
+        config.write_text(f"_base_ = {str(self.config(kind))!r}\nmodel = dict(backbone=dict(init_cfg={start}))\n")
+        return config
 
     def exports(self) -> Case:
         source = self.chance.choice(('trained.pth', 'export.pth'))
         path = self.checkpoint(source)
-        fold, key = ('fold', [path, 'out.pth']), 'model.backbone.init_cfg'
-        init = ['--cfg-options', f'{key}.type=Pretrained', f'{key}.checkpoint={path}']
+        fold = ('fold', [path, 'out.pth'])
         target = ['--target', '0.4', '--images', self.base / 'scenes/images/training', '--num-images', 4]
         if source == 'trained.pth':
             return fold
         return self.chance.choice((
-            fold, ('get_flops', [self.config('segmentor'), '--shape', 64, 64, *init]),
-            ('test', [self.config('segmentor'), path]),
+            fold, ('get_flops', [self.started_from('segmentor', path), '--shape', 64, 64]),
+            ('train', [self.started_from('segmentor', path), '--check-only']),
+            ('test', [self.config('compression'), path]),
             ('compress', [self.config('compression'), path, 'out.pth', *target])))
 
     def configs(self) -> Case:
@@ -163,7 +178,7 @@ class Maker:
     def readers(self, kind: str, root: Path) -> Case:
         """A tool that reads the data of ``root``."""
         tool = self.chance.choice(('check_data', 'train', 'train', 'browse_dataset', 'test'))
-        words = [self.config(kind), *([self.base / 'run.pth'] if tool == 'test' else []), '--data-root', root]
+        words = [self.config(kind), *([self.base / RUNS[kind]] if tool == 'test' else []), '--data-root', root]
         return tool, words + ['--check-only'] * (tool == 'train' and self.chance.random() < 0.5)
 
     def pictures(self) -> Case:
@@ -209,6 +224,8 @@ class Maker:
             for index in range(3):
                 path = root / place / f'case000{index}{"_slice000" * (suffix == ".npz")}{suffix}'
                 content = written(ARRAYS[self.chance.choice(makers)])
+                if suffix != '.npz' and self.chance.random() < 0.7:
+                    content = written(volume)
                 way = self.chance.randrange(4)
                 if way == 0:
                     self.odd_file(path, content)

@@ -111,7 +111,7 @@ def _number(kind: Callable[[str], float], name: str, accepts: Callable[[float], 
     return parse
 
 
-positive_int = _number(int, 'a positive whole number', lambda value: value > 0)
+positive_int = _number(int, 'a positive whole number below 2^31', lambda value: 0 < value < 2**31)
 whole_number = _number(int, 'a whole number, 0 or more', lambda value: value >= 0)
 positive = _number(float, 'a positive number', lambda value: value > 0)
 not_negative = _number(float, 'a number, 0 or more', lambda value: value >= 0)

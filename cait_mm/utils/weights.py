@@ -155,7 +155,7 @@ def _weights_of(content: Any) -> Any:
 
 
 def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
-    """Refuse weights that no training left: NaN, infinite, or not of a floating point type.
+    """Refuse weights that no training left: NaN, infinite, not of a floating point type, or not named by a word.
 
     Counters and indices among them may be whole numbers, and masks may hold infinities.
 
@@ -164,7 +164,7 @@ def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
     """
     for name, value in weights.items():
         if isinstance(value, Tensor):
-            problem = _problem(str(name), value)
+            problem = _problem(name, value) if isinstance(name, str) else 'is no name of a weight: rename it'
             if problem:
                 raise UserError(f'checkpoint {path}: {name} {problem}.')
 

@@ -85,3 +85,9 @@ def test_a_number_that_makes_no_sense_is_an_error_of_the_parser(capsys, kind, go
 def test_no_tool_takes_a_number_that_it_does_not_check(repo):
     for path in sorted((repo / 'tools').rglob('*.py')):
         assert 'type=float' not in path.read_text() and 'type=int' not in path.read_text(), path
+
+
+@pytest.mark.parametrize('word', ['0', '-1', '1.5', '9' * 30, '²'])
+def test_what_is_no_count_is_a_sentence(word):
+    with pytest.raises(argparse.ArgumentTypeError, match='is not a positive whole number below'):
+        cli.positive_int(word)

@@ -231,3 +231,10 @@ def test_a_broken_file_reads_as_it_was_or_is_one_sentence(tmp_path, kind):
             if kind == 'zip':
                 assert same(found['model'])
     assert outcomes['refused'] > 40, outcomes
+
+
+@pytest.mark.parametrize('content', [{7: torch.ones(2)}, {'state_dict': {7: torch.ones(2)}}])
+def test_a_weight_that_no_word_names_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='a.pth: 7 is no name of a weight'):
+        load_file(tmp_path / 'a.pth')

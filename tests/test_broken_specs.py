@@ -143,3 +143,10 @@ def test_what_a_training_checkpoint_says_wrong_is_named(training, tmp_path, chan
         load_training(str(tmp_path / 'a.pth'))
     check_sentence(error.value)
     assert 'a.pth' in str(error.value)
+
+
+def test_weights_that_are_missing_name_the_file(training, tmp_path):
+    weights = {name: value for name, value in training['state_dict'].items() if 'blocks.1.norm1' not in name}
+    torch.save({**training, 'state_dict': weights}, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='a.pth does not hold the weights .*blocks.1.norm1.weight'):
+        load_training(str(tmp_path / 'a.pth'))

@@ -137,7 +137,7 @@ def load_training(path: str) -> Training:
         if misshapen:
             raise RuntimeError(f'{misshapen} is of another shape')
         backbone.load_state_dict(own)
-    except RuntimeError as error:
+    except (RuntimeError, UserError) as error:  # the backbone does not know the name of the file
         raise UserError(f'{path} does not hold the weights that it describes ({reason_of(error).rstrip(":")}): use '
                         'another checkpoint.') from error
     head = {name: value for name, value in weights.items() if name.startswith(HEAD_KEYS)}

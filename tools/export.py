@@ -29,6 +29,7 @@ from cait_mm.errors import UserError
 from cait_mm.utils.cli import add_cfg_options, add_json_option, output_file, positive_int, report, run
 from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import atomic_path
+from cait_mm.utils.weights import fitting
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,10 +58,8 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
         raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '
                         'tools/train.py wrote, or an export of tools/fold.py or tools/compress.py.')
     model = load_model(args.config, options)
-    try:
+    with fitting(args.checkpoint):
         model.load_state_dict(content['state_dict'])
-    except RuntimeError as error:
-        raise UserError(f'checkpoint {args.checkpoint} does not fit the config: {error}') from error
     return model.eval()
 
 

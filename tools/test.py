@@ -18,8 +18,8 @@ from cait_mm.engine.run import (
     use_export,
 )
 from cait_mm.engine.tta import use_tta
-from cait_mm.errors import UserError
 from cait_mm.utils.cli import logs_aside, output_folder, positive, report, run, table
+from cait_mm.utils.weights import fitting
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,11 +35,8 @@ def parse_args() -> argparse.Namespace:
 
 def load_whole(runner: Runner, checkpoint: str) -> None:
     """Load a training checkpoint; every weight has to arrive."""
-    try:
+    with fitting(checkpoint):
         runner.load_checkpoint(checkpoint, strict=True)
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'checkpoint {checkpoint} does not fit the config: {reason}') from error
 
 
 def main() -> None:

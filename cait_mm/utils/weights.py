@@ -6,7 +6,8 @@ import os
 import pickle
 import re
 import zipfile
-from typing import Any, Callable, Dict, Mapping, Optional, Union
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Union
 
 import safetensors.torch
 import torch
@@ -167,6 +168,20 @@ def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
             problem = _problem(name, value) if isinstance(name, str) else 'is no name of a weight: rename it'
             if problem:
                 raise UserError(f'checkpoint {path}: {name} {problem}.')
+
+
+@contextmanager
+def fitting(path: Union[str, os.PathLike]) -> Iterator[None]:
+    """Load the weights of ``path`` into a whole model in here; what does not fit is said with the file's name.
+
+    Raises:
+        UserError: Something did not fit.
+    """
+    try:
+        yield
+    except (RuntimeError, UserError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'checkpoint {path} does not fit the config: {reason}') from error
 
 
 def _problem(name: str, value: Tensor) -> Optional[str]:

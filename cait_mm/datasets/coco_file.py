@@ -73,6 +73,9 @@ def structure_problems(path: str, content: Any, annotated: bool = True) -> List[
                 found.add(f'{part} without an id that is a whole number or a word', _said(where, entry, 'id'))
             elif entry['id'] in seen:
                 found.add(f'{part} whose id another one has', _said(where, entry, 'id'))
+            elif seen and type(entry['id']) is not type(next(iter(seen))):  # pycocotools sorts them
+                found.add(f'{part} whose id is a word where others are numbers, or the reverse',
+                          _said(where, entry, 'id'))
             else:
                 seen.add(entry['id'])
             for trouble in _CHECKS[part](entry):

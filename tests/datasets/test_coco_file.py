@@ -56,6 +56,7 @@ def test_a_file_of_another_kind(content, said):
     ('annotations', 'bbox', [1, 2, 10 ** 400, 3], 'not of finite'),
     ('annotations', 'bbox', [1, 2, math.inf, 3], 'not of finite'), ('annotations', 'bbox', [9, 9, -3, 3], 'negative'),
     ('annotations', 'area', None, 'without an area'), ('annotations', 'iscrowd', 'no', 'neither 0 nor 1'),
+    ('images', 'id', 'one', 'whose id is a word where others are numbers'),
     ('categories', 'name', None, 'without a name')])
 def test_an_entry_that_a_library_would_stumble_over(part, key, value, said):
     content = coco()

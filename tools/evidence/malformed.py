@@ -25,8 +25,8 @@ sys.path[:0] = [str(ROOT / 'tools/evidence'), str(ROOT / 'tests')]
 sys.modules.setdefault('_early', ModuleType('_early'))  # what it does is for a start of Python, which forks have not
 
 import torch  # noqa: E402
+from _malformed_inputs import COMMANDS, KINDS, RUNS, Maker  # noqa: E402
 from kills import COMMON, CONFIGS, finish, start  # noqa: E402
-from malformed_inputs import COMMANDS, KINDS, RUNS, Maker  # noqa: E402
 
 from cait_mm.classification import Classifier  # noqa: E402
 from cait_mm.datasets.scenes import make_scenes  # noqa: E402

@@ -9,6 +9,7 @@ from typing import Tuple
 
 import pytest
 import torch
+from PIL import EpsImagePlugin, Image
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('CAIT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
@@ -69,3 +70,17 @@ def tool(repo, monkeypatch, capsys):
         return (stop.value.code or 0, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """A ``gs`` that leaves a file behind, and a Pillow that has neither looked for it nor been told to refuse."""
+    marker, programs = tmp_path / 'ran', tmp_path / 'bin'
+    programs.mkdir()
+    (programs / 'gs').write_text(f'#!/bin/sh\ntouch {marker}\n')
+    (programs / 'gs').chmod(0o755)
+    monkeypatch.setenv('PATH', str(programs), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, 'gs_binary', None, raising=False)
+    Image.init()
+    monkeypatch.setitem(Image.OPEN, 'EPS', (EpsImagePlugin.EpsImageFile, EpsImagePlugin._accept))
+    return marker

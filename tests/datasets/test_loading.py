@@ -121,14 +121,7 @@ def test_annotations_that_cannot_become_masks_name_their_picture(folder):
         list(loader_of(node))
 
 
-def test_no_label_map_is_run(folder, tmp_path, monkeypatch):
-    marker, programs = tmp_path / 'ran', tmp_path / 'bin'
-    programs.mkdir()
-    (programs / 'gs').write_text(f'#!/bin/sh\ntouch {marker}\n')
-    (programs / 'gs').chmod(0o755)
-    monkeypatch.setenv('PATH', str(programs), prepend=os.pathsep)
-    monkeypatch.setattr(EpsImagePlugin, 'gs_binary', None, raising=False)
-    Image.init()
+def test_no_label_map_is_run(folder, ghostscript, monkeypatch):
     node = dataset_of('mmseg', folder)
     node['pipeline'][0]['imdecode_backend'] = 'pillow'
     guarded = loader_of(node).dataset
@@ -138,7 +131,7 @@ def test_no_label_map_is_run(folder, tmp_path, monkeypatch):
         BROKEN['postscript'](path)
         with pytest.raises(UserError, match='it is PostScript'):
             guarded[1]
-    assert not marker.exists()
+    assert not ghostscript.exists()
 
 
 @pytest.mark.parametrize('wrap', [

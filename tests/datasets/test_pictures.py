@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import ROOT
-from PIL import EpsImagePlugin, Image
+from PIL import Image
 
 from cait_mm.datasets import ImageFolder
 from cait_mm.datasets.pictures import MOST_PIXELS, read_image, read_mask, read_picture, require_picture_bytes
@@ -116,20 +116,6 @@ def test_other_modes_are_colours(tmp_path):
         path = tmp_path / f'{mode}.{"tif" if mode == "CMYK" else "png"}'
         Image.fromarray(COLOURS).convert(mode).save(path)
         assert read_image(path).mode == 'RGB' and read_picture(path).shape == COLOURS.shape
-
-
-@pytest.fixture
-def ghostscript(tmp_path, monkeypatch):
-    """A ``gs`` that leaves a file behind, and a Pillow that has neither looked for it nor been told to refuse."""
-    marker, programs = tmp_path / 'ran', tmp_path / 'bin'
-    programs.mkdir()
-    (programs / 'gs').write_text(f'#!/bin/sh\ntouch {marker}\n')
-    (programs / 'gs').chmod(0o755)
-    monkeypatch.setenv('PATH', str(programs), prepend=os.pathsep)
-    monkeypatch.setattr(EpsImagePlugin, 'gs_binary', None, raising=False)
-    Image.init()
-    monkeypatch.setitem(Image.OPEN, 'EPS', (EpsImagePlugin.EpsImageFile, EpsImagePlugin._accept))
-    return marker
 
 
 @pytest.fixture(params=['a.jpg', 'a.png', 'a.tif', 'a.eps'])

@@ -3,7 +3,6 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import List
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
@@ -61,7 +60,7 @@ class BuildPy(build_py):
         else:
             fill_mim(Path(self.build_lib) / 'cait_mm', link=False)
 
-    def find_data_files(self, package: str, src_dir: str) -> List[str]:
+    def find_data_files(self, package: str, src_dir: str) -> list[str]:
         # Links left by an install in place would bring the same files in a second time.
         return [file for file in super().find_data_files(package, src_dir) if '.mim' not in Path(file).parts]
 

@@ -9,10 +9,11 @@ Blocks are 0-based, as ``out_indices`` are; the paper counts them from 1. In Swi
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 from cait_mm.arch import Arch, BlockName, BlockSpec, check_keys, check_positive_int, get_arch
 from cait_mm.arch.checks import MOST_BLOCKS, check_sequence
@@ -37,8 +38,8 @@ class Spec:
     """A compressed ViT as data. Use :func:`make_spec` to write one down and :meth:`from_dict` to read one."""
 
     arch: Arch
-    merges: Tuple[Merge, ...]
-    blocks: Tuple[BlockSpec, ...]
+    merges: tuple[Merge, ...]
+    blocks: tuple[BlockSpec, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'merges', _checked_merges(self.arch, self.merges))
@@ -61,20 +62,20 @@ class Spec:
                    for index, block in enumerate(self.blocks))
 
     @classmethod
-    def dense(cls, arch: Union[str, Arch, Mapping[str, Any]]) -> 'Spec':
+    def dense(cls, arch: str | Arch | Mapping[str, Any]) -> 'Spec':
         """The spec of the dense model: no merges, full widths."""
         return make_spec(arch)
 
     @cached_property
-    def placed(self) -> Dict[int, Merge]:
+    def placed(self) -> dict[int, Merge]:
         """The merges by the number of the block that they stand before, in order."""
         return {self.arch.block_index(merge.block): merge for merge in self.merges}
 
-    def merge_before(self, block: int) -> Optional[Merge]:
+    def merge_before(self, block: int) -> Merge | None:
         """The merge in front of block number ``block``, if there is one."""
         return self.placed.get(block)
 
-    def grids(self, img_size: Optional[Tuple[int, int]] = None) -> List[Grid]:
+    def grids(self, img_size: tuple[int, int] | None = None) -> list[Grid]:
         """The token grid (H, W) inside each block for an image of ``img_size`` pixels."""
         grid, grids = self.arch.grid(img_size), []
         for block in range(self.arch.depth):
@@ -88,7 +89,7 @@ class Spec:
         """A copy with ``changes``, validated like a new one."""
         return replace(self, **changes)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, as an export's ``meta['cait_spec']`` holds them."""
         return {
             'version': SPEC_VERSION,
@@ -133,7 +134,7 @@ class Spec:
         return cls.from_dict(data)
 
     @classmethod
-    def from_file(cls, path: Union[str, Path]) -> 'Spec':
+    def from_file(cls, path: str | Path) -> 'Spec':
         """Read a JSON file.
 
         Raises:
@@ -149,11 +150,11 @@ class Spec:
             raise UserError(f'spec file {path}: {error}') from error
 
 
-Widths = Union[None, int, Sequence[int]]
+Widths = None | int | Sequence[int]
 
 
-def make_spec(arch: Union[str, Arch, Mapping[str, Any]],
-              merge: Sequence[Tuple[int, str]] = (),
+def make_spec(arch: str | Arch | Mapping[str, Any],
+              merge: Sequence[tuple[int, str]] = (),
               qk_dim: Widths = None,
               v_dim: Widths = None,
               ffn_dim: Widths = None,
@@ -172,7 +173,7 @@ def make_spec(arch: Union[str, Arch, Mapping[str, Any]],
     arch = get_arch(arch, family)
     dense = [arch.dense_block(block) for block in range(arch.depth)]
 
-    def widths(name: str, value: Widths) -> List[int]:
+    def widths(name: str, value: Widths) -> list[int]:
         if value is None:
             return [getattr(block, name) for block in dense]
         if not isinstance(value, (int, range)):
@@ -187,7 +188,7 @@ def make_spec(arch: Union[str, Arch, Mapping[str, Any]],
                 tuple(replace(block, qk_dim=qk, v_dim=v, ffn_dim=ffn) for block, qk, v, ffn in blocks))
 
 
-def as_merges(merges: Sequence[Sequence[Any]]) -> Tuple[Merge, ...]:
+def as_merges(merges: Sequence[Sequence[Any]]) -> tuple[Merge, ...]:
     """``[[block, kind], ...]`` as :class:`Merge` tuples."""
     if isinstance(merges, str):
         raise UserError(f'merge={shown(merges)} is a string: write ((4, "horizontal"), ...).')
@@ -197,7 +198,7 @@ def as_merges(merges: Sequence[Sequence[Any]]) -> Tuple[Merge, ...]:
         raise UserError(f'merge={shown(merges)} is not a list of (block, kind) pairs.') from None
 
 
-def parse_merges(text: str) -> Tuple[Merge, ...]:
+def parse_merges(text: str) -> tuple[Merge, ...]:
     """Read the command line's ``4:horizontal,7:vertical`` or ``2.4:horizontal``; an empty text is no merge."""
     merges = []
     for part in filter(None, text.split(',')):
@@ -209,9 +210,9 @@ def parse_merges(text: str) -> Tuple[Merge, ...]:
     return as_merges(merges)
 
 
-def _checked_merges(arch: Arch, merges: Sequence[Merge]) -> Tuple[Merge, ...]:
+def _checked_merges(arch: Arch, merges: Sequence[Merge]) -> tuple[Merge, ...]:
     """``merges`` in the order of their blocks; raises where one is impossible."""
-    by_block: Dict[int, Merge] = {}
+    by_block: dict[int, Merge] = {}
     for merge in merges:
         if merge.kind not in MERGE_KINDS:
             raise UserError(f'merge {merge}: unknown kind {shown(merge.kind)}; use one of {", ".join(MERGE_KINDS)}.')

@@ -5,7 +5,6 @@ import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Tuple
 
 import pytest
 import torch
@@ -62,7 +61,7 @@ def deit_tiny() -> Path:
 def tool(repo, monkeypatch, capsys):
     """Run ``tools/NAME WORDS`` in this process, from the repository; returns (status, stdout, stderr)."""
 
-    def run(name: str, *words) -> Tuple[int, str, str]:
+    def run(name: str, *words) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, 'argv', [name, *map(str, words)])
         monkeypatch.chdir(repo)
         with pytest.raises(SystemExit) as stop:

@@ -8,7 +8,6 @@ import time
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import List, Optional
 
 import pytest
 
@@ -92,7 +91,7 @@ class Machine:
         return subprocess.run([BASH, str(self.root / script), *arguments], env=self.environment(**more), cwd='/',
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
-    def calls(self) -> List[str]:
+    def calls(self) -> list[str]:
         return self.calls_file.read_text().splitlines()
 
     def fails(self, *words: str, other_lines: int = 0, **more: str) -> None:
@@ -269,7 +268,7 @@ def test_mmcv_that_does_not_compile(complete: Machine) -> None:
     ('12.4', 'cu130-sm90', 'FORCE_CUDA=0 CUDA_VISIBLE_DEVICES= '),
     ('13.0', 'cu130-sm90', 'FORCE_CUDA=1 CUDA_VISIBLE_DEVICES=unset '),
 ])
-def test_cuda_ops_need_nvcc_and_gpu(complete: Machine, nvcc: Optional[str], gpu: Optional[str], expected: str) -> None:
+def test_cuda_ops_need_nvcc_and_gpu(complete: Machine, nvcc: str | None, gpu: str | None, expected: str) -> None:
     if nvcc:
         complete.add('nvcc', f'#!/usr/bin/env bash\necho "Cuda compilation tools, release {nvcc}, V{nvcc}.1"\n')
     result = complete.run(CUDA_HOME='/nonexistent', **({'FAKE_GPU': gpu} if gpu else {}))
@@ -360,7 +359,7 @@ def build(tree: Path, hook: str) -> Path:
     return tree.parent / result.stdout.splitlines()[-1]
 
 
-def files_of(tree: Path, *folders: str) -> List[str]:
+def files_of(tree: Path, *folders: str) -> list[str]:
     return sorted(str(path.relative_to(tree)) for folder in folders for path in (tree / folder).rglob('*')
                   if path.is_file() and path.suffix != '.pyc')
 

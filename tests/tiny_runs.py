@@ -1,6 +1,6 @@
 """Small runs of every kind on synthetic pictures, in this process: whole, stopped, and resumed."""
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -138,8 +138,8 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
-def run(data: Path, kind: str, work_dir: Path, workers: int = 0, resume: Optional[str] = None,
-        stop: Optional[dict] = None, **options: Any) -> CheckedRunner:
+def run(data: Path, kind: str, work_dir: Path, workers: int = 0, resume: str | None = None,
+        stop: dict | None = None, **options: Any) -> CheckedRunner:
     """Train; with ``stop``, :class:`StopAt`'s arguments, the run ends early as if it was killed."""
     path = data / f'{kind}.py'
     path.write_text(KINDS[kind].replace('DATA', str(data)))

@@ -8,8 +8,9 @@ leaves of the encoder's ideal overall: the head takes as long as before.
 import _early  # noqa: F401  # isort: skip
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Callable, Dict, List
+from typing import Any
 
 import torch
 
@@ -68,16 +69,16 @@ def mode_of(args: argparse.Namespace) -> Mode:
                 args.weights, args.cuda_graph)
 
 
-def paths_of(args: argparse.Namespace) -> List[str]:
+def paths_of(args: argparse.Namespace) -> list[str]:
     """The dense model first."""
     return [args.against, *(path for path in args.configs if path != args.against)]
 
 
-def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
+def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
     """Build all models, count them, time encoder and overall in one interleaved run."""
     image, batch = torch.rand(1, 3, *args.shape), mode.batch(args.batch_size, *args.shape)
-    models: Dict[str, Dict[str, Any]] = {}
-    calls: Dict[str, Dict[str, Callable[[], Any]]] = {name: {} for name in PARTS}
+    models: dict[str, dict[str, Any]] = {}
+    calls: dict[str, dict[str, Callable[[], Any]]] = {name: {} for name in PARTS}
     for path in paths_of(args):
         if path.endswith('.onnx'):
             saved = saved_model(path, mode)
@@ -113,7 +114,7 @@ def measure(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
     return models
 
 
-def shared_parts(models: Dict[str, Dict[str, Any]]) -> List[str]:
+def shared_parts(models: dict[str, dict[str, Any]]) -> list[str]:
     """The parts that all models have; what only some have is dropped.
 
     Raises:
@@ -130,7 +131,7 @@ def shared_parts(models: Dict[str, Dict[str, Any]]) -> List[str]:
     return shared
 
 
-def tried(calls: Dict[str, Callable[[], Any]], name: str) -> None:
+def tried(calls: dict[str, Callable[[], Any]], name: str) -> None:
     """Call each model once.
 
     Raises:
@@ -159,7 +160,7 @@ def saved_model(path: str, mode: Mode) -> OnnxModel:
     return model
 
 
-def measure_training(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
+def measure_training(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
     """Time one training step of all configs in one interleaved run."""
     steps = {path: training_step(path, args.cfg_options, args.batch_size, tuple(args.shape), mode)
              for path in paths_of(args)}
@@ -170,12 +171,12 @@ def measure_training(args: argparse.Namespace, mode: Mode) -> Dict[str, Any]:
             'peak_memory': peak_memory(steps[path], mode.device)}} for path, timing in timings.items()}
 
 
-def described(timing: Timing, dense: Timing) -> Dict[str, Any]:
+def described(timing: Timing, dense: Timing) -> dict[str, Any]:
     return {'seconds': timing.median, 'quartiles': list(timing.quartiles), 'spread': timing.spread,
             'noisy': timing.noisy, 'launch_bound': timing.launch_bound, 'speedup': dense.median / timing.median}
 
 
-def rows_of(models: Dict[str, Any]) -> List[List[str]]:
+def rows_of(models: dict[str, Any]) -> list[list[str]]:
     rows = []
     for path, model in models.items():
         parts = [name for name in (*PARTS, 'step') if name in model]
@@ -191,13 +192,13 @@ def rows_of(models: Dict[str, Any]) -> List[List[str]]:
     return rows
 
 
-def realised(part: Dict[str, Any]) -> str:
+def realised(part: dict[str, Any]) -> str:
     """The share of the time that the MACs promise to save and that was saved."""
     promised = 1 - 1 / part.get('ideal', 1)
     return f'{(1 - 1 / part["speedup"]) / promised:.0%}' if promised > 0 else ''
 
 
-def warnings_of(models: Dict[str, Any]) -> List[str]:
+def warnings_of(models: dict[str, Any]) -> list[str]:
     """What forbids quoting a number."""
     found = []
     for path, model in models.items():

@@ -5,7 +5,7 @@ Look before an hour of training is spent on turned labels.
 import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ from cait_mm.utils.cli import (
 from cait_mm.utils.configs import building, load_config
 
 
-def label_size(sample: Any) -> Optional[Tuple[int, int]]:
+def label_size(sample: Any) -> tuple[int, int] | None:
     """Height and width of a sample's labels; test pipelines keep the file's own while the picture is resized."""
     if 'gt_sem_seg' in sample:
         return tuple(sample.gt_sem_seg.data.shape[-2:])

@@ -6,7 +6,6 @@ loaders, evaluators and the model's heads fit each other. A note says what may b
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
-from typing import List
 
 from cait_mm.datasets.check import describe_data
 from cait_mm.datasets.inspect import config_problems, inspect_data
@@ -49,7 +48,7 @@ def main() -> int:
                     for key in ('missing', 'unreadable', 'problems')) else 0
 
 
-def _shown(sentences: List[str]) -> List[str]:
+def _shown(sentences: list[str]) -> list[str]:
     more = [f'and {len(sentences) - MOST} more (--json lists all)'] if len(sentences) > MOST else []
     return [f'  {sentence}' for sentence in [*sentences[:MOST], *more]]
 

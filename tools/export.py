@@ -6,7 +6,7 @@ MACs. It is kept only if it computes what PyTorch computes. tools/benchmark.py t
 import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +63,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
     return model.eval()
 
 
-def load_export(args: argparse.Namespace, options: Dict[str, Any]) -> nn.Module:
+def load_export(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
     """The classifier that an export holds, or for a segmentor's or detector's config its backbone from the export."""
     if load_config(args.config, args.cfg_options).get('model', {}).get('type') == 'Classifier':
         return load_model(args.checkpoint)

@@ -1,7 +1,7 @@
 """Count MACs and parameters: of a config's model, split into backbone, neck and heads, or of a bare classifier."""
 import _early  # noqa: F401  # isort: skip
 import argparse
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import torch
 
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def count_config(path: str, shape: Optional[Tuple[int, int]], cfg_options: Dict[str, Any]) -> Dict[str, Any]:
+def count_config(path: str, shape: tuple[int, int] | None, cfg_options: dict[str, Any]) -> dict[str, Any]:
     """MACs and parameters of a config's model and its parts on one image of ``shape`` (H, W)."""
     model = load_model(path, cfg_options)
     shape = shape or (model.backbone.img_size if isinstance(model, Classifier) else (512, 512))
@@ -46,7 +46,7 @@ def count_config(path: str, shape: Optional[Tuple[int, int]], cfg_options: Dict[
     return {'config': path, 'shape': list(shape), **total, **parts, 'training_only_params': training_only}
 
 
-def count_arch(arch: str, merge: str, shape: Tuple[int, int]) -> Dict[str, Any]:
+def count_arch(arch: str, merge: str, shape: tuple[int, int]) -> dict[str, Any]:
     """MACs and parameters of a bare classifier, in closed form."""
     spec = make_spec(arch, parse_merges(merge))
     cost, dense = classifier_cost(spec, shape), classifier_cost(Spec.dense(arch), shape)

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 from pprint import pformat
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from mmengine.config import Config
 
@@ -78,7 +78,7 @@ def prepare(args: argparse.Namespace) -> None:
     write_json(path, settings)
 
 
-def write_config(path: Path, name: str, data: Path, start: Optional[Path], settings: Dict[str, Any]) -> None:
+def write_config(path: Path, name: str, data: Path, start: Path | None, settings: dict[str, Any]) -> None:
     """This run's diff of the shipped config ``name``: where the data are, what it starts from, how long it takes.
 
     Raises:
@@ -96,7 +96,7 @@ def write_config(path: Path, name: str, data: Path, start: Optional[Path], setti
         temporary.write_text(text)
 
 
-def classifier_settings(name: str, epochs: int, seed: int) -> Dict[str, Any]:
+def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
     """What ``--epochs`` of tools/train.py would change in a classifier's config, to be written down, and the seed."""
     config = Config.fromfile(ROOT / 'configs' / f'{CLASSIFIERS[name]}.py')
     set_epochs(config, epochs)
@@ -106,7 +106,7 @@ def classifier_settings(name: str, epochs: int, seed: int) -> Dict[str, Any]:
     return {**settings, 'model': dict(cdcp=dict(start_epoch=cdcp.start_epoch))} if cdcp else settings
 
 
-def classifier(args: argparse.Namespace, name: str, start: Optional[Path]) -> Path:
+def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
     """Train a classifier on the scenes and fold it; the export."""
     config, folder, export = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
     epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
@@ -118,7 +118,7 @@ def classifier(args: argparse.Namespace, name: str, start: Optional[Path]) -> Pa
     return export
 
 
-def segmentor(args: argparse.Namespace, name: str, start: Path) -> Dict[str, Any]:
+def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any]:
     """Train UperNet on an export unless that was done, evaluate it, draw its predictions."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
     config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
@@ -153,7 +153,7 @@ def accuracy(args: argparse.Namespace, name: str, export: Path) -> float:
     return read_json(folder / 'top1.json')['top1']
 
 
-def draw(args: argparse.Namespace, export: Path) -> List[Path]:
+def draw(args: argparse.Namespace, export: Path) -> list[Path]:
     """Predictions of both models below each other, and the merged token grid over a scene."""
     images = sorted((args.out / 'scenes' / 'images' / 'validation').iterdir())[:4]
     predictions = []
@@ -170,7 +170,7 @@ def draw(args: argparse.Namespace, export: Path) -> List[Path]:
     return [*predictions, grid]
 
 
-def summary(results: Dict[str, Any], top1: Dict[str, float], speed: Dict[str, Any], args: argparse.Namespace) -> str:
+def summary(results: dict[str, Any], top1: dict[str, float], speed: dict[str, Any], args: argparse.Namespace) -> str:
     rows = []
     for name, result in results.items():
         model = speed['models'][str(args.out / f'{SEGMENTORS[name]}.py')]

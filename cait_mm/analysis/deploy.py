@@ -2,10 +2,11 @@
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import torch
 from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
@@ -59,7 +60,7 @@ def deployable(model: nn.Module, part: str) -> nn.Module:
     return {'whole': Whole, 'backbone': Backbone}[part](deployed(model)).eval()
 
 
-def traced(module: nn.Module, shape: Tuple[int, int]) -> torch.export.ExportedProgram:
+def traced(module: nn.Module, shape: tuple[int, int]) -> torch.export.ExportedProgram:
     """The program of ``module`` for images of ``shape`` (H, W) in batches of any size.
 
     Raises:
@@ -79,7 +80,7 @@ def refusal(error: Exception) -> UserError:
                      'deformable attention have no place in the format; --part backbone leaves the head out.')
 
 
-def save_program(module: nn.Module, shape: Tuple[int, int], path: Union[str, Path], about: Dict[str, Any]) -> None:
+def save_program(module: nn.Module, shape: tuple[int, int], path: str | Path, about: dict[str, Any]) -> None:
     """Write a ``torch.export`` archive (``torch.export.load`` reads it) with ``about`` inside as ``about.json``.
 
     Raises:
@@ -90,7 +91,7 @@ def save_program(module: nn.Module, shape: Tuple[int, int], path: Union[str, Pat
         torch.export.save(program, target, extra_files={'about.json': json.dumps(about)})
 
 
-def save_onnx(module: nn.Module, shape: Tuple[int, int], path: Union[str, Path], about: Dict[str, Any]) -> None:
+def save_onnx(module: nn.Module, shape: tuple[int, int], path: str | Path, about: dict[str, Any]) -> None:
     """Write an ONNX file with one input, ``images``, and ``about`` in its metadata.
 
     Attention is written out as products and softmax: ONNX Runtime fuses them itself.
@@ -141,7 +142,7 @@ class OnnxModel(nn.Module):
         UserError: ONNX Runtime is missing, or the file is damaged or none of ours.
     """
 
-    def __init__(self, path: Union[str, Path]) -> None:
+    def __init__(self, path: str | Path) -> None:
         super().__init__()
         require_onnx()
         import onnxruntime
@@ -158,19 +159,19 @@ class OnnxModel(nn.Module):
         except Exception as error:  # ONNX Runtime's own exceptions are private
             raise UserError(f'{path} is no ONNX file of tools/export.py ({reason_of(error)[:200]}).') from error
 
-    def forward(self, images: Tensor) -> List[Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         if tuple(images.shape[-2:]) != tuple(self.shape):
             raise UserError(f'this ONNX file is for images of {self.shape[0]}x{self.shape[1]}, not '
                             f'{images.shape[-2]}x{images.shape[-1]}: give --shape, or export it anew.')
         return [torch.from_numpy(item) for item in self.session.run(None, {'images': images.numpy()})]
 
 
-def load_saved(path: Union[str, Path], form: str) -> nn.Module:
+def load_saved(path: str | Path, form: str) -> nn.Module:
     """What was written, as a module of images."""
     return OnnxModel(path) if form == 'onnx' else torch.export.load(path).module()
 
 
-def difference(module: nn.Module, saved: nn.Module, shape: Tuple[int, int], batches: Sequence[int] = (1, 3)) -> float:
+def difference(module: nn.Module, saved: nn.Module, shape: tuple[int, int], batches: Sequence[int] = (1, 3)) -> float:
     """How far outputs on random images lie apart at most, relative to the largest value where that exceeds 1.
 
     NaN where one of them is NaN, infinite where an output is missing or of another shape.
@@ -186,14 +187,14 @@ def difference(module: nn.Module, saved: nn.Module, shape: Tuple[int, int], batc
     return torch.stack(apart).max().item()
 
 
-def _listed(outputs: Union[Tensor, Sequence[Tensor]]) -> List[Tensor]:
+def _listed(outputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def about_model(part: str, shape: Tuple[int, int], macs: int, params: int, preprocessor: Optional[nn.Module],
-                classes: Optional[Sequence[str]]) -> Dict[str, Any]:
+def about_model(part: str, shape: tuple[int, int], macs: int, params: int, preprocessor: nn.Module | None,
+                classes: Sequence[str] | None) -> dict[str, Any]:
     """What a user of the file has to know: the part, size, normalisation, MACs and classes."""
-    about: Dict[str, Any] = {'part': part, 'shape': list(shape), 'macs': macs, 'params': params}
+    about: dict[str, Any] = {'part': part, 'shape': list(shape), 'macs': macs, 'params': params}
     for key in ('mean', 'std'):
         values = getattr(preprocessor, key, None)
         if values is not None:

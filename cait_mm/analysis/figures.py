@@ -1,5 +1,5 @@
 """Pictures of what merging does."""
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw

@@ -5,7 +5,7 @@ as its two matrix products. What is not a block, a family's architecture counts.
 """
 import logging
 from collections import Counter
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from cait_mm.ops.token_merge import fused_tokens, has_conv
 from cait_mm.spec import BlockSpec, Merge, Spec
 
 
-def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: Optional[Tuple[int, int]] = None,
+def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: tuple[int, int] | None = None,
                    qkv_bias: bool = True) -> Cost:
     """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens.
 
@@ -39,7 +39,7 @@ def merge_cost(dim: int, merge: Merge, tokens: int) -> Cost:
     return cost + linear(tokens, 9, dim) if has_conv(merge.kind) else cost
 
 
-def backbone_cost(spec: Spec, img_size: Optional[Tuple[int, int]] = None, with_cls_token: bool = True) -> Cost:
+def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_token: bool = True) -> Cost:
     """Stem, merges and blocks of ``spec`` on an image of ``img_size`` (H, W) pixels.
 
     The positional embedding is counted at its pretraining grid.
@@ -58,18 +58,18 @@ def backbone_cost(spec: Spec, img_size: Optional[Tuple[int, int]] = None, with_c
     return cost
 
 
-def classifier_cost(spec: Spec, img_size: Optional[Tuple[int, int]] = None, num_classes: int = 1000) -> Cost:
+def classifier_cost(spec: Spec, img_size: tuple[int, int] | None = None, num_classes: int = 1000) -> Cost:
     """The whole classifier: backbone, final norm over all tokens, and the head."""
     return backbone_cost(spec, img_size) + spec.arch.head_cost(spec.grids(img_size)[-1], num_classes)
 
 
-def reduction(spec: Spec, img_size: Optional[Tuple[int, int]] = None) -> float:
+def reduction(spec: Spec, img_size: tuple[int, int] | None = None) -> float:
     """The share of the dense classifier's MACs that ``spec`` saves, between 0 and 1."""
     dense = classifier_cost(Spec.dense(spec.arch), img_size).macs
     return 1 - classifier_cost(spec, img_size).macs / dense
 
 
-def _attention_flops(inputs: List[Any], outputs: List[Any]) -> int:
+def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
     """q @ k.T and attention @ v of fused attention, from the traced shapes."""
     query, key, value = (item.type().sizes() for item in inputs[:3])
     batch = 1
@@ -78,7 +78,7 @@ def _attention_flops(inputs: List[Any], outputs: List[Any]) -> int:
     return batch * query[-2] * key[-2] * (query[-1] + value[-1])
 
 
-def count_macs(model: nn.Module, inputs: Tuple[Any, ...]) -> 'Counter[str]':
+def count_macs(model: nn.Module, inputs: tuple[Any, ...]) -> 'Counter[str]':
     """Count a real module with fvcore, fused attention included.
 
     Args:

@@ -1,8 +1,9 @@
 """How models run while they are timed: device, precision, compilation, memory layout, attention kernels."""
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -114,11 +115,11 @@ class Mode:
         finally:
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def attention_kernels(call: Callable[[], Any]) -> Dict[str, int]:
+def attention_kernels(call: Callable[[], Any]) -> dict[str, int]:
     """The attention kernels that ``call`` runs and how often, by PyTorch's names without their common prefix."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         call()

@@ -1,5 +1,6 @@
 """Any MMSeg or MMDet model, or a classifier of ours, as the callables that are counted and timed."""
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -23,7 +24,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.backbone = model.backbone
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.backbone(x))
 
 
@@ -34,7 +35,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.model.extract_feat(x))
 
 
@@ -49,7 +50,7 @@ class Overall(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor) -> List[Tensor]:
+    def forward(self, x: Tensor) -> list[Tensor]:
         if isinstance(self.model, Classifier):
             return [self.model(x)]
         metas = _metas(x)
@@ -79,7 +80,7 @@ def build_model(config: Config) -> nn.Module:
     return revert_sync_batchnorm(model).eval()
 
 
-def load_model(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> nn.Module:
+def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Module:
     """The model of a config, with random weights and nothing of CDCP's; or the classifier that an export holds.
 
     Raises:
@@ -100,7 +101,7 @@ def load_model(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> nn
     return model.eval()
 
 
-def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) -> Dict[str, nn.Module]:
+def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) -> dict[str, nn.Module]:
     """What is measured of a model, by name, of :data:`PARTS`; of a classifier overall alone."""
     if isinstance(model, Classifier):
         return {'overall': Overall(model)}
@@ -108,7 +109,7 @@ def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) ->
     return {name: wrappers[name](model) for name in names}
 
 
-def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> List[Any]:
+def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> list[Any]:
     """What a two-stage detector computes for a prediction.
 
     MMDetection's own raw outputs hold masks of all 1000 proposals in a cascade, and of 100 in a whole batch elsewhere.
@@ -117,7 +118,7 @@ def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> List[Any
     features, head = model.extract_feat(x), model.roi_head
     proposals = model.rpn_head.predict(features, samples, rescale=False)
     counts, rois = tuple(map(len, proposals)), bbox2roi([item.bboxes for item in proposals])
-    stages: List[Tuple[int, ...]] = [()]
+    stages: list[tuple[int, ...]] = [()]
     if hasattr(head, 'num_stages'):
         rois, *outputs = head._refine_roi(features, rois, [sample.metainfo for sample in samples], counts)
         stages = [(stage,) for stage in range(head.num_stages)]
@@ -129,14 +130,14 @@ def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> List[Any
     return outputs
 
 
-def _metas(x: Tensor) -> List[Dict[str, Any]]:
+def _metas(x: Tensor) -> list[dict[str, Any]]:
     shape = tuple(int(side) for side in x.shape[-2:])
     meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape, scale_factor=(1., 1.),
                 padding_size=[0, 0, 0, 0])
     return [dict(meta) for _ in range(len(x))]
 
 
-def _tensors(outputs: Any) -> List[Tensor]:
+def _tensors(outputs: Any) -> list[Tensor]:
     """Every tensor in nested lists, tuples, dicts and MMEngine instances, flattened."""
     if isinstance(outputs, torch.Tensor):
         return [outputs]

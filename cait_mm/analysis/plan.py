@@ -1,5 +1,5 @@
 """Where to merge for a wanted reduction (paper, section III-B: spread evenly, then move by one block)."""
-from typing import Iterator, List, Sequence, Tuple, Union
+from collections.abc import Iterator, Sequence
 
 from cait_mm.analysis.flops import reduction
 from cait_mm.arch import Arch, get_arch
@@ -11,14 +11,14 @@ TOLERANCE = 0.02
 """A plan further than this from its target is refused."""
 
 
-def even_placement(depth: int, count: int) -> List[int]:
+def even_placement(depth: int, count: int) -> list[int]:
     """``count`` blocks that divide ``depth`` blocks evenly, for example 4 and 8 of 12."""
     return [depth * (i + 1) // (count + 1) for i in range(count)]
 
 
-def plan(arch: Union[str, Arch],
+def plan(arch: str | Arch,
          target: float,
-         img_size: Union[None, Tuple[int, int]] = None,
+         img_size: None | tuple[int, int] = None,
          kinds: Sequence[str] = ALTERNATING) -> Spec:
     """Place merges so that the classifier's MACs fall by ``target``.
 

@@ -1,8 +1,9 @@
 """Figures of a compression run: kept channels, heads, CLS attention, curves (paper, Fig. 6 to 8)."""
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +26,9 @@ NEAR_ZERO = 1e-3
 RED, GREEN, BLUE = '#c44e52', '#55a868', '#4c72b0'
 
 
-def read_scalars(work_dir: Path, key: str) -> Tuple[List[int], List[float]]:
+def read_scalars(work_dir: Path, key: str) -> tuple[list[int], list[float]]:
     """Steps and values of a scalar over all runs in a work directory; a resumed run replaces what it did again."""
-    found: Dict[int, float] = {}
+    found: dict[int, float] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         records = [record for record in _records(path) if {key, 'step'} <= record.keys()]
         first = min((record['step'] for record in records), default=0)
@@ -36,7 +37,7 @@ def read_scalars(work_dir: Path, key: str) -> Tuple[List[int], List[float]]:
     return list(found), list(found.values())
 
 
-def _records(path: Path) -> Iterator[Dict[str, Any]]:
+def _records(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file of scalars that are whole: a kill may leave a torn one."""
     for line in path.read_text(errors='replace').splitlines():
         with suppress(ValueError):
@@ -59,7 +60,7 @@ def kept_channels(spec: Spec, masks: Sequence[BlockChannels]) -> Figure:
     return figure
 
 
-def channels_per_head(runs: Dict[str, Tuple[List[BlockChannels], List[BlockChannels]]]) -> Figure:
+def channels_per_head(runs: dict[str, tuple[list[BlockChannels], list[BlockChannels]]]) -> Figure:
     """Near-zero and really cut channels of every head, a row of panels for each run (Fig. 7).
 
     Args:
@@ -102,7 +103,7 @@ def cls_attention(backbone: CAITDeiT, image: Tensor) -> Tensor:
     return restore(weights.view(1, 1, *grid), backbone.spec.arch.grid(tuple(image.shape[-2:])))[0, 0]
 
 
-def attention_maps(image: Tensor, backbones: Dict[str, CAITDeiT]) -> Figure:
+def attention_maps(image: Tensor, backbones: dict[str, CAITDeiT]) -> Figure:
     """An image and the CLS attention of several models over it."""
     figure = Figure(figsize=(3 * (len(backbones) + 1), 3.2), layout='constrained')
     panels = figure.subplots(1, len(backbones) + 1)
@@ -144,13 +145,13 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def load_image(path: Path, size: Tuple[int, int]) -> Tensor:
+def load_image(path: Path, size: tuple[int, int]) -> Tensor:
     """An image, resized and normalised as ImageNet's: (1, 3, H, W)."""
     pixels = np.asarray(read_image(path).resize(size[::-1], Image.BICUBIC), dtype=np.float32) / 255
     return torch.from_numpy((pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD).permute(2, 0, 1)[None].float()
 
 
-def describe(masks: Sequence[BlockChannels], scores: Sequence[BlockChannels]) -> Dict[str, Any]:
+def describe(masks: Sequence[BlockChannels], scores: Sequence[BlockChannels]) -> dict[str, Any]:
     """How many q, k and v channels are near zero, masked, and can really be cut."""
     near = masked = cut = total = 0
     for mask, score in zip(masks, scores):

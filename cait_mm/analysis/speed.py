@@ -1,10 +1,11 @@
 """Speed as a ratio of medians from one interleaved run: A, B, A, B, ... so that both see the same machine."""
 import platform
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median, quantiles
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import torch
 from torch.autograd import DeviceType
@@ -24,15 +25,15 @@ class Timing:
         busy: Of one more call, in which a GPU really worked.
     """
 
-    seconds: List[float]
-    busy: Optional[float] = None
+    seconds: list[float]
+    busy: float | None = None
 
     @property
     def median(self) -> float:
         return median(self.seconds)
 
     @property
-    def quartiles(self) -> Tuple[float, float]:
+    def quartiles(self) -> tuple[float, float]:
         """The first and the third quartile."""
         if len(self.seconds) < 2:
             return self.median, self.median
@@ -57,7 +58,7 @@ class Timing:
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, warmup: int = 2,
-                     training: bool = False, device: str = 'cpu') -> Dict[str, Timing]:
+                     training: bool = False, device: str = 'cpu') -> dict[str, Timing]:
     """Time every call once per round, in turn.
 
     Args:
@@ -67,8 +68,8 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
         training: Leave gradients on; otherwise the calls run under ``torch.inference_mode``.
         device: Where the calls run.
     """
-    seconds: Dict[str, List[float]] = {name: [] for name in calls}
-    busy: Dict[str, float] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    busy: dict[str, float] = {}
     with torch.inference_mode(not training):
         for index in range(warmup + rounds):
             for name, call in calls.items():
@@ -129,7 +130,7 @@ def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
     return max(accumulate((change for _, change in sorted(changes)), initial=0))
 
 
-def conditions(device: str = 'cpu') -> Dict[str, Any]:
+def conditions(device: str = 'cpu') -> dict[str, Any]:
     """The machine and libraries a measurement belongs to."""
     cpu = {'CPU': _cpu_name(), 'threads': torch.get_num_threads()}
     found = {'device': torch.cuda.get_device_name(), 'CUDA': torch.version.cuda} if device == 'cuda' else {}

@@ -1,6 +1,7 @@
 """One training step of any config on random data, to be timed."""
+from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ OBJECTS = 8
 """Instances on every random picture of a detector."""
 
 
-def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_size: int, shape: Tuple[int, int],
+def training_step(path: str, cfg_options: Mapping[str, Any] | None, batch_size: int, shape: tuple[int, int],
                   mode: Mode) -> Callable[[], Any]:
     """One training step of a config: forward, backward, Eq. 2 where CDCP prunes, and optimizer, without a teacher.
 
@@ -53,8 +54,8 @@ def training_step(path: str, cfg_options: Optional[Mapping[str, Any]], batch_siz
     return step
 
 
-def random_batch(model: nn.Module, config: Config, batch_size: int, shape: Tuple[int, int],
-                 mode: Mode) -> Dict[str, Any]:
+def random_batch(model: nn.Module, config: Config, batch_size: int, shape: tuple[int, int],
+                 mode: Mode) -> dict[str, Any]:
     """What a data loader of the config's library would give."""
     if isinstance(model, Classifier):
         return dict(inputs=mode.batch(batch_size, *model.backbone.img_size),
@@ -67,7 +68,7 @@ def random_batch(model: nn.Module, config: Config, batch_size: int, shape: Tuple
     return dict(inputs=images, data_samples=[sample(model, meta) for _ in range(batch_size)])
 
 
-def _labels(model: nn.Module, meta: Dict[str, Any]) -> Any:
+def _labels(model: nn.Module, meta: dict[str, Any]) -> Any:
     """A label map of squares, as coarse as a sixteenth of the picture."""
     from mmseg.structures import SegDataSample
     height, width = meta['img_shape']
@@ -76,12 +77,12 @@ def _labels(model: nn.Module, meta: Dict[str, Any]) -> Any:
     return SegDataSample(gt_sem_seg=PixelData(data=coarse[rows][:, columns][None]), metainfo=meta)
 
 
-def _objects(model: nn.Module, meta: Dict[str, Any]) -> Any:
+def _objects(model: nn.Module, meta: dict[str, Any]) -> Any:
     """Rectangles of a quarter of each side."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     height, width = meta['img_shape']
-    boxes: List[List[int]] = []
+    boxes: list[list[int]] = []
     masks = np.zeros((OBJECTS, height, width), np.uint8)
     for mask in masks:
         top, left = (int(torch.randint(side - side // 4, ())) for side in (height, width))

@@ -1,6 +1,7 @@
 """Dense architectures as data, one file for each family."""
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Dict, Mapping, Union
+from typing import Any
 
 from cait_mm.arch.base import Arch, BlockName, BlockSpec, as_image_size
 from cait_mm.arch.checks import check_keys, check_positive_int
@@ -9,11 +10,11 @@ from cait_mm.arch.lvvit import LVVIT, LVViTArch
 from cait_mm.arch.swin import SWIN, SwinArch
 from cait_mm.errors import UserError, shown
 
-ARCHS: Dict[str, Arch] = {**DEIT, **LVVIT, **SWIN}
+ARCHS: dict[str, Arch] = {**DEIT, **LVVIT, **SWIN}
 FAMILIES = {family.family: family for family in (DeiTArch, LVViTArch, SwinArch)}
 
 
-def get_arch(arch: Union[str, Arch, Mapping[str, Any]], family: str = 'deit') -> Arch:
+def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch:
     """An architecture from its name, its fields or itself.
 
     Args:

@@ -6,15 +6,16 @@ stages.
 """
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, ClassVar
 
 from cait_mm.arch.checks import MOST_BLOCKS, MOST_PATCHES, check_positive_int, check_positive_number
 from cait_mm.arch.cost import Cost
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 
-BlockName = Union[int, str]
+BlockName = int | str
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class BlockSpec:
     head_dim: int
 
 
-def as_image_size(name: str, value: Any) -> Tuple[int, int]:
+def as_image_size(name: str, value: Any) -> tuple[int, int]:
     """Pixels (H, W) of a side length or a pair of them.
 
     Raises:
@@ -53,7 +54,7 @@ class Arch(ABC):
     """
 
     family: ClassVar[str]
-    required: ClassVar[Tuple[str, ...]]
+    required: ClassVar[tuple[str, ...]]
     """Fields that a free architecture has to give."""
     has_cls: ClassVar[bool] = True
     qkv_bias: ClassVar[bool] = True
@@ -68,7 +69,7 @@ class Arch(ABC):
     depth: int
     mlp_ratio: float
     patch_size: int
-    img_size: Tuple[int, int]
+    img_size: tuple[int, int]
     in_channels: int
 
     def _check_common(self) -> None:
@@ -132,11 +133,11 @@ class Arch(ABC):
 
     @staticmethod
     @abstractmethod
-    def sizes(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
+    def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that the names and shapes in a backbone's ``state_dict`` tell; empty where it is another family.
         """
 
-    def grid(self, img_size: Optional[Tuple[int, int]] = None) -> Grid:
+    def grid(self, img_size: tuple[int, int] | None = None) -> Grid:
         """The patch grid (H, W) of an image of ``img_size`` pixels; partial patches are padded to whole ones."""
         height, width = img_size or self.img_size
         return -(-height // self.patch_size), -(-width // self.patch_size)
@@ -145,7 +146,7 @@ class Arch(ABC):
         """The grid that ``block`` gets from the grid behind the block before it, merges aside."""
         return grid
 
-    def check_grid(self, name: str, img_size: Tuple[int, int]) -> None:
+    def check_grid(self, name: str, img_size: tuple[int, int]) -> None:
         """Raise where an image of ``img_size`` pixels has more patches than any machine holds."""
         if math.prod(self.grid(img_size)) > MOST_PATCHES:
             raise UserError(f'{name}={img_size} has more than {MOST_PATCHES} patches of {self.patch_size} pixels, the '
@@ -159,7 +160,7 @@ class Arch(ABC):
         """What stands between ``block`` and the block before it, whose grid is ``grid``; merges aside."""
         return Cost(0, 0)
 
-    def windows(self, grid: Grid, with_cls: bool) -> Tuple[int, int]:
+    def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
         """How many attentions a block computes beside each other, and the tokens in each, padding included."""
         return 1, grid[0] * grid[1] + int(with_cls)
 
@@ -171,7 +172,7 @@ class Arch(ABC):
     def head_cost(self, grid: Grid, num_classes: int) -> Cost:
         """Final norm and classifier behind the last block, whose grid is ``grid``."""
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; :func:`~cait_mm.arch.get_arch` reads them."""
         data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.in_channels == 3:

@@ -1,5 +1,6 @@
 """Checks of values that people and files give: each returns nothing, or raises one sentence that names the value."""
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cait_mm.errors import UserError, shown
 

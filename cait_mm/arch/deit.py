@@ -1,7 +1,8 @@
 """DeiT: one width and one grid from the first block to the last, CLS in front."""
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, Mapping, Tuple
+from typing import Any, ClassVar
 
 from cait_mm.arch.base import Arch
 from cait_mm.arch.checks import check_positive_int
@@ -14,7 +15,7 @@ class DeiTArch(Arch):
     """A dense DeiT, or any plain ViT of its make."""
 
     family: ClassVar[str] = 'deit'
-    required: ClassVar[Tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')
+    required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')
     norm_eps: ClassVar[float] = 1e-6
 
     name: str
@@ -23,7 +24,7 @@ class DeiTArch(Arch):
     num_heads: int
     mlp_ratio: float = 4.0
     patch_size: int = 16
-    img_size: Tuple[int, int] = (224, 224)
+    img_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
 
     def __post_init__(self) -> None:
@@ -40,7 +41,7 @@ class DeiTArch(Arch):
         return f'blocks.{block}'
 
     @staticmethod
-    def sizes(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
+    def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         blocks = [int(found) for found in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
         if not blocks or 'patch_embed.proj.weight' not in state_dict:
             return {}

@@ -1,9 +1,10 @@
 """Swin: four stages of half the side and twice the width, attention in windows, no CLS."""
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, ClassVar, Dict, Mapping, Tuple
+from typing import Any, ClassVar
 
 from cait_mm.arch.base import Arch
 from cait_mm.arch.checks import MOST_BLOCKS, check_positive_int, check_sequence
@@ -22,18 +23,18 @@ class SwinArch(Arch):
     """A dense Swin Transformer; ``depths`` and ``num_heads`` have one number for each stage."""
 
     family: ClassVar[str] = 'swin'
-    required: ClassVar[Tuple[str, ...]] = ('embed_dim', 'depths', 'num_heads')
+    required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depths', 'num_heads')
     has_cls: ClassVar[bool] = False
     least_side: ClassVar[int] = 2  # what a window needs
 
     name: str
     embed_dim: int
-    depths: Tuple[int, ...]
-    num_heads: Tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
     mlp_ratio: float = 4.0
     patch_size: int = 4
     window_size: int = 7
-    img_size: Tuple[int, int] = (224, 224)
+    img_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class SwinArch(Arch):
         return sum(self.depths)
 
     @cached_property
-    def first_blocks(self) -> Tuple[int, ...]:
+    def first_blocks(self) -> tuple[int, ...]:
         """The first block of every stage."""
         return (0, *accumulate(self.depths[:-1]))
 
@@ -102,7 +103,7 @@ class SwinArch(Arch):
         return f'layers.{stage}.blocks.{block - self.first_blocks[stage]}'
 
     @staticmethod
-    def sizes(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
+    def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         found = re.findall(r'^layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight$', '\n'.join(state_dict), re.MULTILINE)
         if not found or 'patch_embed.proj.weight' not in state_dict:
             return {}
@@ -114,7 +115,7 @@ class SwinArch(Arch):
         height, width = grid
         return (-(-height // 2), -(-width // 2)) if block in self.first_blocks[1:] else grid
 
-    def stage_grid(self, stage: int, img_size: Tuple[int, int]) -> Grid:
+    def stage_grid(self, stage: int, img_size: tuple[int, int]) -> Grid:
         """The dense grid of ``stage`` for an image of ``img_size`` pixels."""
         grid = self.grid(img_size)
         for first in self.first_blocks[1:stage + 1]:
@@ -132,7 +133,7 @@ class SwinArch(Arch):
         dim = self.dim(block)
         return layer_norm(height * width, 2 * dim) + linear(height * width, 2 * dim, dim, bias=False)
 
-    def windows(self, grid: Grid, with_cls: bool) -> Tuple[int, int]:
+    def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
         window = window_of(grid, self.window_size)
         return window_count(grid, window), window[0] * window[1]
 

@@ -1,6 +1,7 @@
 """What a backbone accepts as arguments: every check is here, once, and says in one sentence what is wrong."""
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ MOST_PIXELS = 16384
 INIT_KEYS = ('type', 'checkpoint', 'prefix', 'map_location')
 
 
-def checked_whole(name: str, value: Any, least: int, most: Optional[int] = None) -> int:
+def checked_whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     """``value`` as an int of at least ``least`` and at most ``most``; NumPy's integers are fine.
 
     Raises:
@@ -38,7 +39,7 @@ def checked_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def checked_size(name: str, value: Any) -> Optional[Tuple[int, int]]:
+def checked_size(name: str, value: Any) -> tuple[int, int] | None:
     """Pixels (H, W): one number stands for a square, None stays None.
 
     Raises:
@@ -55,7 +56,7 @@ def checked_size(name: str, value: Any) -> Optional[Tuple[int, int]]:
     return height, width
 
 
-def checked_outputs(out_indices: Any, count: int, what: str) -> Tuple[int, ...]:
+def checked_outputs(out_indices: Any, count: int, what: str) -> tuple[int, ...]:
     """``out_indices`` sorted, negative ones counted from the end; one number is one output.
 
     Raises:
@@ -73,7 +74,7 @@ def checked_outputs(out_indices: Any, count: int, what: str) -> Tuple[int, ...]:
     return found
 
 
-def checked_init_cfg(init_cfg: Any, who: str) -> Optional[Dict[str, Any]]:
+def checked_init_cfg(init_cfg: Any, who: str) -> dict[str, Any] | None:
     """``init_cfg`` as a plain dict of :data:`INIT_KEYS`, or None where it is empty.
 
     A list is fine where it holds one entry: a checkpoint sets every weight, so nothing is left for a second one.
@@ -107,7 +108,7 @@ def checked_init_cfg(init_cfg: Any, who: str) -> Optional[Dict[str, Any]]:
     return {**init_cfg, 'type': 'Pretrained', 'checkpoint': str(init_cfg['checkpoint'])}
 
 
-def checked_grid(stated: Any) -> Optional[Grid]:
+def checked_grid(stated: Any) -> Grid | None:
     """The grid (H, W) that a file states, or None where it states none that could be one."""
     sides = _as_tuple(stated)
     if not sides or len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, Integral) or side < 1
@@ -116,7 +117,7 @@ def checked_grid(stated: Any) -> Optional[Grid]:
     return int(sides[0]), int(sides[1])
 
 
-def _as_tuple(value: Any) -> Optional[Tuple[Any, ...]]:
+def _as_tuple(value: Any) -> tuple[Any, ...] | None:
     """A list, tuple or one-dimensional array as a tuple; None for anything else."""
     if isinstance(value, np.ndarray) and value.ndim == 1:
         return tuple(value.tolist())

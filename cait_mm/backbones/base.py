@@ -1,9 +1,10 @@
 """What the backbones of all families share: a spec, strict loading, frozen stages, widths that a checkpoint decides."""
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, ClassVar
 
 import torch
 from mmengine.logging import print_log
@@ -46,16 +47,16 @@ class CAITBackbone(BaseModule):
     """The convolution that sees the image's channels."""
 
     def __init__(self,
-                 arch: Union[str, Mapping[str, Any]],
-                 merge: Sequence[Tuple[Union[int, str], str]],
+                 arch: str | Mapping[str, Any],
+                 merge: Sequence[tuple[int | str, str]],
                  widths: Mapping[str, Widths],
-                 spec: Union[None, str, Spec, Mapping[str, Any]],
-                 in_channels: Optional[int],
+                 spec: None | str | Spec | Mapping[str, Any],
+                 in_channels: int | None,
                  restore_mode: str,
                  drop_path_rate: DropPathRate,
                  with_cp: bool,
                  frozen_stages: int,
-                 init_cfg: Union[None, Mapping[str, Any], Sequence[Mapping[str, Any]]]) -> None:
+                 init_cfg: None | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
         super().__init__(init_cfg=checked_init_cfg(init_cfg, type(self).__name__))
         spec = make_spec(arch, merge, family=self.family, **widths) if spec is None else _as_spec(spec)
         if spec.arch.family != self.family:
@@ -82,20 +83,20 @@ class CAITBackbone(BaseModule):
 
     @property
     @abstractmethod
-    def img_size(self) -> Tuple[int, int]:
+    def img_size(self) -> tuple[int, int]:
         """Pixels (H, W) of the images that a classifier of this backbone expects."""
 
     @property
-    def grid(self) -> Optional[Grid]:
+    def grid(self) -> Grid | None:
         """The grid (H, W) that this backbone's positions are held for; None where positions have none."""
         return None
 
     @abstractmethod
-    def flat_blocks(self) -> List[Block]:
+    def flat_blocks(self) -> list[Block]:
         """All blocks that are built, through all stages."""
 
     @abstractmethod
-    def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
+    def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, C, H, W) -> the last block's tokens (B, N, C), CLS first where there is one, and their grid."""
 
     @abstractmethod
@@ -107,15 +108,15 @@ class CAITBackbone(BaseModule):
         """Build blocks and merges of the widths in ``self.spec``."""
 
     @abstractmethod
-    def _fit(self, checkpoint: Checkpoint) -> List[str]:
+    def _fit(self, checkpoint: Checkpoint) -> list[str]:
         """Bring a checkpoint's names and position parameters to this backbone's, in place; sentences for the log."""
 
     @abstractmethod
-    def _unused(self) -> List[str]:
+    def _unused(self) -> list[str]:
         """Prefixes of checkpoint keys that this backbone has no use for."""
 
     @abstractmethod
-    def _frozen(self) -> Tuple[List[nn.Module], List[nn.Parameter]]:
+    def _frozen(self) -> tuple[list[nn.Module], list[nn.Parameter]]:
         """Modules and bare parameters that ``frozen_stages`` freezes."""
 
     def _random_weights(self) -> None:
@@ -157,7 +158,7 @@ class CAITBackbone(BaseModule):
         self._is_init = self._whole = True
         return report
 
-    def _fitted(self, checkpoint: Checkpoint) -> Tuple[List[str], List[str], List[str], str]:
+    def _fitted(self, checkpoint: Checkpoint) -> tuple[list[str], list[str], list[str], str]:
         """Bring a checkpoint to this backbone's names and shapes, in place.
 
         Returns:
@@ -187,7 +188,7 @@ class CAITBackbone(BaseModule):
                     'its widths.')
         return [*CLASSIFIER_KEYS, *self._unused()], optional, notes, hint
 
-    def _fit_channels(self, checkpoint: Checkpoint) -> List[str]:
+    def _fit_channels(self, checkpoint: Checkpoint) -> list[str]:
         """Adapt a stem of 3 channels to this backbone's, as timm does."""
         stem, wanted = checkpoint.state_dict.get(self.stem_key), self.arch.in_channels
         if stem is None or stem.dim() != 4 or stem.shape[1] == wanted:
@@ -208,13 +209,13 @@ class CAITBackbone(BaseModule):
             raise UserError(f'checkpoint {checkpoint.path} is a {name} ({_listed(sizes)}), this backbone is '
                             f'{self.arch.name} ({_listed(own)}): give the checkpoint of the same size, or change arch.')
 
-    def _optional(self) -> List[str]:
+    def _optional(self) -> list[str]:
         """Prefixes of this backbone's keys that any checkpoint may lack, because a classifier has no such thing."""
         return []
 
-    def _load_from_state_dict(self, state_dict: Dict[str, Tensor], prefix: str, local_metadata: Mapping[str, Any],
-                              strict: bool, missing_keys: List[str], unexpected_keys: List[str],
-                              error_msgs: List[str]) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, local_metadata: Mapping[str, Any],
+                              strict: bool, missing_keys: list[str], unexpected_keys: list[str],
+                              error_msgs: list[str]) -> None:
         """Let weights arrive whole or not at all, whoever loads them.
 
         PyTorch's and MMEngine's loaders both come here with what stands under ``prefix``, before any weight is set.
@@ -265,11 +266,11 @@ class CAITBackbone(BaseModule):
         except (ValueError, IndexError):
             return self.spec
 
-    def _counters(self) -> List[str]:
+    def _counters(self) -> list[str]:
         """Counters of batch norms, which old checkpoints lack and nothing reads."""
         return [key for key in self.state_dict() if key.endswith('num_batches_tracked')]
 
-    def _grid_of(self, arriving: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Optional[Grid]:
+    def _grid_of(self, arriving: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Grid | None:
         """The grid that ``arriving`` weights state; a copy of this very backbone that states none is on its grid."""
         stated = checked_grid(metadata.get(GRID_META))
         own = {key: value.shape for key, value in self.state_dict().items()}
@@ -351,7 +352,7 @@ def _is_merge(key: str) -> bool:
     return 'merges' in key.split('.')
 
 
-def _as_spec(spec: Union[str, Spec, Mapping[str, Any]]) -> Spec:
+def _as_spec(spec: str | Spec | Mapping[str, Any]) -> Spec:
     if isinstance(spec, Spec):
         return spec
     if isinstance(spec, (str, Path)):
@@ -359,7 +360,7 @@ def _as_spec(spec: Union[str, Spec, Mapping[str, Any]]) -> Spec:
     return Spec.from_dict(spec)
 
 
-def _spec_of_checkpoint(init_cfg: Optional[Mapping[str, Any]], spec: Spec, channels_stated: bool) -> Spec:
+def _spec_of_checkpoint(init_cfg: Mapping[str, Any] | None, spec: Spec, channels_stated: bool) -> Spec:
     """The spec that a local export in ``init_cfg`` carries; ``spec`` where there is none to be had yet."""
     path = (init_cfg or {}).get('checkpoint')
     if not path or not Path(path).is_file():

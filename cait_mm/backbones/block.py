@@ -1,5 +1,5 @@
 """The transformer block that all families share, and the stochastic depth of a stack of them."""
-from typing import List, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 from timm.layers import DropPath, Mlp
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
 
-DropPathRate = Union[float, Sequence[float]]
+DropPathRate = float | Sequence[float]
 
 
-def drop_path_rates(rate: DropPathRate, depth: int) -> List[float]:
+def drop_path_rates(rate: DropPathRate, depth: int) -> list[float]:
     """The stochastic depth of each of ``depth`` blocks.
 
     Args:

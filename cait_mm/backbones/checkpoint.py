@@ -1,6 +1,7 @@
 """Strict loading of pretrained ViTs: everything that was expected arrives, or an error lists what did not."""
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,11 +31,11 @@ class Checkpoint:
     """
 
     path: str
-    state_dict: Dict[str, Tensor]
-    spec: Optional[Spec] = None
-    notes: List[str] = field(default_factory=list)
+    state_dict: dict[str, Tensor]
+    spec: Spec | None = None
+    notes: list[str] = field(default_factory=list)
     """What reading it decided, as sentences for the log."""
-    grid: Optional[Grid] = None
+    grid: Grid | None = None
 
 
 @dataclass
@@ -43,15 +44,15 @@ class LoadReport:
 
     path: str
     loaded: int
-    unused: List[str] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         unused = f'; not used by this backbone: {", ".join(self.unused)}' if self.unused else ''
         return '; '.join([f'loaded {self.loaded} tensors from {self.path}', *self.notes]) + unused
 
 
-def read_checkpoint(path: str, prefix: Optional[str] = None) -> Checkpoint:
+def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     """Read a local file or an address and find the backbone in it.
 
     Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``), exports
@@ -95,7 +96,7 @@ def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
     return found
 
 
-def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> Dict[str, Tensor]:
+def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights under ``prefix``; those beside a ``backbone.`` at its end stay, a head among them."""
     prefix = prefix.rstrip('.') + '.'
     found = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
@@ -109,7 +110,7 @@ def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> Dict[str, T
     return {key.removeprefix(parent): value for key, value in weights.items() if key.startswith(parent)}
 
 
-def stated_grid(content: Any, prefix: Optional[str] = None) -> Optional[Grid]:
+def stated_grid(content: Any, prefix: str | None = None) -> Grid | None:
     """The grid (H, W) of positions that a file's content states.
 
     Exports state it in their meta, state dicts in the metadata that PyTorch keeps for the backbone's module
@@ -125,14 +126,14 @@ def stated_grid(content: Any, prefix: Optional[str] = None) -> Optional[Grid]:
                  if isinstance(found, Mapping) and GRID_META in found), None)
 
 
-def state_grid(module: torch.nn.Module, state_dict: Any, prefix: str, local_metadata: Dict[str, Any]) -> None:
+def state_grid(module: torch.nn.Module, state_dict: Any, prefix: str, local_metadata: dict[str, Any]) -> None:
     """A state-dict hook: note the grid of a backbone's positions in the metadata that travels with the weights."""
     if module.grid is not None:
         local_metadata[GRID_META] = list(module.grid)
 
 
 def matching(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[str], optional: Sequence[str],
-             hint: str = '') -> Dict[str, Tensor]:
+             hint: str = '') -> dict[str, Tensor]:
     """The part of a checkpoint that ``module`` takes; every key has to match in name and shape.
 
     Args:
@@ -178,10 +179,10 @@ def strict_load(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequenc
     return LoadReport(checkpoint.path, len(given), left, [*checkpoint.notes, *notes])
 
 
-def _shape(value: Any) -> Tuple[int, ...]:
+def _shape(value: Any) -> tuple[int, ...]:
     return tuple(getattr(value, 'shape', ()))
 
 
-def _listing(keys: List[str], most: int = 12) -> str:
+def _listing(keys: list[str], most: int = 12) -> str:
     more = f' and {len(keys) - most} more' if len(keys) > most else ''
     return ', '.join(keys[:most]) + more

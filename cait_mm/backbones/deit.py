@@ -1,5 +1,6 @@
 """CAITDeiT: a DeiT with merged tokens and per-block widths that gives dense feature maps."""
-from typing import Any, ClassVar, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from mmengine.registry import MODELS
@@ -50,22 +51,22 @@ class CAITDeiT(CAITBackbone):
     family: ClassVar[str] = 'deit'
 
     def __init__(self,
-                 arch: Union[str, Mapping[str, Any]] = 'deit_small',
-                 merge: Sequence[Tuple[int, str]] = (),
+                 arch: str | Mapping[str, Any] = 'deit_small',
+                 merge: Sequence[tuple[int, str]] = (),
                  qk_dim: Widths = None,
                  v_dim: Widths = None,
                  ffn_dim: Widths = None,
-                 spec: Union[None, str, Spec, Mapping[str, Any]] = None,
-                 img_size: Union[None, int, Tuple[int, int]] = None,
-                 in_channels: Optional[int] = None,
-                 out_indices: Union[int, Sequence[int]] = (3, 5, 7, 11),
+                 spec: None | str | Spec | Mapping[str, Any] = None,
+                 img_size: None | int | tuple[int, int] = None,
+                 in_channels: int | None = None,
+                 out_indices: int | Sequence[int] = (3, 5, 7, 11),
                  with_cls_token: bool = True,
                  final_norm: bool = False,
                  restore_mode: str = 'nearest',
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1,
-                 init_cfg: Optional[Mapping[str, Any]] = None) -> None:
+                 init_cfg: Mapping[str, Any] | None = None) -> None:
         super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
                          restore_mode, drop_path_rate, with_cp, frozen_stages, init_cfg)
         depth = self.arch.depth
@@ -95,7 +96,7 @@ class CAITDeiT(CAITBackbone):
         return self.out_indices[-1] + 1
 
     @property
-    def img_size(self) -> Tuple[int, int]:
+    def img_size(self) -> tuple[int, int]:
         """Pixels (H, W) that the positional embedding's grid covers."""
         patch = self.arch.patch_size
         return self.pos_grid[0] * patch, self.pos_grid[1] * patch
@@ -109,7 +110,7 @@ class CAITDeiT(CAITBackbone):
         """CLS tokens in front of the grid: 1 or 0."""
         return int(self.cls_token is not None)
 
-    def flat_blocks(self) -> List[Block]:
+    def flat_blocks(self) -> list[Block]:
         return list(self.blocks)
 
     def _build_blocks(self) -> None:
@@ -128,7 +129,7 @@ class CAITDeiT(CAITBackbone):
             trunc_normal_(self.cls_token, std=.02)
         super()._random_weights()
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image (B, in, H, W) -> maps (B, C, ceil(H / 16), ceil(W / 16)), one per output, for patch size 16."""
         size, maps = self.arch.grid(tuple(x.shape[-2:])), []
         for index, (tokens, grid) in enumerate(self._stream(x)):
@@ -141,7 +142,7 @@ class CAITDeiT(CAITBackbone):
             maps.append(restore(merged, size, self.restore_mode))
         return tuple(maps)
 
-    def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
+    def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last block's tokens (B, 1 + H' * W', C), CLS first, and their grid (H', W')."""
         tokens, grid = last(self._stream(x))
         return tokens if self.norm is None else self.norm(tokens), grid
@@ -149,7 +150,7 @@ class CAITDeiT(CAITBackbone):
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0]
 
-    def _stream(self, x: Tensor) -> Iterator[Tuple[Tensor, Grid]]:
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
         """Yield the tokens (B, N, C), CLS first where there is one, and the grid (H, W) after every block."""
         maps = self.patch_embed(x)
         grid = tuple(maps.shape[-2:])
@@ -164,11 +165,11 @@ class CAITDeiT(CAITBackbone):
             x = self._run(block, x)
             yield x, grid
 
-    def _unused(self) -> List[str]:
+    def _unused(self) -> list[str]:
         behind = [f'{part}.{index}.' for part in ('blocks', 'merges') for index in range(self.depth, self.arch.depth)]
         return [*([] if self.norm else ['norm.']), *([] if self.num_cls else ['cls_token']), *behind]
 
-    def _fit(self, checkpoint: Checkpoint) -> List[str]:
+    def _fit(self, checkpoint: Checkpoint) -> list[str]:
         """Resample the checkpoint's pos_embed to this backbone's grid; say so."""
         pos_embed = checkpoint.state_dict.get('pos_embed')
         if pos_embed is None or pos_embed.dim() != 3:
@@ -182,7 +183,7 @@ class CAITDeiT(CAITBackbone):
             return []
         return [f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and the merge before it.
 
         Returns:
@@ -197,7 +198,7 @@ class CAITDeiT(CAITBackbone):
             return int(name.split('.')[1]) + 1, layers
         return layers - 1, layers
 
-    def _frozen(self) -> Tuple[List[nn.Module], List[nn.Parameter]]:
+    def _frozen(self) -> tuple[list[nn.Module], list[nn.Parameter]]:
         if self.frozen_stages < 0:
             return [], []
         merges = [merge for block, merge in self.merges.items() if int(block) < self.frozen_stages]

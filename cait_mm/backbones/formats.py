@@ -1,6 +1,7 @@
 """Whose file it is: where training scripts keep a backbone's weights, and what they call them."""
 import re
-from typing import Any, Dict, List, Mapping, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from cait_mm.errors import UserError
 from cait_mm.utils.weights import WEIGHTS
 
-Weights = Dict[str, Tensor]
+Weights = dict[str, Tensor]
 
 HEAD_KEYS = ('head.', 'aux_head.')
 """What our classifiers use of a classifier's checkpoint behind the backbone."""
@@ -20,7 +21,7 @@ _DIMENSIONS = ((r'patch_embed\.proj\.weight', 4), (r'pos_embed|cls_token', 3),
 """Of the tensors whose shapes tell what the model is."""
 
 
-def find_weights(path: str, content: Any) -> Tuple[Weights, List[str]]:
+def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
     """The weights in a file's content under the names of the model that was saved, and sentences for the log.
 
     ``{'state_dict': ...}``, ``{'model': ...}``, their averaged twins and bare state dicts are understood
@@ -30,7 +31,7 @@ def find_weights(path: str, content: Any) -> Tuple[Weights, List[str]]:
     Raises:
         UserError: There are no weights in it.
     """
-    notes: List[str] = []
+    notes: list[str] = []
     weights = content
     if isinstance(content, Mapping):
         places = [key for key in WEIGHTS if isinstance(content.get(key), Mapping)]
@@ -46,7 +47,7 @@ def find_weights(path: str, content: Any) -> Tuple[Weights, List[str]]:
     return without_wrappers(found, notes), notes
 
 
-def without_wrappers(weights: Weights, notes: List[str]) -> Weights:
+def without_wrappers(weights: Weights, notes: list[str]) -> Weights:
     """Names without what DDP, ``torch.compile`` and Lightning put in front of them; adds to ``notes``."""
     weights = {'.'.join(part for part in key.split('.') if part != '_orig_mod'): value
                for key, value in weights.items()}
@@ -83,7 +84,7 @@ def check_dimensions(path: str, weights: Weights) -> None:
                         'for a patch: use another checkpoint.')
 
 
-def as_plain_vit(path: str, weights: Weights) -> Tuple[Weights, List[str]]:
+def as_plain_vit(path: str, weights: Weights) -> tuple[Weights, list[str]]:
     """A relative of DeiT as a plain one, where that computes the same; sentences for the log.
 
     DeiT-III and timm's ``no_embed_class`` have no position for CLS: a zero is put there. Layer scale (``ls1.gamma`` in

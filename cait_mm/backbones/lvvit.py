@@ -1,5 +1,6 @@
 """CAITLVViT: LV-ViT with merged tokens and per-block widths; CAITDeiT with another stem and scaled residuals."""
-from typing import Any, ClassVar, Mapping, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -51,8 +52,8 @@ class CAITLVViT(CAITDeiT):
     stem_key: ClassVar[str] = 'patch_embed.conv1.weight'
 
     def __init__(self,
-                 arch: Union[str, Mapping[str, Any]] = 'lvvit_s',
-                 out_indices: Union[int, Sequence[int]] = (4, 7, 10, 15),
+                 arch: str | Mapping[str, Any] = 'lvvit_s',
+                 out_indices: int | Sequence[int] = (4, 7, 10, 15),
                  norm_eval: bool = False,
                  **kwargs: Any) -> None:
         self.norm_eval = checked_flag('norm_eval', norm_eval)

@@ -1,6 +1,5 @@
 """Positions on other grids: which grid a checkpoint's embedding is on, resampling it, and Swin's bias tables."""
 import math
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,7 @@ def resize_pos_embed(pos_embed: Tensor, old_grid: Grid, new_grid: Grid) -> Tenso
     return torch.cat([cls, maps.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)
 
 
-def grid_of(positions: int, stated: Optional[Grid], pretraining: Grid, wanted: Grid) -> Grid:
+def grid_of(positions: int, stated: Grid | None, pretraining: Grid, wanted: Grid) -> Grid:
     """The grid that a checkpoint's ``positions`` patches lie on.
 
     The number alone does not tell: 576 patches are 24x24 or 18x32. The first that has as many is taken, in this order:
@@ -66,7 +65,7 @@ def widen_bias_table(table: Tensor, window: int) -> Tensor:
     return maps.flatten(2)[0].T.to(table.dtype)
 
 
-def window_of_table(table: Tensor) -> Optional[int]:
+def window_of_table(table: Tensor) -> int | None:
     """The side of the square window that a table (rows, heads) is for; None where there is none."""
     window = (math.isqrt(table.shape[0]) + 1) // 2 if table.dim() == 2 else 0
     return window if window and (2 * window - 1)**2 == table.shape[0] else None

@@ -1,6 +1,7 @@
 """CAITSwin: a Swin Transformer with tokens merged in its third stage and per-block widths."""
 import re
-from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -31,7 +32,7 @@ class PatchMerging(nn.Module):
         self.norm = nn.LayerNorm(4 * dim)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
-    def forward(self, x: Tensor, grid: Grid) -> Tuple[Tensor, Grid]:
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """(B, H * W, C) on ``grid`` (H, W) -> (B, H' * W', 2C) and its grid, half of it rounded up."""
         x = x.unflatten(1, grid)
         if grid[0] % 2 or grid[1] % 2:
@@ -51,7 +52,7 @@ class Stage(nn.Module):
     """
 
     def __init__(self, blocks: Sequence[Block], merges: Mapping[str, TokenMerge],
-                 downsample: Optional[PatchMerging]) -> None:
+                 downsample: PatchMerging | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.merges = nn.ModuleDict(merges)
@@ -92,21 +93,21 @@ class CAITSwin(CAITBackbone):
     family: ClassVar[str] = 'swin'
 
     def __init__(self,
-                 arch: Union[str, Mapping[str, Any]] = 'swin_tiny',
-                 merge: Sequence[Tuple[str, str]] = (),
+                 arch: str | Mapping[str, Any] = 'swin_tiny',
+                 merge: Sequence[tuple[str, str]] = (),
                  qk_dim: Widths = None,
                  v_dim: Widths = None,
                  ffn_dim: Widths = None,
-                 spec: Union[None, str, Spec, Mapping[str, Any]] = None,
-                 img_size: Union[None, int, Tuple[int, int]] = None,
-                 in_channels: Optional[int] = None,
-                 out_indices: Union[int, Sequence[int]] = (0, 1, 2, 3),
+                 spec: None | str | Spec | Mapping[str, Any] = None,
+                 img_size: None | int | tuple[int, int] = None,
+                 in_channels: int | None = None,
+                 out_indices: int | Sequence[int] = (0, 1, 2, 3),
                  final_norm: bool = False,
                  restore_mode: str = 'nearest',
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1,
-                 init_cfg: Optional[Mapping[str, Any]] = None) -> None:
+                 init_cfg: Mapping[str, Any] | None = None) -> None:
         super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
                          restore_mode, drop_path_rate, with_cp, frozen_stages, init_cfg)
         arch: SwinArch = self.arch
@@ -134,10 +135,10 @@ class CAITSwin(CAITBackbone):
         return self.arch.stage_dim(self.out_indices[-1])
 
     @property
-    def img_size(self) -> Tuple[int, int]:
+    def img_size(self) -> tuple[int, int]:
         return self._img_size
 
-    def flat_blocks(self) -> List[Block]:
+    def flat_blocks(self) -> list[Block]:
         return [block for stage in self.layers for block in stage.blocks]
 
     def _build_blocks(self) -> None:
@@ -166,7 +167,7 @@ class CAITSwin(CAITBackbone):
             if stage.downsample is not None:
                 trunc_normal_(stage.downsample.reduction.weight, std=.02)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image (B, in, H, W) -> maps (B, C * 2**i, H / 4 / 2**i, W / 4 / 2**i), rounded up, for i in ``out_indices``.
         """
         img_size, maps = tuple(x.shape[-2:]), []
@@ -179,7 +180,7 @@ class CAITSwin(CAITBackbone):
             maps.append(restore(merged, self.arch.stage_grid(stage, img_size), self.restore_mode))
         return tuple(maps)
 
-    def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
+    def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last stage's tokens (B, H' * W', C) and their grid (H', W')."""
         tokens, grid = last(self._stream(x))
         return tokens if self.norm is None else self.norm(tokens), grid
@@ -187,7 +188,7 @@ class CAITSwin(CAITBackbone):
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens.mean(1)
 
-    def _stream(self, x: Tensor) -> Iterator[Tuple[Tensor, Grid]]:
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
         """Yield the tokens (B, N, C) and the grid (H, W) at the end of every stage, before the next one's."""
         x = self.patch_embed(x)
         grid = tuple(x.shape[1:3])
@@ -201,14 +202,14 @@ class CAITSwin(CAITBackbone):
             if stage.downsample is not None:
                 x, grid = stage.downsample(x, grid)
 
-    def _unused(self) -> List[str]:
+    def _unused(self) -> list[str]:
         behind = [f'layers.{stage}.' for stage in range(self.stages, len(self.arch.depths))]
         return [*([] if self.norm else ['norm.']), f'layers.{self.stages - 1}.downsample.', *behind]
 
-    def _optional(self) -> List[str]:
+    def _optional(self) -> list[str]:
         return [f'norm{stage}.' for stage in self.out_indices]
 
-    def _fit(self, checkpoint: Checkpoint) -> List[str]:
+    def _fit(self, checkpoint: Checkpoint) -> list[str]:
         """Take others' names for ours, leave out what is computed, bring bias tables to this window."""
         checkpoint.state_dict = official_names(checkpoint.state_dict)
         notes = set(self._fit_bias_tables(checkpoint.state_dict))
@@ -218,7 +219,7 @@ class CAITSwin(CAITBackbone):
             notes.add(f'norms of the outputs {", ".join(map(str, missing))} start anew')
         return sorted(notes)
 
-    def _fit_bias_tables(self, state: Dict[str, Tensor]) -> Iterator[str]:
+    def _fit_bias_tables(self, state: dict[str, Tensor]) -> Iterator[str]:
         """Bring tables to this window, in place, and say what was done.
 
         The largest table of a checkpoint is of its window. A stage whose grid was smaller has a table of that grid (as
@@ -237,7 +238,7 @@ class CAITSwin(CAITBackbone):
                 state[key] = resize_bias_table(tables[key], wanted)
                 yield f'bias tables resized from window {old} to {wanted}'
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and what stands before it.
 
         Returns:
@@ -255,7 +256,7 @@ class CAITSwin(CAITBackbone):
         # A downsampling stands before the next stage's first block.
         return first + (self.arch.depths[int(part[1])] if part[2] is None else int(part[2])) + 1, layers
 
-    def _frozen(self) -> Tuple[List[nn.Module], List[nn.Parameter]]:
+    def _frozen(self) -> tuple[list[nn.Module], list[nn.Parameter]]:
         if self.frozen_stages < 0:
             return [], []
         norms = [getattr(self, f'norm{stage}') for stage in range(self.frozen_stages) if hasattr(self, f'norm{stage}')]

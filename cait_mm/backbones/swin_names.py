@@ -1,17 +1,16 @@
 """Swin's weights under the names of timm, MMSegmentation and MMDetection, brought to the official ones."""
 import re
-from typing import Dict, Tuple
 
 from torch import Tensor
 
 BUFFERS = ('attn_mask', 'relative_position_index')
 """What checkpoints hold and we compute."""
-_OPENMMLAB: Tuple[Tuple[str, str], ...] = (
+_OPENMMLAB: tuple[tuple[str, str], ...] = (
     (r'^stages\.', 'layers.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'), (r'\.attn\.w_msa\.', '.attn.'),
     (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'), (r'\.ffn\.layers\.1\.', '.mlp.fc2.'))
 
 
-def official_names(state: Dict[str, Tensor]) -> Dict[str, Tensor]:
+def official_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights in ``state`` under the official names and in the official order, without :data:`BUFFERS`."""
     state = {key: value for key, value in state.items() if not key.endswith(BUFFERS)}
     if any(key.startswith('stages.') for key in state):

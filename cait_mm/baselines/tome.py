@@ -4,8 +4,9 @@ Tokens are split alternately into two sets; every token of the first finds its m
 cosine of their keys averaged over the heads; the closest pairs merge as means weighted by how many patches a token
 stands for, and that count's logarithm is added to the attention logits ("proportional attention").
 """
+from collections.abc import Iterator, Sequence
 from numbers import Integral
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from cait_mm.errors import UserError
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid
 
-Merged = Union[int, str]
+Merged = int | str
 
 
 class Matching(NamedTuple):
@@ -67,7 +68,7 @@ def match(metric: Tensor, count: int, has_cls: bool = True) -> Matching:
 class ToMeAttention(Attention):
     """Proportional attention that also gives the tokens' similarity: (B, N, C) -> (B, N, C) and (B, N, qk_dim)."""
 
-    def forward(self, x: Tensor, size: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``size`` (B, N, 1) is how many patches each token stands for; None is one each."""
         q, k, v = self.project(x)
         bias = None if size is None else size.log().transpose(1, 2)[:, None].to(q)
@@ -86,13 +87,13 @@ class ToMeDeiT(CAITDeiT):
         UserError: ``merge`` was given, or ``r`` names a block that is not there.
     """
 
-    def __init__(self, r: Union[int, Sequence[Tuple[int, Merged]]] = 13, **keywords: Any) -> None:
+    def __init__(self, r: int | Sequence[tuple[int, Merged]] = 13, **keywords: Any) -> None:
         if keywords.get('merge'):
             raise UserError('ToMeDeiT merges by similarity: leave merge out, r says how many tokens.')
         super().__init__(**keywords)
         self.r = self._per_block(r)
 
-    def _per_block(self, r: Any) -> Dict[int, Merged]:
+    def _per_block(self, r: Any) -> dict[int, Merged]:
         """``r`` as tokens by block.
 
         Raises:
@@ -118,16 +119,16 @@ class ToMeDeiT(CAITDeiT):
                                    self.arch.qkv_bias)
         return block
 
-    def _stream(self, x: Tensor) -> Iterator[Tuple[Tensor, Grid]]:
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
         for tokens, source, grid in self._merging(x):
             yield tokens.gather(1, _wide(source, tokens)), grid
 
-    def forward_tokens(self, x: Tensor) -> Tuple[Tensor, Grid]:
+    def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """As :class:`CAITDeiT`, but the tokens are the merged ones, CLS first, and the grid is the full one."""
         *_, (tokens, _, grid) = self._merging(x)
         return tokens if self.norm is None else self.norm(tokens), grid
 
-    def _merging(self, x: Tensor) -> Iterator[Tuple[Tensor, Tensor, Grid]]:
+    def _merging(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Grid]]:
         """After every block: its tokens, where each of the first block's tokens is among them, and the grid."""
         maps = self.patch_embed(x)
         grid = tuple(maps.shape[-2:])
@@ -136,7 +137,7 @@ class ToMeDeiT(CAITDeiT):
             x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
         source = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
-        size: Optional[Tensor] = None
+        size: Tensor | None = None
         for index, block in enumerate(self.blocks):
             branch, metric = block.attn(block.norm1(x), size)
             x = x + block.drop_path(branch)

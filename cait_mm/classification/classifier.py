@@ -1,5 +1,6 @@
 """A ViT classifier around a backbone of the project: training with distillation and CDCP, prediction."""
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -48,12 +49,12 @@ class Classifier(BaseModel):
     def __init__(self,
                  backbone: Mapping[str, Any],
                  num_classes: int = 1000,
-                 head_rows: Optional[Sequence[int]] = None,
+                 head_rows: Sequence[int] | None = None,
                  new_head: bool = False,
                  label_smoothing: float = 0.,
-                 distillation: Optional[Mapping[str, Any]] = None,
-                 cdcp: Optional[Mapping[str, Any]] = None,
-                 data_preprocessor: Optional[Mapping[str, Any]] = None) -> None:
+                 distillation: Mapping[str, Any] | None = None,
+                 cdcp: Mapping[str, Any] | None = None,
+                 data_preprocessor: Mapping[str, Any] | None = None) -> None:
         super().__init__(data_preprocessor=dict(data_preprocessor) if data_preprocessor else None)
         if head_rows is not None and len(head_rows) != num_classes:
             raise UserError(f'head_rows names {len(head_rows)} rows for num_classes={num_classes}.')
@@ -76,7 +77,7 @@ class Classifier(BaseModel):
         nn.init.zeros_(head.bias)
         return head
 
-    def _build_distillation(self, config: Optional[Mapping[str, Any]]) -> Optional[HardDistillation]:
+    def _build_distillation(self, config: Mapping[str, Any] | None) -> HardDistillation | None:
         if not config or not config.get('alpha'):
             return None
         teacher = config.get('teacher')
@@ -90,8 +91,8 @@ class Classifier(BaseModel):
                             'dense checkpoint, or fine-tune the pruned one with model.cdcp=None.')
         add_backbone_compactors(self.backbone)
 
-    def forward(self, inputs: Tensor, targets: Optional[Tensor] = None,
-                mode: str = 'tensor') -> Union[Tensor, Dict[str, Tensor], List[Dict[str, Tensor]]]:
+    def forward(self, inputs: Tensor, targets: Tensor | None = None,
+                mode: str = 'tensor') -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
         """Classify normalised images.
 
         Args:
@@ -128,7 +129,7 @@ class Classifier(BaseModel):
         report = self.load_pretrained(init_cfg['checkpoint'], init_cfg.get('prefix'))
         print_log(f'Classifier: {report}', logger='current')
 
-    def load_pretrained(self, path: str, prefix: Optional[str] = None) -> LoadReport:
+    def load_pretrained(self, path: str, prefix: str | None = None) -> LoadReport:
         """Load backbone and head strictly from an official, timm or exported checkpoint.
 
         Raises:
@@ -153,7 +154,7 @@ class Classifier(BaseModel):
             raise UserError(f'checkpoint {checkpoint.path} has {more[:-1]} before its head, for which this classifier '
                             'has no place: start a head with model.new_head=True, or give a checkpoint without it.')
 
-    def _load_heads(self, path: str, heads: Dict[str, Tensor], report: LoadReport) -> None:
+    def _load_heads(self, path: str, heads: dict[str, Tensor], report: LoadReport) -> None:
         rows = len(heads.get('head.weight', ()))
         if self.new_head:
             report.notes.append(f'the head of {self.num_classes} classes starts at random')

@@ -1,6 +1,7 @@
 """Hard distillation: learn the class that a teacher sees (paper, section IV-A1; DeiT)."""
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -35,7 +36,7 @@ class HardDistillation:
         if not is_number(alpha, 0, 1) or alpha == 0:
             raise UserError(f'model.distillation.alpha={alpha!r}: it is a share between 0 and 1.')
         self.alpha, self.config, self.num_classes = alpha, teacher, num_classes
-        self._teacher: Optional[nn.Module] = None
+        self._teacher: nn.Module | None = None
 
     def __call__(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """The teacher's part of the loss, not yet weighted, for images (B, 3, H, W) and logits (B, classes)."""
@@ -46,7 +47,7 @@ class HardDistillation:
         """The classes (B,) that the teacher sees."""
         return self.teacher(inputs.device)(inputs).argmax(1)
 
-    def teacher(self, device: Union[str, torch.device] = 'cpu') -> nn.Module:
+    def teacher(self, device: str | torch.device = 'cpu') -> nn.Module:
         """The teacher on ``device``, built and loaded when it is first needed: evaluation never needs it."""
         if self._teacher is None:
             teacher = MODELS.build(dict(self.config))
@@ -58,12 +59,12 @@ class HardDistillation:
             self._teacher = teacher.requires_grad_(False).eval()
         return self._teacher.to(device)
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> 'HardDistillation':
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'HardDistillation':
         return self
 
 
-def dense_teacher(backbone: CAITBackbone, num_classes: int, head_rows: Optional[Sequence[int]],
-                  checkpoint: Optional[str] = None) -> Dict[str, Any]:
+def dense_teacher(backbone: CAITBackbone, num_classes: int, head_rows: Sequence[int] | None,
+                  checkpoint: str | None = None) -> dict[str, Any]:
     """Config of the dense twin of ``backbone``, with the weights of ``checkpoint`` or those that it starts from.
 
     Raises:
@@ -93,8 +94,8 @@ class TimmTeacher(nn.Module):
         UserError: timm does not know the name, or no weights are named.
     """
 
-    def __init__(self, name: str, checkpoint: Optional[str] = None, pretrained: bool = False,
-                 num_classes: Optional[int] = None, mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    def __init__(self, name: str, checkpoint: str | None = None, pretrained: bool = False,
+                 num_classes: int | None = None, mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
                  std: Sequence[float] = IMAGENET_DEFAULT_STD) -> None:
         super().__init__()
         if not checkpoint and not pretrained:
@@ -127,7 +128,7 @@ class TimmTeacher(nn.Module):
                                 f'{" ".join(str(error).split())[:400]}') from error
             print_log('; '.join([f'TimmTeacher: loaded {self.name} from {self.checkpoint}', *notes]), logger='current')
 
-    def _load(self, weights: Dict[str, Tensor]) -> None:
+    def _load(self, weights: dict[str, Tensor]) -> None:
         """Load timm's own names, or the authors' where timm knows how to read them."""
         own = self.model.state_dict()
         convert = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)

@@ -1,5 +1,6 @@
 """Top-k accuracy."""
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -19,14 +20,14 @@ class TopK(BaseMetric):
         super().__init__(**kwargs)
         self.topk = tuple(topk)
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict[str, torch.Tensor]]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, torch.Tensor]]) -> None:
         """Note for every image which ks are right."""
         scores = torch.stack([sample['scores'] for sample in data_samples])
         targets = torch.stack([sample['target'] for sample in data_samples])
         hits = accuracy(scores, targets, self.topk)
         self.results.append((len(targets), [float(hit) * len(targets) / 100 for hit in hits]))
 
-    def compute_metrics(self, results: List[Any]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """The accuracies over all images."""
         images = sum(count for count, _ in results)
         return {f'top{k}': 100 * sum(hits[i] for _, hits in results) / images for i, k in enumerate(self.topk)}

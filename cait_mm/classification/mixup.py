@@ -1,5 +1,6 @@
 """Mixup and CutMix where the batch is on its device."""
-from typing import Any, Dict, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
@@ -30,11 +31,11 @@ class MixupPreprocessor(BaseDataPreprocessor):
         UserError: An argument is unknown or impossible.
     """
 
-    def __init__(self, mixup: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(self, mixup: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.mixup = _mixup(mixup) if mixup else None
 
-    def forward(self, data: Dict[str, Any], training: bool = False) -> Dict[str, Any]:
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """``dict(inputs=(B, 3, H, W), targets=(B,))``; mixed targets are (B, num_classes)."""
         data = self.cast_data(data)
         if not training or self.mixup is None:

@@ -3,7 +3,8 @@ import filecmp
 import os
 import posixpath
 from collections import Counter
-from typing import Any, Iterator, List, Mapping, Optional, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -15,7 +16,7 @@ MOST_FILES = 20000
 """Files of a folder that are looked at for their suffixes."""
 
 
-def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> List[str]:
+def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> list[str]:
     """What of a config's loaders and evaluators does not fit together, one sentence each; no label is read.
 
     These are suffixes that no file has, classes or ``reduce_zero_label`` that are set on one loader alone, and an
@@ -41,7 +42,7 @@ def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> List[st
     return list(dict.fromkeys([*problems, *class_problems(classes)]))
 
 
-def class_problems(classes: Mapping[str, Sequence[str]]) -> List[str]:
+def class_problems(classes: Mapping[str, Sequence[str]]) -> list[str]:
     """One sentence for every loader whose classes are not those of the first one.
 
     Args:
@@ -53,7 +54,7 @@ def class_problems(classes: Mapping[str, Sequence[str]]) -> List[str]:
     return [_difference(first, named[first], loader, names) for loader, names in named.items() if names != named[first]]
 
 
-def dataset_problems(loader: str, dataset: Any) -> List[str]:
+def dataset_problems(loader: str, dataset: Any) -> list[str]:
     """Why a dataset that was built has nothing to offer: no items, or a COCO file without its classes."""
     wanted = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', dataset)]
@@ -71,7 +72,7 @@ def _numbers(names: Sequence[str]) -> bool:
     return bool(names) and list(names) == [str(index) for index in range(len(names))]
 
 
-def _unread(node: Mapping[str, Any], config: Config) -> Optional[Any]:
+def _unread(node: Mapping[str, Any], config: Config) -> Any | None:
     """The dataset without its files read; None where it has no such state, or cannot be built, which others say."""
     if 'type' not in node:
         return None

@@ -4,9 +4,10 @@ Nothing is unpickled, and nothing outside the file is followed: HDF5's external 
 datasets name other files.
 """
 import zipfile
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import prod
-from typing import Any, Callable, Collection, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,8 +22,8 @@ MOST_SLICES = 2 ** 16
 
 class Entry(NamedTuple):
     """An array in a file: its ``shape``, and ``read(index)``, which gives all of it or one slice of the first axis."""
-    shape: Tuple[int, ...]
-    read: Callable[[Optional[int]], np.ndarray]
+    shape: tuple[int, ...]
+    read: Callable[[int | None], np.ndarray]
 
 
 class Arrays(NamedTuple):
@@ -65,7 +66,7 @@ def _archived(archive: zipfile.ZipFile, path: str, name: str) -> Entry:
         shape, _, dtype = header[version](file)
     _require_numbers(path, name, shape, dtype)
 
-    def read(index: Optional[int]) -> np.ndarray:
+    def read(index: int | None) -> np.ndarray:
         with archive.open(f'{name}.npy') as file:
             values = np.lib.format.read_array(file, allow_pickle=False)
         return values if index is None else values[_within(index, shape, path)]
@@ -85,7 +86,7 @@ def _stored(file: h5py.File, path: str, name: str) -> Entry:
     return Entry(values.shape, lambda index: values[() if index is None else _within(index, values.shape, path)])
 
 
-def _require_numbers(path: str, name: str, shape: Optional[Tuple[int, ...]], dtype: np.dtype) -> None:
+def _require_numbers(path: str, name: str, shape: tuple[int, ...] | None, dtype: np.dtype) -> None:
     if dtype.kind not in 'biuf':
         raise _unfit(path, name, f'values of type {str(dtype)[:60]}')
     if shape is None or not prod(shape):
@@ -96,7 +97,7 @@ def _require_numbers(path: str, name: str, shape: Optional[Tuple[int, ...]], dty
         raise _unfit(path, name, f'{shape[0]} slices, more than {MOST_SLICES}')
 
 
-def _within(index: int, shape: Tuple[int, ...], path: str) -> int:
+def _within(index: int, shape: tuple[int, ...], path: str) -> int:
     if not (shape and index < shape[0]):
         raise UserError(f'{path}, slice {index}, cannot be read (its shape is {shape}): get the file again.')
     return index

@@ -1,7 +1,8 @@
 """Build the datasets of a config, in the library that was loaded with it."""
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
-from typing import Any, Dict, Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
@@ -29,7 +30,7 @@ def unread_dataset(node: Mapping[str, Any], config: Config) -> Any:
     return _built({**untransformed(node), 'lazy_init': True}, config)
 
 
-def untransformed(node: Mapping[str, Any]) -> Dict[str, Any]:
+def untransformed(node: Mapping[str, Any]) -> dict[str, Any]:
     """A dataset's config that gives its files as they are: nothing filtered, and pictures decoded as for training."""
     plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
     return {**plain, 'pipeline': loading_of(plain['pipeline'])} if 'pipeline' in plain else plain

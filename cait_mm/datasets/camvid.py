@@ -1,5 +1,5 @@
 """CamVid for MMSegmentation: 11 classes, and a void label that MMSeg's default ignore index does not know."""
-from typing import Any, Dict, Optional
+from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 
@@ -21,6 +21,6 @@ class CamVidDataset(BaseSegDataset):
                  [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192], [0, 0, 0]])
 
     def __init__(self, img_suffix: str = '.png', seg_map_suffix: str = '.png',
-                 metainfo: Optional[Dict[str, Any]] = None, **keywords: Any) -> None:
+                 metainfo: dict[str, Any] | None = None, **keywords: Any) -> None:
         metainfo = metainfo or dict(classes=self.METAINFO['classes'][:-1])
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, metainfo=metainfo, **keywords)

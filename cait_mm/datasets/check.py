@@ -1,7 +1,8 @@
 """Say what a config's data lack before a run starts, and where to read how to get them."""
 import os
 import posixpath
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from cait_mm.datasets.images import read_image, walk_images
 from cait_mm.errors import UserError
@@ -17,7 +18,7 @@ _ANCHORS = {
 }
 
 
-def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> List[str]:
+def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> list[str]:
     """One sentence per folder or annotation file that the datasets of ``cfg`` name and that is not there.
 
     Paths are put together as MMSegmentation and MMDetection do: ``data_root`` before the values of ``data_prefix`` and
@@ -28,7 +29,7 @@ def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> Li
         cfg: An MMEngine config or a plain dict.
         loaders: The dataloaders to look at; those that the config lacks are passed over.
     """
-    wanted: Dict[Tuple[str, bool], Tuple[List[str], str]] = {}
+    wanted: dict[tuple[str, bool], tuple[list[str], str]] = {}
     for loader in loaders:
         for path, is_file, root in _wanted(cfg, loader):
             names, _ = wanted.setdefault((path, is_file), ([], root))
@@ -37,7 +38,7 @@ def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> Li
             if not _there(path, is_file)]
 
 
-def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> Dict[str, Dict[str, List[str]]]:
+def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> dict[str, dict[str, list[str]]]:
     """What the datasets of each loader name, as lists of ``found``, ``missing`` and ``unreadable``, and ``remedies``.
 
     A folder that is found says how many entries it has; it is unreadable where its first picture cannot be decoded. Of
@@ -72,7 +73,7 @@ def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOA
         raise UserError(problems[0] + (more if len(problems) > 1 else ''))
 
 
-def _wanted(cfg: Mapping[str, Any], loader: str) -> List[Tuple[str, bool, str]]:
+def _wanted(cfg: Mapping[str, Any], loader: str) -> list[tuple[str, bool, str]]:
     """Every local path of a loader's datasets once, whether it is a file, and its ``data_root``."""
     found = {}
     for dataset in datasets_of((cfg.get(loader) or {}).get('dataset')):
@@ -94,7 +95,7 @@ def datasets_of(node: Any) -> Iterator[Mapping[str, Any]]:
             yield node
 
 
-def _paths(dataset: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
+def _paths(dataset: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Every local path of one dataset and whether it is a file."""
     root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix')
@@ -107,7 +108,7 @@ def _paths(dataset: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
         yield from _local(root, annotations, True)
 
 
-def _local(root: str, path: str, is_file: bool) -> Iterator[Tuple[str, bool]]:
+def _local(root: str, path: str, is_file: bool) -> Iterator[tuple[str, bool]]:
     joined = posixpath.join(root, path).rstrip('/') or ('/' if root or path else '')
     if joined and '://' not in joined:
         yield joined, is_file
@@ -122,7 +123,7 @@ def _there(path: str, is_file: bool) -> bool:
         return next(entries, None) is not None
 
 
-def _trouble(path: str, is_file: bool) -> Optional[str]:
+def _trouble(path: str, is_file: bool) -> str | None:
     """Why a path that is there cannot be read, if it cannot."""
     try:
         if is_file:
@@ -137,7 +138,7 @@ def _trouble(path: str, is_file: bool) -> Optional[str]:
     return None
 
 
-def _unreadable_file(path: str) -> Optional[str]:
+def _unreadable_file(path: str) -> str | None:
     if os.path.isfile(path) and not os.path.getsize(path):
         return 'it is empty'
     require_file(path)

@@ -1,8 +1,9 @@
 """What is wrong with a COCO annotation file, read once and without pycocotools, which assumes that nothing is."""
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+from typing import Any
 
 from cait_mm.datasets.coco_masks import all_finite, mask_trouble, short
 from cait_mm.datasets.label_maps import ENOUGH
@@ -25,12 +26,12 @@ class Findings:
         self.found[kind] += 1
         self.example.setdefault(kind, example)
 
-    def sentences(self) -> List[str]:
+    def sentences(self) -> list[str]:
         return [f'annotation file {self.path} has {count} {kind}: {self.example[kind]}.'
                 for kind, count in self.found.items()]
 
 
-def read_json(path: Union[str, Path]) -> Any:
+def read_json(path: str | Path) -> Any:
     """The content of a JSON file.
 
     Raises:
@@ -47,7 +48,7 @@ def read_json(path: Union[str, Path]) -> Any:
         raise UserError(f'{path} is no readable JSON ({reason_of(error)}): get or make it again.') from error
 
 
-def structure_problems(path: str, content: Any, annotated: bool = True) -> List[str]:
+def structure_problems(path: str, content: Any, annotated: bool = True) -> list[str]:
     """Why the libraries would stumble over a file, whatever the classes: no COCO file, or entries without what they
     need. An empty list means that MMDetection can read it.
 
@@ -87,7 +88,7 @@ def structure_problems(path: str, content: Any, annotated: bool = True) -> List[
     return found.sentences()
 
 
-def _image(entry: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+def _image(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not isinstance(entry.get('file_name', entry.get('coco_url')), str) or not entry.get('file_name', 'url'):
         yield 'without a file_name', 'file_name'
     for key in ('height', 'width'):
@@ -95,7 +96,7 @@ def _image(entry: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
             yield f'whose {key} is no number of pixels', key
 
 
-def _annotation(entry: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+def _annotation(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     box = entry.get('bbox')
     if not isinstance(box, (list, tuple)) or len(box) != 4:
         yield 'without a box of four numbers', 'bbox'
@@ -109,7 +110,7 @@ def _annotation(entry: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
         yield 'whose iscrowd is neither 0 nor 1', 'iscrowd'
 
 
-def _category(entry: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+def _category(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not isinstance(entry.get('name'), str) or not entry['name']:
         yield 'without a name', 'name'
 
@@ -118,7 +119,7 @@ _CHECKS = dict(images=_image, annotations=_annotation, categories=_category)
 
 
 def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[str], with_mask: bool,
-                     training: bool) -> Tuple[List[str], List[str]]:
+                     training: bool) -> tuple[list[str], list[str]]:
     """What a file of the right structure says wrong about these classes, and remarks that need not be wrong.
 
     Args:
@@ -174,7 +175,7 @@ def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[st
     return problems, remarks
 
 
-def _category_problems(path: str, names: Sequence[str], used: Sequence[str], classes: Sequence[str]) -> List[str]:
+def _category_problems(path: str, names: Sequence[str], used: Sequence[str], classes: Sequence[str]) -> list[str]:
     lacking = sorted(set(classes) - set(names))
     if not used:
         return [f'annotation file {path} has no category of the classes ({_listed(classes)}), but {_listed(names)}: '
@@ -189,7 +190,7 @@ def _category_problems(path: str, names: Sequence[str], used: Sequence[str], cla
 
 
 def _taught_problems(path: str, fits: Sequence[Mapping[str, Any]], used: Sequence[str], taught: Mapping[str, int],
-                     expected: bool) -> Tuple[List[str], List[str]]:
+                     expected: bool) -> tuple[list[str], list[str]]:
     """Remarks and problems: classes that no usable box teaches."""
     if not taught:
         crowds = sum(bool(item.get('iscrowd')) for item in fits)
@@ -217,7 +218,7 @@ def _left_out(item: Mapping[str, Any], image: Mapping[str, Any]) -> str:
     return ''
 
 
-def _known(value: Any, known: Dict[Any, Any]) -> bool:
+def _known(value: Any, known: dict[Any, Any]) -> bool:
     # True == 1, and 1.0 == 1: JSON has them apart, and so has whoever wrote them
     return isinstance(value, (int, str)) and not isinstance(value, bool) and value in known
 

@@ -1,11 +1,12 @@
 """Whether one segmentation of a COCO file can be drawn, found in Python: pycocotools may crash on what cannot."""
 import math
-from typing import Any, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 _LAST_CHARACTER = 48 + 63
 
 
-def mask_trouble(segmentation: Any, height: int, width: int) -> Optional[str]:
+def mask_trouble(segmentation: Any, height: int, width: int) -> str | None:
     """What is wrong with a segmentation of a picture, if anything: polygons, or runs, compressed or not.
 
     The runs are those of the COCO API: counts of zeros and ones in turn, down the columns, ``height * width`` in all.
@@ -30,7 +31,7 @@ def mask_trouble(segmentation: Any, height: int, width: int) -> Optional[str]:
     return None
 
 
-def decode_counts(text: Any) -> List[int]:
+def decode_counts(text: Any) -> list[int]:
     """The counts of a compressed RLE (``rleFrString`` of the COCO API): base 32 in characters 48 to 111, from the
     fourth on as differences to the count before the last.
 
@@ -39,7 +40,7 @@ def decode_counts(text: Any) -> List[int]:
             negative.
     """
     codes = text if isinstance(text, bytes) else text.encode('utf-8')
-    counts: List[int] = []
+    counts: list[int] = []
     value = place = 0
     for code in codes:
         if not 48 <= code <= _LAST_CHARACTER:
@@ -63,7 +64,7 @@ def decode_counts(text: Any) -> List[int]:
     return counts
 
 
-def _polygon_trouble(polygons: Sequence[Any]) -> Optional[str]:
+def _polygon_trouble(polygons: Sequence[Any]) -> str | None:
     for polygon in polygons:
         if isinstance(polygon, (int, float)):
             return 'its segmentation is one list of numbers: a list of polygons is wanted, each a list of its own'

@@ -1,5 +1,6 @@
 """COCO's panoptic annotations as semantic maps, for MMSegmentation: 80 things and 53 kinds of stuff."""
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmdet.datasets import CocoPanopticDataset
 from mmseg.datasets import BaseSegDataset
@@ -12,7 +13,7 @@ IDS = (
 """COCO's ids of the panoptic classes, in MMDetection's order."""
 
 
-def by_id(values: Sequence[Any], missing: Callable[[int], Any]) -> List[Any]:
+def by_id(values: Sequence[Any], missing: Callable[[int], Any]) -> list[Any]:
     """``values`` of the 133 classes as a list of 201, each at its class's id."""
     found = dict(zip(IDS, values))
     return [found[category] if category in found else missing(category) for category in range(IDS[-1] + 1)]
@@ -33,6 +34,6 @@ class CocoSemanticDataset(BaseSegDataset):
         palette=by_id(list(map(list, PANOPTIC['palette'])), lambda category: [0, 0, 0]))
 
     def __init__(self, img_suffix: str = '.jpg', seg_map_suffix: str = '.png',
-                 metainfo: Optional[Dict[str, Any]] = None, **keywords: Any) -> None:
+                 metainfo: dict[str, Any] | None = None, **keywords: Any) -> None:
         metainfo = metainfo or dict(classes=PANOPTIC['classes'])
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, metainfo=metainfo, **keywords)

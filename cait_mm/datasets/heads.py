@@ -1,15 +1,16 @@
 """Whether the heads of a model have as many outputs as the data have classes, from the config alone."""
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 # neither of them predicts the data's classes, or what they predict is decided elsewhere
 _PASSED_OVER = ('backbone', 'neck', 'teacher', 'distillation', 'rpn_head', 'reid', 'init_cfg', 'train_cfg', 'test_cfg')
 # boundaries (STDC) and words (GLIP, Grounding DINO) instead of classes
 _OTHER_OUTPUTS = ('STDCHead', 'GroundingDINOHead', 'ATSSVLFusionHead')
 _CLASSIFIER_DEFAULT = 1000
-Found = Tuple[str, int, Mapping[str, Any]]
+Found = tuple[str, int, Mapping[str, Any]]
 
 
-def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> List[str]:
+def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     """What does not fit between the heads of a model and the classes of its data, one sentence each.
 
     Every head below ``model_cfg`` that states ``num_classes`` (or MMDetection's ``num_things_classes`` and
@@ -24,7 +25,7 @@ def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> List[
     """
     have = len(classes)
     unnamed = have > 0 and list(classes) == [str(index) for index in range(have)]
-    wrong: Dict[int, List[str]] = {}
+    wrong: dict[int, list[str]] = {}
     problems = []
     found = list(_counts(model_cfg, 'model'))
     # a panoptic model's boxes are of things alone
@@ -80,7 +81,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _losses(node: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+def _losses(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     losses = [node[key] for key in ('loss_decode', 'loss_cls') if key in node]
     flat = [part for loss in losses for part in (loss if isinstance(loss, (list, tuple)) else [loss])]
     return [loss for loss in flat if isinstance(loss, Mapping)]

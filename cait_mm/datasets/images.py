@@ -1,8 +1,9 @@
 """Images of a folder: an ImageNet-like dataset, and batches without labels to calibrate on."""
 import os
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, TypeVar
 
 import torch
 from mmengine.registry import DATASETS
@@ -42,7 +43,7 @@ class ImageFolder(Dataset):
     """
 
     def __init__(self, data_root: str = '', data_prefix: str = '', ann_file: str = '',
-                 transform: Optional[Mapping[str, Any]] = None, per_class: Optional[int] = None) -> None:
+                 transform: Mapping[str, Any] | None = None, per_class: int | None = None) -> None:
         folder = Path(data_root, data_prefix)
         if ann_file:
             self.samples = _read_list(Path(data_root, ann_file), folder)
@@ -59,12 +60,12 @@ class ImageFolder(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         path, label = self.samples[index]
         return dict(inputs=self.transform(read_image(path)), targets=label)
 
 
-def walk_images(folder: Union[str, Path]) -> Iterator[str]:
+def walk_images(folder: str | Path) -> Iterator[str]:
     """The paths of everything below ``folder`` whose name is a picture's and that is no folder, by name.
 
     Links are followed, except back into a folder that they are in. What is no regular file is listed too, so that the
@@ -85,7 +86,7 @@ def walk_images(folder: Union[str, Path]) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES))
 
 
-def find_images(folder: Union[str, Path], count: int) -> List[Path]:
+def find_images(folder: str | Path, count: int) -> list[Path]:
     """``count`` images below ``folder``, evenly spread over the sorted list of all.
 
     Raises:
@@ -97,13 +98,13 @@ def find_images(folder: Union[str, Path], count: int) -> List[Path]:
     return spread(found, count)
 
 
-def spread(items: Sequence[Item], count: int) -> List[Item]:
+def spread(items: Sequence[Item], count: int) -> list[Item]:
     """``count`` of ``items`` (all, where there are fewer), evenly spread."""
     step = max(1, len(items) / count)
     return [items[int(i * step)] for i in range(min(count, len(items)))]
 
 
-def load_batches(paths: Sequence[Union[str, Path]], size: int, batch_size: int = 16) -> Iterator[Tensor]:
+def load_batches(paths: Sequence[str | Path], size: int, batch_size: int = 16) -> Iterator[Tensor]:
     """Images resized (bicubic), cropped to ``size`` and normalised as ImageNet's, in batches (B, 3, size, size)."""
     transform = create_transform(size, interpolation='bicubic', crop_pct=224 / 256)
     for start in range(0, len(paths), batch_size):
@@ -116,7 +117,7 @@ def _holds(link: str, folder: str) -> bool:
     return os.path.commonpath([target, folder]) == target
 
 
-def _read_folders(folder: Path) -> Tuple[List[Tuple[str, int]], List[str]]:
+def _read_folders(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """Images with the index of the folder that each is in, and the folders' names (timm's ``ReaderImageFolder``)."""
     named = [(path, os.path.basename(os.path.dirname(os.path.relpath(path, folder)))) for path in walk_images(folder)]
     classes = sorted({name for _, name in named}, key=natural_key)
@@ -124,7 +125,7 @@ def _read_folders(folder: Path) -> Tuple[List[Tuple[str, int]], List[str]]:
     return sorted(((path, index[name]) for path, name in named), key=lambda item: natural_key(item[0])), classes
 
 
-def _read_list(path: Path, folder: Path) -> List[Tuple[str, int]]:
+def _read_list(path: Path, folder: Path) -> list[tuple[str, int]]:
     samples = []
     for line in read_lines(path):
         found = re.fullmatch(r'(.*\S)\s+([0-9]+)', line)
@@ -135,8 +136,8 @@ def _read_list(path: Path, folder: Path) -> List[Tuple[str, int]]:
     return samples
 
 
-def _first_of_each(samples: Sequence[Tuple[str, int]], count: int) -> List[Tuple[str, int]]:
-    seen: Dict[int, int] = {}
+def _first_of_each(samples: Sequence[tuple[str, int]], count: int) -> list[tuple[str, int]]:
+    seen: dict[int, int] = {}
     kept = []
     for path, label in samples:
         seen[label] = seen.get(label, 0) + 1

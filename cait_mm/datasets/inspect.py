@@ -3,8 +3,9 @@
 The datasets are the libraries' own, built without a pipeline, so that what is looked at is what training would read.
 """
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any
 
 from mmengine.config import Config
 
@@ -20,7 +21,7 @@ from cait_mm.datasets.subjects import shared_subjects, subjects_of
 from cait_mm.errors import UserError
 
 
-def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] = 50) -> Dict[str, Dict[str, Any]]:
+def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
     """What is wrong with the data of ``loaders``, whose folders and annotation files are all there.
 
     Names are compared and annotation files read over whole datasets; pictures and label maps are decoded, ``samples``
@@ -48,7 +49,7 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: Optional[int] 
     return found
 
 
-def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> List[str]:
+def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What of a config does not fit its data or itself: loaders, evaluators, and the heads of its model.
 
     Args:
@@ -63,8 +64,8 @@ def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, 
     return list(dict.fromkeys(problems))
 
 
-def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: Optional[int],
-                     states: Dict[str, Any], subjects: Set[str]) -> None:
+def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
+                     states: dict[str, Any], subjects: set[str]) -> None:
     """Look into one dataset and add what is found to ``states`` and ``subjects``."""
     problems, remarks, readable = _annotation_problems(node, config, training)
     states['problems'] += problems
@@ -90,7 +91,7 @@ def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, sa
 
 
 def _annotation_problems(node: Mapping[str, Any], config: Config,
-                         training: bool) -> Tuple[List[str], List[str], bool]:
+                         training: bool) -> tuple[list[str], list[str], bool]:
     """Problems and remarks of a COCO file, and whether the library can read it; other files are not looked at."""
     try:
         dataset = unread_dataset(node, config)
@@ -116,7 +117,7 @@ def _reads_masks(pipeline: Any) -> bool:
     return isinstance(pipeline, (list, tuple)) and any(map(_reads_masks, pipeline))
 
 
-def _pairs(dataset: Any) -> List[Dict[str, Any]]:
+def _pairs(dataset: Any) -> list[dict[str, Any]]:
     """``img_path`` of every item, and ``seg_map_path`` where it has one."""
     if isinstance(dataset, ImageFolder):
         return [dict(img_path=path) for path, _ in dataset.samples]

@@ -1,6 +1,7 @@
 """What label maps hold: whether one can be read as class ids, and which classes a set of them teaches."""
 from collections import Counter
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -21,7 +22,7 @@ class LabelCount:
         self.maps = 0
         self.values: Counter = Counter()
         self.classes: Counter = Counter()
-        self.meaning: Dict[int, int] = {}
+        self.meaning: dict[int, int] = {}
 
     def add(self, stored: np.ndarray, labels: np.ndarray) -> None:
         """One label map: its values in the file and what they become, both (H, W)."""
@@ -32,7 +33,7 @@ class LabelCount:
         self.classes.update(set(meaning.values()))
         self.meaning.update(meaning)
 
-    def judged(self, classes: Sequence[str], training: bool, complete: bool) -> Tuple[List[str], List[str]]:
+    def judged(self, classes: Sequence[str], training: bool, complete: bool) -> tuple[list[str], list[str]]:
         """Problems and remarks about the classes that occur nowhere.
 
         Labels of no class or of one among several teach nothing: a problem. Other classes may just be rare: that is a
@@ -61,7 +62,7 @@ class LabelCount:
         return ', '.join(parts) + (f' and {len(self.values) - _SHOWN} more' if len(self.values) > _SHOWN else '')
 
 
-def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: Optional[Tuple[int, int]],
+def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: tuple[int, int] | None,
                        count: LabelCount) -> Iterator[str]:
     """Why the label map of an item cannot be used; what it holds goes into ``count``.
 
@@ -94,7 +95,7 @@ def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: Optional[Tup
     count.add(stored.reshape(labels.shape), labels)
 
 
-def _unfit(stored: np.ndarray) -> Optional[str]:
+def _unfit(stored: np.ndarray) -> str | None:
     """Why an array as it stands in the file is no map of class ids below 256."""
     if stored.squeeze().ndim != 2:
         channels = stored.shape[-1]

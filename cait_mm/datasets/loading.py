@@ -4,7 +4,8 @@ MMCV leaves a broken picture without its name, opens named pipes, and starts Gho
 ``.png`` where its backend is Pillow. :func:`guard` mends that in datasets that are built already, of whatever library;
 what a whole picture decodes to stays the libraries' own matter.
 """
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import cv2
 from mmcv.transforms import BaseTransform
@@ -55,7 +56,7 @@ class GuardedLoading(BaseTransform):
         if getattr(loader, 'backend_args', '') in own and not getattr(loader, 'file_client_args', None):
             loader.backend_args = dict(backend='guarded')
 
-    def transform(self, results: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """The item with what was loaded.
 
         Raises:
@@ -99,12 +100,12 @@ def guard(dataset: Any) -> Any:
     return dataset
 
 
-def loading_of(pipeline: Any) -> List[Mapping[str, Any]]:
+def loading_of(pipeline: Any) -> list[Mapping[str, Any]]:
     """The step of a pipeline's config that loads the picture, as a pipeline of one; empty where there is none."""
     return [step for step in pipeline or () if 'Load' in str(step.get('type')) and 'Image' in str(step.get('type'))][:1]
 
 
-def read_size(dataset: Any, item: Mapping[str, Any]) -> Tuple[int, int]:
+def read_size(dataset: Any, item: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width of an item's picture as training reads it, by the first transform of a guarded ``dataset``.
 
     A pipeline may say that a turned picture stays unturned (``color_type='color_ignore_orientation'``).

@@ -8,7 +8,7 @@ import io
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ EPS = (b'%!PS', b'\xc5\xd0\xd3\xc6')
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
-def read_image(path: Union[str, Path]) -> Image.Image:
+def read_image(path: str | Path) -> Image.Image:
     """A picture file as Pillow's RGB image, turned as EXIF says; see :func:`read_picture`.
 
     Raises:
@@ -41,7 +41,7 @@ def read_image(path: Union[str, Path]) -> Image.Image:
     return Image.fromarray(_colours(found, path))
 
 
-def read_picture(path: Union[str, Path]) -> np.ndarray:
+def read_picture(path: str | Path) -> np.ndarray:
     """A picture as RGB uint8 (H, W, 3), turned as EXIF says.
 
     16 bits, floats 0..1, greys, palettes and alpha are converted; of the pictures in a GIF, WebP, PNG or MPO it is the
@@ -54,7 +54,7 @@ def read_picture(path: Union[str, Path]) -> np.ndarray:
     return np.array(read_image(path))
 
 
-def read_mask(path: Union[str, Path]) -> np.ndarray:
+def read_mask(path: str | Path) -> np.ndarray:
     """A mask as uint8 (H, W) of 0 and 1, turned as its picture is.
 
     It may be written as 0 and 1, 0 and 255, 0 and 65535, as colours or through a palette. What lies between, as at the
@@ -121,7 +121,7 @@ class PictureBackend(LocalBackend):
 register_backend('picture', PictureBackend, prefixes=['picture', 'mask'], force=True)
 
 
-def _read(path: Union[str, Path]) -> Union[Image.Image, np.ndarray]:
+def _read(path: str | Path) -> Image.Image | np.ndarray:
     """The one picture in a file, turned: Pillow's image of 8 bits, or (H, W) or (H, W, channels) of more."""
     require_file(path)
     start = b''
@@ -159,7 +159,7 @@ def _turned(image: Image.Image) -> Image.Image:
     return image
 
 
-def _values(image: Image.Image) -> Union[Image.Image, np.ndarray]:
+def _values(image: Image.Image) -> Image.Image | np.ndarray:
     if image.mode.startswith('I;16'):
         return np.asarray(image).astype(np.uint16)
     if image.mode == 'I' and image.format in ('PNG', 'PPM'):  # both end at 16 bits, and older Pillow says so in 32
@@ -235,6 +235,6 @@ def _unreadable(path: str, reason: str) -> UserError:
     return UserError(f'picture {path} cannot be read ({reason}): remove it or get it again.')
 
 
-def _too_large(path: str, pixels: Union[int, str]) -> UserError:
+def _too_large(path: str, pixels: int | str) -> UserError:
     return UserError(f'picture {path} has {pixels} pixels, and {MOST_PIXELS} are the most that are read: cut it into '
                      'tiles.')

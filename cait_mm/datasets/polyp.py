@@ -1,6 +1,6 @@
 """Polyps for MMSegmentation: folders of pictures and masks, split by sequence where the sequences are known."""
 import os
-from typing import Any, Dict, List, Optional, Set
+from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 
@@ -23,11 +23,11 @@ class PolypDataset(BaseSegDataset):
     """
     METAINFO = dict(classes=('background', 'polyp'), palette=[[0, 0, 0], [60, 220, 120]])
 
-    def __init__(self, split: Optional[str] = None, **keywords: Any) -> None:
+    def __init__(self, split: str | None = None, **keywords: Any) -> None:
         self.split = split
         super().__init__(img_suffix='', seg_map_suffix='', **keywords)
 
-    def load_data_list(self) -> List[Dict[str, Any]]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """One dict per picture, sorted by name."""
         pictures, masks = (_files(self.data_prefix[key]) for key in ('img_path', 'seg_map_path'))
         sequences = self._listed() if self.ann_file else dict.fromkeys([*pictures, *masks])
@@ -43,15 +43,15 @@ class PolypDataset(BaseSegDataset):
                      label_map=self.label_map, reduce_zero_label=self.reduce_zero_label, seg_fields=[])
                 for name, sequence in sorted(sequences.items())]
 
-    def subjects(self) -> Set[str]:
+    def subjects(self) -> set[str]:
         """The sequences of these data; empty where they are not known."""
         return {self.get_data_info(index)['subject'] for index in range(len(self))} - {None}
 
-    def _listed(self) -> Dict[str, Optional[str]]:
+    def _listed(self) -> dict[str, str | None]:
         """Name -> sequence, of this split."""
-        chosen: Dict[str, Optional[str]] = {}
-        split_of: Dict[str, str] = {}
-        seen: Set[str] = set()
+        chosen: dict[str, str | None] = {}
+        split_of: dict[str, str] = {}
+        seen: set[str] = set()
         for line in read_lines(self.ann_file):
             # a name may hold spaces: a line that ends as a picture's name does is one
             words = [line] if line.lower().endswith(SUFFIXES) else line.rsplit(maxsplit=2)
@@ -76,7 +76,7 @@ def _stem(name: str) -> str:
     return stem if suffix.lower() in SUFFIXES else name
 
 
-def _files(folder: str) -> Dict[str, str]:
+def _files(folder: str) -> dict[str, str]:
     """Stem -> path of the pictures in a folder."""
     return {_stem(name): os.path.join(folder, name) for name in sorted(os.listdir(folder))
             if name.lower().endswith(SUFFIXES)}

@@ -1,6 +1,7 @@
 """Move a config to data that lie elsewhere: one folder for everything below its ``data_root``."""
 import posixpath
-from typing import Any, Callable, List, MutableMapping
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from cait_mm.datasets.check import LOADERS, datasets_of
 from cait_mm.errors import UserError
@@ -43,7 +44,7 @@ def move_data(config: MutableMapping[str, Any], root: str) -> None:
             config[key] = _mapped(config[key], move)
 
 
-def _roots(config: MutableMapping[str, Any]) -> List[str]:
+def _roots(config: MutableMapping[str, Any]) -> list[str]:
     """The folders, once each, in order."""
     named = [dataset.get('data_root') for loader in LOADERS
              for dataset in datasets_of((config.get(loader) or {}).get('dataset'))]

@@ -1,6 +1,7 @@
 """Repeated augmentation, and batches that are the same in a resumed run."""
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from mmengine.dist import get_dist_info, get_rank
 from mmengine.registry import DATA_SAMPLERS
@@ -72,7 +73,7 @@ class SeededBatchSampler(Sampler):
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, seed: int = 0, drop_last: bool = False,
-                 batch_sampler: Optional[Mapping[str, Any]] = None) -> None:
+                 batch_sampler: Mapping[str, Any] | None = None) -> None:
         self.sampler, self.batch_size, self.seed = sampler, batch_size, seed
         if batch_sampler is None:
             self.batches = BatchSampler(sampler, batch_size, drop_last)
@@ -80,7 +81,7 @@ class SeededBatchSampler(Sampler):
             self.batches = DATA_SAMPLERS.build(
                 batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
         self.epoch = 0
-        self._ready: Optional[Tuple[OwnRandomness, Iterator[Sequence[Any]], int]] = None
+        self._ready: tuple[OwnRandomness, Iterator[Sequence[Any]], int] | None = None
 
     def start_at(self, epoch: int, batch: int) -> int:
         """Have the next iteration be that of ``epoch``, from its ``batch``-th batch on.

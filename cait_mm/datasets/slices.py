@@ -4,8 +4,8 @@
 file of one slice. MMSegmentation's own loading, drawing and inference take such paths as they take a picture's.
 """
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -20,12 +20,12 @@ IMAGE_KEYS, LABEL_KEYS = ('image', 'img'), ('label', )
 _URI = re.compile(r'slice://(?P<path>.+)#(?P<index>\d*)(?P<label>:label)?')
 
 
-def slice_uri(path: str, index: Optional[int] = None, label: bool = False) -> str:
+def slice_uri(path: str, index: int | None = None, label: bool = False) -> str:
     """The address of one slice of a file, or of its labels; without an index the file holds one slice."""
     return f'slice://{path}#{"" if index is None else index}{":label" if label else ""}'
 
 
-def volume_shape(path: str) -> Tuple[int, ...]:
+def volume_shape(path: str) -> tuple[int, ...]:
     """The shape (D, H, W) of a volume's labels, or (H, W) of a slice's.
 
     Raises:
@@ -39,7 +39,7 @@ def volume_shape(path: str) -> Tuple[int, ...]:
     return label
 
 
-def read_slice(path: str, index: Optional[int] = None, label: bool = False) -> np.ndarray:
+def read_slice(path: str, index: int | None = None, label: bool = False) -> np.ndarray:
     """One slice of a file as uint8 (H, W): intensities 0..255, or class ids.
 
     Intensities in the file are 0..1, as TransUNet's and WSL4MIS' preprocessing leaves them, or bytes. They become bytes

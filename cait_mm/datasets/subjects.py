@@ -1,5 +1,6 @@
 """No patient in both training and validation: slices of one scan resemble each other more than two patients do."""
-from typing import Any, Iterator, List, Set, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
@@ -30,7 +31,7 @@ class SubjectSplitHook(Hook):
                 raise UserError(f'{split}: {problems[0]}')
 
 
-def subjects_of(dataset: Any) -> Set[str]:
+def subjects_of(dataset: Any) -> set[str]:
     """The patients or sequences of a dataset and of those that it wraps."""
     if hasattr(dataset, 'subjects'):
         return dataset.subjects()
@@ -38,14 +39,14 @@ def subjects_of(dataset: Any) -> Set[str]:
     return set().union(*(subjects_of(part) for part in inner))
 
 
-def shared_subjects(train: Set[str], other: Set[str]) -> List[str]:
+def shared_subjects(train: set[str], other: set[str]) -> list[str]:
     """A sentence where patients or sequences of ``other`` are in ``train`` too."""
     shared = sorted(train & other)
     return [f'{len(shared)} of {len(other)} patients or sequences are in training too ({", ".join(shared[:3])}): split '
             'by patient or sequence, never by slice.'] if shared else []
 
 
-def _held_out(runner: Runner) -> Iterator[Tuple[str, Any]]:
+def _held_out(runner: Runner) -> Iterator[tuple[str, Any]]:
     """The dataset of validation, and that of the test where it is another one."""
     if runner.val_loop is not None:
         yield 'validation', runner.val_loop.dataloader.dataset

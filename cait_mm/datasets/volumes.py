@@ -1,7 +1,8 @@
 """ACDC and Synapse for MMSegmentation: slices to train on, volumes that are predicted slice by slice."""
 import os
 import re
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from mmseg.datasets import BaseSegDataset, SynapseDataset
 
@@ -28,13 +29,13 @@ class VolumeDataset(BaseSegDataset):
         UserError: A listed file is missing, a file cannot be read, a name says no patient or slice, or labels are not
             those of the classes.
     """
-    METAINFO: Dict[str, Any] = {}
+    METAINFO: dict[str, Any] = {}
 
     def __init__(self, volumes: bool = False, subject_pattern: str = r'[A-Za-z]+_?\d+', **keywords: Any) -> None:
         self.volumes, self.subject_pattern = volumes, subject_pattern
         super().__init__(**keywords)
 
-    def load_data_list(self) -> List[Dict[str, Any]]:
+    def load_data_list(self) -> list[dict[str, Any]]:
         """One dict per slice, sorted by file and slice."""
         folder = self.data_prefix['img_path']
         items = [item for name in self._names(folder) for item in self._items(os.path.join(folder, name), name)]
@@ -42,7 +43,7 @@ class VolumeDataset(BaseSegDataset):
             raise UserError(f'there are no {", ".join(SUFFIXES)} files in {folder}.')
         return items
 
-    def subjects(self) -> Set[str]:
+    def subjects(self) -> set[str]:
         """The patients of these data."""
         return {self.get_data_info(index)['subject'] for index in range(len(self))}
 
@@ -62,7 +63,7 @@ class VolumeDataset(BaseSegDataset):
                                 'preprocess the files to these labels first.')
         return item
 
-    def _names(self, folder: str) -> List[str]:
+    def _names(self, folder: str) -> list[str]:
         there = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIXES))
         if not self.ann_file:
             return there
@@ -74,7 +75,7 @@ class VolumeDataset(BaseSegDataset):
                             'one.')
         return [by_stem[stem] for stem in wanted]
 
-    def _items(self, path: str, name: str) -> Iterator[Dict[str, Any]]:
+    def _items(self, path: str, name: str) -> Iterator[dict[str, Any]]:
         stem = _stem(name)
         subject = re.match(self.subject_pattern, stem)
         if not subject:
@@ -86,7 +87,7 @@ class VolumeDataset(BaseSegDataset):
                 slice=number, subject=subject[0], label_map=self.label_map, reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[])
 
-    def _slices(self, path: str, stem: str) -> Iterator[Tuple[str, int, Optional[int]]]:
+    def _slices(self, path: str, stem: str) -> Iterator[tuple[str, int, int | None]]:
         """Volume, number of the slice, and its index in the file."""
         if not self.volumes:
             number = re.search(r'_?(?:slice)?_?(\d+)$', stem)

@@ -1,7 +1,7 @@
 """CDCP inside MMEngine's Runner."""
 import dataclasses
 import logging
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
@@ -28,7 +28,7 @@ class CDCPHook(Hook):
     """
 
     def __init__(self) -> None:
-        self.cdcp: Optional[CDCP] = None
+        self.cdcp: CDCP | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Calibrate where that is asked for, check that masked channels can vanish, install the gradient rule.

@@ -1,7 +1,7 @@
 """MMEngine's CheckpointHook, with new files written before old ones are deleted."""
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import CheckpointHook
@@ -28,7 +28,7 @@ class SafeCheckpointHook(CheckpointHook):
     Arguments are MMEngine's.
     """
 
-    last_step: Optional[int] = None
+    last_step: int | None = None
     """What the last checkpoint counts: epochs or iterations."""
 
     def before_train(self, runner: Runner) -> None:
@@ -50,7 +50,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self._between = [last]
         self._delete(hub.get_info(OUTDATED, None) or [])
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, Any]] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         self._written = False
         super().after_val_epoch(runner, metrics)
         if not self._written and self.last_step == self._now(runner):
@@ -79,13 +79,13 @@ class SafeCheckpointHook(CheckpointHook):
     def _now(self, runner: Runner) -> int:
         return runner.epoch if self.by_epoch else runner.iter
 
-    def _best(self) -> Dict[str, Optional[str]]:
+    def _best(self) -> dict[str, str | None]:
         """The best files by the entry of the message hub that names them."""
         if len(self.key_indicators) == 1:
             return {'best_ckpt': self.best_ckpt_path}
         return {f'best_ckpt_{key}': self.best_ckpt_path_dict.get(key) for key in self.key_indicators}
 
-    def _set_best(self, files: Dict[str, Optional[str]]) -> None:
+    def _set_best(self, files: dict[str, str | None]) -> None:
         if len(self.key_indicators) == 1:
             self.best_ckpt_path = files['best_ckpt']
         else:
@@ -110,7 +110,7 @@ class SafeCheckpointHook(CheckpointHook):
                 hub.pop_info(entry)
         self._set_best(found)
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: Dict[str, Any]) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         if not self.save_best:
             return
         before = self._best()
@@ -122,9 +122,9 @@ class SafeCheckpointHook(CheckpointHook):
         self._set_best({entry: path or before.get(entry) for entry, path in self._best().items()})
         self._delete(replaced)
 
-    _former_best: Dict[str, Optional[str]] = {}
+    _former_best: dict[str, str | None] = {}
 
-    def _replaced_best(self) -> List[str]:
+    def _replaced_best(self) -> list[str]:
         """Names of best files in whose place another one was written just now."""
         new = self._best() if self._former_best else {}
         return [Path(path).name for entry, path in self._former_best.items()
@@ -141,7 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_step, self._written = step, True
         self._write(runner, self.filename_tmpl.format(step), meta, outdated)
 
-    def _write(self, runner: Runner, name: str, meta: dict, outdated: List[str]) -> None:
+    def _write(self, runner: Runner, name: str, meta: dict, outdated: list[str]) -> None:
         """Write a checkpoint, then the note that names it, then delete what it replaces."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         outdated = [old for old in outdated if old != name]
@@ -157,7 +157,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._delete(outdated)
 
     @master_only
-    def _delete(self, names: List[str]) -> None:
+    def _delete(self, names: list[str]) -> None:
         numbered = re.escape(self.filename_tmpl).replace(r'\{\}', r'\d+')
         ours = re.compile(rf'(best_.+_)?{numbered}|iter_\d+\.pth')
         current = {Path(path).name for path in (self.last_ckpt, *(self._best().values() if self.save_best else ()))

@@ -1,6 +1,6 @@
 """Small guards of a training run: the same chance after a resume, finite numbers, the right classes."""
 import numbers
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.dist import get_rank
@@ -39,7 +39,7 @@ class FiniteHook(Hook):
     priority = 'HIGH'
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Optional[dict] = None) -> None:
+                         outputs: dict | None = None) -> None:
         """Look at the losses.
 
         Raises:

@@ -1,5 +1,4 @@
 """Layer-wise learning-rate decay for any backbone that knows the depth of its parameters."""
-from typing import List, Optional
 
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
@@ -19,15 +18,15 @@ class LayerDepthDecayConstructor(DefaultOptimWrapperConstructor):
     come from the backbone's ``get_layer_depth``. Biases, norms, CLS and positional embeddings get no weight decay.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         rate = self.paramwise_cfg.get('decay_rate')
         if not is_number(rate, 0, 1) or rate == 0:
             raise UserError('LayerDepthDecayConstructor needs paramwise_cfg=dict(decay_rate=...), above 0 and at most '
                             f'1; it is {rate!r}.')
 
-    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '',
-                   is_dcn_module: Optional[bool] = None) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
+                   is_dcn_module: bool | None = None) -> None:
         rate, backbone = self.paramwise_cfg['decay_rate'], getattr(module, 'backbone', None)
         if not hasattr(backbone, 'get_layer_depth'):
             raise UserError('LayerDepthDecayConstructor needs a model whose backbone has get_layer_depth, such as '

@@ -1,6 +1,7 @@
 """MMEngine's training loops, for runs that are interrupted and give what they would have given without that."""
+from collections.abc import Mapping
 from itertools import islice
-from typing import Any, Dict, Mapping, Optional
+from typing import Any
 
 import torch
 from mmengine.dist import broadcast, get_rank, get_world_size
@@ -103,7 +104,7 @@ class SeededEpochLoop(_SeededSteps, EpochBasedTrainLoop):
     epoch_began = 0
     """The iteration with which the current epoch began."""
 
-    def batches_done(self, meta: Optional[Mapping[str, Any]] = None) -> int:
+    def batches_done(self, meta: Mapping[str, Any] | None = None) -> int:
         """Batches of its epoch that are done now, or at the time of a checkpoint with this ``meta``."""
         if meta is None:
             return self._iter - self.epoch_began
@@ -148,7 +149,7 @@ class PositionHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[Mapping[str, float]] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         runner.message_hub.update_info(VALIDATED, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -159,7 +160,7 @@ class PositionHook(Hook):
             checkpoint[POSITION]['gradients'] = runner.waiting_gradients
 
 
-def data_of(loader: DataLoader) -> Dict[str, int]:
+def data_of(loader: DataLoader) -> dict[str, int]:
     """What a position in the data counts in."""
     return dict(batch_size=getattr(loader.batch_sampler, 'batch_size', None) or 1, processes=get_world_size(),
                 images=len(loader.dataset))

@@ -1,20 +1,21 @@
 """Which metrics an evaluator gives, so that a run does not look for another one after its first validation."""
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any
 
-Names = Callable[[Mapping[str, Any]], List[str]]
+Names = Callable[[Mapping[str, Any]], list[str]]
 
 
-def _listed(value: Any) -> List[Any]:
+def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _iou(node: Mapping[str, Any]) -> List[str]:
+def _iou(node: Mapping[str, Any]) -> list[str]:
     beside = {'mIoU': ['mIoU', 'mAcc'], 'mDice': ['mDice', 'mAcc'], 'mFscore': ['mFscore', 'mPrecision', 'mRecall']}
     return ['aAcc', *(name for metric in _listed(node.get('iou_metrics', 'mIoU')) for name in beside.get(metric, ()))]
 
 
-def _coco(node: Mapping[str, Any]) -> List[str]:
+def _coco(node: Mapping[str, Any]) -> list[str]:
     found = []
     for metric in _listed(node.get('metric', 'bbox')):
         if metric == 'proposal_fast':
@@ -27,13 +28,13 @@ def _coco(node: Mapping[str, Any]) -> List[str]:
     return found + ['*_precision'] * bool(node.get('classwise'))
 
 
-def _dice(defaults: Tuple[str, ...], unit: str) -> Names:
+def _dice(defaults: tuple[str, ...], unit: str) -> Names:
     names = {'dice': 'Dice', 'iou': 'IoU', 'hd95': 'HD95'}
     return lambda node: [*(f'm{names.get(measure)}' for measure in node.get('measures', defaults)),
                          *(f'{names.get(measure)}.*' for measure in node.get('measures', defaults)), unit]
 
 
-_KNOWN: Dict[str, Tuple[str, Names]] = {
+_KNOWN: dict[str, tuple[str, Names]] = {
     'IoUMetric': ('', _iou), 'CocoMetric': ('coco', _coco), 'VolumeDice': ('', _dice(('dice', 'hd95'), 'volumes')),
     'ImageDice': ('', _dice(('dice', 'iou'), 'images')),
     'TopK': ('', lambda node: [f'top{k}' for k in node.get('topk', (1, 5))]),
@@ -41,7 +42,7 @@ _KNOWN: Dict[str, Tuple[str, Names]] = {
 """By class: the prefix that it has by default, and its names, with ``*`` for any word."""
 
 
-def metric_names(evaluator: Any) -> Optional[List[str]]:
+def metric_names(evaluator: Any) -> list[str] | None:
     """The names of the metrics that an evaluator's config gives, with ``*`` for any word; None where it is unknown."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         return metric_names(evaluator['metrics'])
@@ -57,7 +58,7 @@ def metric_names(evaluator: Any) -> Optional[List[str]]:
     return found
 
 
-def metric_problems(config: Mapping[str, Any]) -> List[str]:
+def metric_problems(config: Mapping[str, Any]) -> list[str]:
     """One sentence per metric that a hook of ``config`` asks for and its ``val_evaluator`` does not give."""
     given = metric_names(config['val_evaluator']) if config.get('val_evaluator') else None
     if given is None:
@@ -68,7 +69,7 @@ def metric_problems(config: Mapping[str, Any]) -> List[str]:
             for key, name in _wanted(config) if not any(fnmatchcase(name, pattern) for pattern in given)]
 
 
-def _wanted(config: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+def _wanted(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     hooks = [*((f'default_hooks.{name}', hook) for name, hook in (config.get('default_hooks') or {}).items()),
              *((f'custom_hooks.{index}', hook) for index, hook in enumerate(config.get('custom_hooks') or ()))]
     for key, hook in hooks:

@@ -1,5 +1,6 @@
 """Optimizer wrappers with room for Eq. 2: a rule on gradients, after their synchronisation and before clipping."""
-from typing import Any, Callable, List, Optional
+from collections.abc import Callable
+from typing import Any
 
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
@@ -17,7 +18,7 @@ class GradRuleOptimWrapper(OptimWrapper):
     DDP has averaged the gradients by then, and accumulated steps are complete. Without a rule it is MMEngine's.
     """
 
-    grad_rule: Optional[Callable[[], None]] = None
+    grad_rule: Callable[[], None] | None = None
 
     def step(self, **kwargs: Any) -> None:
         if self.grad_rule is not None:
@@ -29,7 +30,7 @@ class GradRuleOptimWrapper(OptimWrapper):
 class GradRuleAmpOptimWrapper(AmpOptimWrapper):
     """The same in mixed precision: gradients are unscaled first, once, because a rule adds terms of true size."""
 
-    grad_rule: Optional[Callable[[], None]] = None
+    grad_rule: Callable[[], None] | None = None
 
     def step(self, **kwargs: Any) -> None:
         if self.grad_rule is None:
@@ -53,14 +54,14 @@ class CompactorConstructor(DefaultOptimWrapperConstructor):
         UserError: One of the two is impossible.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         beta1, factor = (self.paramwise_cfg.get(name, 0.99) for name in ('compactor_beta1', 'compactor_lr_mult'))
         if not is_share(beta1) or not is_number(factor) or factor <= 0:
             raise UserError(f'paramwise_cfg has compactor_beta1={beta1!r} and compactor_lr_mult={factor!r}: the first '
                             'is from 0 to below 1, the second positive.')
 
-    def add_params(self, params: List[dict], module: nn.Module, prefix: str = '', is_dcn_module: Any = None) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: Any = None) -> None:
         if not isinstance(module, Compactor):
             super().add_params(params, module, prefix, is_dcn_module)
             return

@@ -6,8 +6,9 @@ more. :class:`Rehearsal` is for ``--check-only``: it does all that a run does, u
 import math
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -34,13 +35,13 @@ def refuse(problems: Sequence[str]) -> None:
         raise UserError('\n'.join(problems))
 
 
-def config_problems(config: Config, training: bool) -> List[str]:
+def config_problems(config: Config, training: bool) -> list[str]:
     """What does not go together in a config, one sentence each; its data are there."""
     loaders = LOADERS if training else ('test_dataloader', )
     return [*(metric_problems(config) if training else ()), *loader_problems(config, loaders)]
 
 
-def run_problems(runner: CheckedRunner, processes: Optional[int] = None) -> List[str]:
+def run_problems(runner: CheckedRunner, processes: int | None = None) -> list[str]:
     """What does not go together in the parts that a Runner builds for training, one sentence each.
 
     Args:
@@ -110,7 +111,7 @@ def _synchronised(runner: CheckedRunner, processes: int) -> bool:
     return processes > 1 and runner.world_size == 1 and get_device() != 'cpu' and bool(wanted)
 
 
-def lone_norms(model: nn.Module) -> List[str]:
+def lone_norms(model: nn.Module) -> list[str]:
     """The BatchNorms of ``model`` that see one value per channel of each picture in training, after pooling to 1x1.
 
     UperNet's pyramid at scale 1 and ASPP's image pooling have one. Synchronised ones of several processes are fine.
@@ -155,7 +156,7 @@ class Rehearsal(CheckedRunner):
         return self.model
 
     @torch.no_grad()
-    def _losses(self, items: Sequence[Any]) -> Dict[str, float]:
+    def _losses(self, items: Sequence[Any]) -> dict[str, float]:
         collate = self.train_loop.dataloader.collate_fn
         with _first('batch of train_dataloader', self):
             self.model.data_preprocessor(collate(items), True)
@@ -179,7 +180,7 @@ def rehearse(config: Config, processes: int = 1) -> None:
         runner.train()
 
 
-def _first_items(loader: DataLoader) -> List[Any]:
+def _first_items(loader: DataLoader) -> list[Any]:
     """The samples of a loader's first batch, read in this process."""
     return [loader.dataset[index] for index in next(iter(loader.batch_sampler))]
 

@@ -1,7 +1,8 @@
 """What a checkpoint must hold for a run to continue from it, and a sentence for whatever is missing."""
 import math
 import numbers
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def _is_history(state: Mapping) -> bool:
             and _is_count(state.get('_max_length', state.get('max_length'))))
 
 
-def require_fit(content: Mapping, path: str, model: Mapping[str, Tensor], averaged: Optional[Mapping[str, Tensor]],
+def require_fit(content: Mapping, path: str, model: Mapping[str, Tensor], averaged: Mapping[str, Tensor] | None,
                 ) -> None:
     """Check that a checkpoint's weights are the model's, each by name, shape and type.
 
@@ -234,8 +235,8 @@ def require_schedulers(content: Mapping, path: str, schedulers: Any) -> None:
                 raise cannot_resume(path, f'{wrong[0]} of its parameter scheduler {number} is {state[wrong[0]]!r}')
 
 
-def require_same_run(content: Mapping, path: str, *, by_epoch: bool, lengths: Dict[str, int],
-                     classes: Optional[Sequence[str]], warn: Callable[[str], None], **data: int) -> None:
+def require_same_run(content: Mapping, path: str, *, by_epoch: bool, lengths: dict[str, int],
+                     classes: Sequence[str] | None, warn: Callable[[str], None], **data: int) -> None:
     """Check that a checkpoint and this config count alike and train on the same classes; warn of other differences.
 
     Args:

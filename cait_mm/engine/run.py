@@ -2,10 +2,11 @@
 import argparse
 import logging
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Type
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -93,7 +94,7 @@ def require_weights(config: Config, resumed: bool = False) -> None:
                             f'another with --cfg-options {key}=FILE.')
 
 
-def _pretrained(node: Any, key: str) -> Iterator[Tuple[str, str]]:
+def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:
     """The keys and files of every ``dict(type='Pretrained', checkpoint=FILE)`` and ``teacher=FILE`` below ``node``."""
     if isinstance(node, str) and key.endswith('.teacher'):
         yield key, node
@@ -201,7 +202,7 @@ def set_epochs(config: Config, epochs: int) -> None:
         cdcp.start_epoch = cdcp.get('start_epoch', CDCPSettings.start_epoch) * epochs / old
 
 
-def set_total_batch(config: Config, total: Optional[int], processes: int) -> None:
+def set_total_batch(config: Config, total: int | None, processes: int) -> None:
     """Divide ``total`` over the processes and accumulated steps; without it, say when the recipe wants another one.
 
     Raises:
@@ -269,7 +270,7 @@ def use_export(config: Config, path: str) -> None:
         config.model.head_rows = None
 
 
-def draw_predictions(config: Config, folder: Optional[str] = None, interval: int = 1) -> None:
+def draw_predictions(config: Config, folder: str | None = None, interval: int = 1) -> None:
     """Have the library's visualization hook draw every ``interval``-th prediction, into ``folder`` where given.
 
     Raises:
@@ -312,7 +313,7 @@ def unwrapped(runner: Runner) -> torch.nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def build_runner(config: Config, kind: Type[CheckedRunner] = CheckedRunner) -> CheckedRunner:
+def build_runner(config: Config, kind: type[CheckedRunner] = CheckedRunner) -> CheckedRunner:
     """The Runner of a config, with one name per work directory so that several can live in one process.
 
     Raises:
@@ -329,7 +330,7 @@ def build_runner(config: Config, kind: Type[CheckedRunner] = CheckedRunner) -> C
     return kind.from_cfg(config)
 
 
-def final_metrics(runner: CheckedRunner) -> Dict[str, float]:
+def final_metrics(runner: CheckedRunner) -> dict[str, float]:
     """The metrics of a run's last iteration; empty where it was not validated."""
     hub = runner.message_hub
     if hub.get_info(VALIDATED, None) != runner.iter:

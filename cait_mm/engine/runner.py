@@ -1,6 +1,7 @@
 """MMEngine's Runner, for people who make mistakes in configs and train on CPUs."""
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -47,7 +48,7 @@ class CheckedRunner(Runner):
     A run that is asked to stop saves its state first (:class:`StopHook`).
     """
 
-    waiting_gradients: List[Dict[str, Tensor]] = []
+    waiting_gradients: list[dict[str, Tensor]] = []
     """Gradients of every process that wait for more accumulation steps, while a checkpoint is written."""
 
     @classmethod
@@ -63,7 +64,7 @@ class CheckedRunner(Runner):
         with building('the model', self.cfg):
             return super().build_model(model)
 
-    def wrap_model(self, model_wrapper_cfg: Optional[Dict], model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu':
             model = self._without_sync_bn(model)
         return super().wrap_model(model_wrapper_cfg, model)
@@ -73,7 +74,7 @@ class CheckedRunner(Runner):
             return super().build_train_loop(seeded_loop(loop) if isinstance(loop, dict) else loop)
 
     @staticmethod
-    def build_dataloader(dataloader: Any, seed: Optional[int] = None, diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
         if isinstance(dataloader, Mapping):
             seed = (seed or 0) - (get_rank() if diff_rank_seed else 0)  # the order of the data is that of all processes
             dataloader = with_seeded_batches(dataloader, seed)
@@ -173,7 +174,7 @@ class CheckedRunner(Runner):
         if self.param_schedulers:
             require_schedulers(content, path, self.param_schedulers)
 
-    def _seed_like(self, seed: Optional[int]) -> None:
+    def _seed_like(self, seed: int | None) -> None:
         """Use the seed of the run that is resumed, for the order of the data too: MMEngine has built that before."""
         current = self._randomness_cfg.get('seed')
         if seed is None or seed == current:
@@ -206,7 +207,7 @@ class CheckedRunner(Runner):
         return revert_sync_batchnorm(model)
 
 
-def _start_worker(init: Optional[Callable[[int], None]], worker_id: int) -> None:
+def _start_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
     leave_stopping_to_parent()
     if init is not None:
         init(worker_id)

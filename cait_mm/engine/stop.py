@@ -1,5 +1,5 @@
 """Leave a training when a signal asks for it, with a checkpoint that a resume continues from."""
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from mmengine.hooks import EMAHook, Hook
@@ -22,8 +22,8 @@ class StopHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.saver: Optional[SafeCheckpointHook] = None
-        self.last: Optional[int] = None
+        self.saver: SafeCheckpointHook | None = None
+        self.last: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         SIGNALS.noting = True

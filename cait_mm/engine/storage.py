@@ -1,5 +1,4 @@
 """Checkpoints that are written whole or not at all."""
-from typing import Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -13,7 +12,7 @@ class AtomicBackend(LocalBackend):
     ``default_hooks.checkpoint.backend_args=dict(backend='atomic')`` uses it.
     """
 
-    def put(self, obj: Union[bytes, memoryview], filepath: str) -> None:
+    def put(self, obj: bytes | memoryview, filepath: str) -> None:
         """Write ``obj``.
 
         Raises:

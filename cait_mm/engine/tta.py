@@ -1,6 +1,7 @@
 """Test-time augmentation: pictures flipped and at several sizes, predictions merged."""
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -16,7 +17,7 @@ DETECTOR = dict(
 FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
 
 
-def use_tta(config: Config, ratios: Optional[Sequence[float]] = None) -> None:
+def use_tta(config: Config, ratios: Sequence[float] | None = None) -> None:
     """Have a test merge the predictions on flipped and resized pictures.
 
     A config's own ``tta_model`` and ``tta_pipeline`` are used where it has them. Otherwise the test pipeline's size
@@ -38,7 +39,7 @@ def use_tta(config: Config, ratios: Optional[Sequence[float]] = None) -> None:
     config.model = {**config.tta_model, 'module': config.model}
 
 
-def augmented(pipeline: Sequence[Mapping[str, Any]], ratios: Sequence[float]) -> List[Dict[str, Any]]:
+def augmented(pipeline: Sequence[Mapping[str, Any]], ratios: Sequence[float]) -> list[dict[str, Any]]:
     """A test pipeline that gives every picture at ``ratios`` of its size, not flipped and flipped.
 
     Raises:
@@ -59,7 +60,7 @@ def augmented(pipeline: Sequence[Mapping[str, Any]], ratios: Sequence[float]) ->
     return [*steps[:before], dict(type='TestTimeAug', transforms=[sizes, deepcopy(FLIPS), *rest])]
 
 
-def _resized(resize: Optional[Mapping[str, Any]], ratio: float) -> Dict[str, Any]:
+def _resized(resize: Mapping[str, Any] | None, ratio: float) -> dict[str, Any]:
     if resize is None:
         return dict(type='Resize', scale_factor=ratio, keep_ratio=True)
     if 'scale' not in resize:

@@ -1,5 +1,4 @@
 """Label maps at the network's input size, as TransUNet and CASCADE take them."""
-from typing import List, Optional
 
 import torch
 from mmengine.registry import MODELS
@@ -19,7 +18,7 @@ class InputSizeSegmentor(EncoderDecoder):
     """
 
     def postprocess_result(self, seg_logits: Tensor,
-                           data_samples: Optional[List[SegDataSample]] = None) -> List[SegDataSample]:
+                           data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Logits (B, C, H, W) of the padded inputs -> predictions of the pictures' sizes."""
         found = super().postprocess_result(seg_logits, data_samples)
         if data_samples is None:

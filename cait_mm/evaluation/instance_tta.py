@@ -1,5 +1,5 @@
 """Test-time augmentation of instance segmentation, which MMDetection lacks: merging masks with their boxes."""
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from mmcv.ops import batched_nms

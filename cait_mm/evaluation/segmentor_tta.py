@@ -1,6 +1,6 @@
 """Test-time augmentation of segmentors, heads of one channel included, where MMSegmentation takes a sigmoid twice."""
+from collections.abc import Sequence
 from itertools import chain
-from typing import List, Sequence
 
 from mmengine.registry import MODELS
 from mmseg.models.segmentors import SegTTAModel
@@ -13,7 +13,7 @@ class SegmentorTTAModel(SegTTAModel):
     sigmoid would lift above every threshold; they are made logits again before. Arguments as there.
     """
 
-    def merge_preds(self, data_samples_list: Sequence[List[SegDataSample]]) -> List[SegDataSample]:
+    def merge_preds(self, data_samples_list: Sequence[list[SegDataSample]]) -> list[SegDataSample]:
         """The views of every picture, merged into one prediction each."""
         if self.module.out_channels == 1:
             for sample in chain(*data_samples_list):

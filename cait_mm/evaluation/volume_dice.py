@@ -1,8 +1,9 @@
 """Dice, IoU and HD95 by volume or by image, as medical segmentation reports them."""
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -15,13 +16,13 @@ MEASURES = ('dice', 'iou', 'hd95')
 _NAMES = {'dice': 'Dice', 'iou': 'IoU', 'hd95': 'HD95'}
 
 
-def overlap(pred: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
+def overlap(pred: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Dice and IoU of two boolean arrays of one shape, between 0 and 1 (MedPy's); two empty ones agree: 1."""
     from medpy.metric import binary
     return (binary.dc(pred, truth), binary.jc(pred, truth)) if pred.any() or truth.any() else (1., 1.)
 
 
-def hd95(pred: np.ndarray, truth: np.ndarray, spacing: Optional[Sequence[float]] = None) -> float:
+def hd95(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float] | None = None) -> float:
     """MedPy's HD95: the 95th percentile of the distances between two surfaces, from each to the other taken together.
 
     Args:
@@ -68,7 +69,7 @@ class VolumeDice(BaseMetric):
 
     def __init__(self,
                  measures: Sequence[str] = ('dice', 'hd95'),
-                 spacing: Optional[Sequence[float]] = None,
+                 spacing: Sequence[float] | None = None,
                  ignore_index: int = 255,
                  empty: str = 'strict',
                  **keywords: Any) -> None:
@@ -81,7 +82,7 @@ class VolumeDice(BaseMetric):
                             f'{", ".join(MEASURES)}, and empty is strict or transunet.')
         self.measures, self.spacing, self.ignore_index, self.empty = tuple(measures), spacing, ignore_index, empty
 
-    def place(self, sample: Mapping[str, Any]) -> Tuple[str, int]:
+    def place(self, sample: Mapping[str, Any]) -> tuple[str, int]:
         """The volume of a predicted slice, and its number there."""
         try:
             return sample['volume'], int(sample['slice'])
@@ -100,14 +101,14 @@ class VolumeDice(BaseMetric):
             volume, number = self.place(sample)
             self.results.append((volume, number, truth.shape, zlib.compress(np.stack([pred, truth]).tobytes(), 1)))
 
-    def compute_metrics(self, results: List[Tuple[str, int, Tuple[int, ...], bytes]]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str, int, tuple[int, ...], bytes]]) -> dict[str, float]:
         """Put the slices together and average."""
-        volumes: Dict[str, Dict[int, Tuple[Tuple[int, ...], bytes]]] = defaultdict(dict)
+        volumes: dict[str, dict[int, tuple[tuple[int, ...], bytes]]] = defaultdict(dict)
         for volume, number, shape, labels in results:
             volumes[volume][number] = shape, labels
         classes = self.dataset_meta['classes'][1:]
         values = np.array([self._measure(*_stacked(name, slices), len(classes)) for name, slices in volumes.items()])
-        scores: Dict[str, float] = {}
+        scores: dict[str, float] = {}
         for index, measure in enumerate(self.measures):
             by_class = [_mean(column) for column in values[:, :, index].T]
             scores[f'm{_NAMES[measure]}'] = _mean(by_class)
@@ -116,16 +117,16 @@ class VolumeDice(BaseMetric):
         scores[self.unit] = float(len(volumes))
         return scores
 
-    def overlap(self, pred: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
+    def overlap(self, pred: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         """Dice and IoU of one class, between 0 and 1."""
         return overlap(pred, truth)
 
-    def _measure(self, pred: np.ndarray, truth: np.ndarray, classes: int) -> List[List[float]]:
+    def _measure(self, pred: np.ndarray, truth: np.ndarray, classes: int) -> list[list[float]]:
         """Every measure of every class of one volume."""
         known = truth != self.ignore_index
         return [self._of_class((pred == label) & known, truth == label) for label in range(1, classes + 1)]
 
-    def _of_class(self, pred: np.ndarray, truth: np.ndarray) -> List[float]:
+    def _of_class(self, pred: np.ndarray, truth: np.ndarray) -> list[float]:
         if self.empty == 'transunet' and not (pred.any() and truth.any()):
             agree = 100. if pred.any() else 0.
             return [0. if measure == 'hd95' else agree for measure in self.measures]
@@ -173,14 +174,14 @@ class ImageDice(VolumeDice):
         low, high = chance.min(), chance.max()
         return ((chance - low) / (high - low + 1e-8) >= 0.5).astype(np.uint8)
 
-    def overlap(self, pred: np.ndarray, truth: np.ndarray) -> Tuple[float, float]:
+    def overlap(self, pred: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         """Dice and IoU of the polyp, between 0 and 1, smoothed where the protocol has it so."""
         if self.protocol == 'plain':
             return super().overlap(pred, truth)
         both, total = np.count_nonzero(pred & truth), np.count_nonzero(pred) + np.count_nonzero(truth)
         return (2 * both + 1) / (total + 1), (both + 1) / (total - both + 1)
 
-    def place(self, sample: Mapping[str, Any]) -> Tuple[str, int]:
+    def place(self, sample: Mapping[str, Any]) -> tuple[str, int]:
         """The image as a volume of one slice."""
         return sample['img_path'], 0
 
@@ -189,7 +190,7 @@ def _array(sample: Mapping[str, Any], key: str) -> np.ndarray:
     return sample[key]['data'].squeeze(0).cpu().numpy()
 
 
-def _stacked(name: str, slices: Mapping[int, Tuple[Tuple[int, ...], bytes]]) -> Tuple[np.ndarray, np.ndarray]:
+def _stacked(name: str, slices: Mapping[int, tuple[tuple[int, ...], bytes]]) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and truth (slices, H, W) of a volume, or (H, W) of a single image."""
     shapes = {shape for shape, _ in slices.values()}
     if len(shapes) > 1:

@@ -1,5 +1,6 @@
 """CASCADE's decoder: attention gates on the skips, channel and spatial attention, four predictions that are summed."""
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
@@ -75,8 +76,8 @@ class CascadeHead(BaseDecodeHead):
 
     def __init__(self,
                  in_channels: Sequence[int],
-                 widths: Optional[Sequence[int]] = None,
-                 norm_cfg: Optional[Mapping] = None,
+                 widths: Sequence[int] | None = None,
+                 norm_cfg: Mapping | None = None,
                  **keywords: Any) -> None:
         widths = list(widths or in_channels)
         if len(in_channels) != 4 or len(widths) != 4:
@@ -104,10 +105,10 @@ class CascadeHead(BaseDecodeHead):
     def _conv(self, before: int, after: int) -> nn.Module:
         return ConvModule(before, after, 3, padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
 
-    def decode(self, inputs: Sequence[Tensor]) -> List[Tensor]:
+    def decode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, C_i, H_i, W_i) of the backbone or neck -> the four decoded maps (B, width_i, H_i, W_i)."""
         skips = [lateral(x) for lateral, x in zip(self.lateral, self._transform_inputs(inputs))]
-        decoded: List[Tensor] = []
+        decoded: list[Tensor] = []
         for scale in (3, 2, 1, 0):
             x = skips[scale]
             if decoded:
@@ -117,18 +118,18 @@ class CascadeHead(BaseDecodeHead):
             decoded.insert(0, self.blocks[scale](x))
         return decoded
 
-    def forward(self, inputs: Sequence[Tensor]) -> List[Tensor]:
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, C_i, H_i, W_i) -> logits (B, out_channels, H_i, W_i) of the four predictions, finest first."""
         finest, *coarse = self.decode(inputs)
         return [self.cls_seg(finest), *(head(x) for head, x in zip(self.coarse_seg, coarse))]
 
-    def loss_by_feat(self, seg_logits: Sequence[Tensor], batch_data_samples: list) -> Dict[str, Tensor]:
+    def loss_by_feat(self, seg_logits: Sequence[Tensor], batch_data_samples: list) -> dict[str, Tensor]:
         """The sum over the four predictions of every loss; ``acc_seg`` is the finest one's, of several classes only."""
         parts = [super(CascadeHead, self).loss_by_feat(logits, batch_data_samples) for logits in seg_logits]
         losses = {name: sum(part[name] for part in parts) for name in parts[0] if name != 'acc_seg'}
         # MMSeg's accuracy takes the arg-max, which of a single channel says nothing
         return losses if self.out_channels == 1 else {**losses, 'acc_seg': parts[0]['acc_seg']}
 
-    def predict_by_feat(self, seg_logits: Sequence[Tensor], batch_img_metas: List[dict]) -> Tensor:
+    def predict_by_feat(self, seg_logits: Sequence[Tensor], batch_img_metas: list[dict]) -> Tensor:
         """The sum of the four predictions, each resized to the image (B, out_channels, H, W)."""
         return sum(super(CascadeHead, self).predict_by_feat(logits, batch_img_metas) for logits in seg_logits)

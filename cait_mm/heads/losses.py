@@ -1,5 +1,5 @@
 """CASCADE's two losses besides cross entropy: Dice by class, and PraNet's structure loss for one foreground class."""
-from typing import Any, Optional
+from typing import Any
 
 from mmengine.registry import MODELS
 from mmseg.models.losses import DiceLoss
@@ -26,7 +26,7 @@ class ClasswiseDiceLoss(DiceLoss):
     def __init__(self, loss_weight: float = 1.0, eps: float = 1e-5, loss_name: str = 'loss_dice') -> None:
         super().__init__(use_sigmoid=False, loss_weight=loss_weight, eps=eps, loss_name=loss_name)
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Optional[Tensor] = None, ignore_index: int = 255,
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = 255,
                 **keywords: Any) -> Tensor:
         """Logits (B, K, H, W) and labels (B, H, W) -> a scalar; pixels of ``ignore_index`` count nowhere."""
         known = (target != ignore_index)[:, None]
@@ -61,7 +61,7 @@ class StructureLoss(nn.Module):
             raise UserError(f'StructureLoss entropy={entropy!r}: use mean (their code) or weighted (their papers).')
         self.entropy, self.loss_weight, self.loss_name = entropy, loss_weight, loss_name
 
-    def forward(self, pred: Tensor, target: Tensor, weight: Optional[Tensor] = None, ignore_index: int = 255,
+    def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = 255,
                 **keywords: Any) -> Tensor:
         """Logits (B, 1, H, W) and labels (B, H, W) of 0 and 1 -> a scalar; pixels of ``ignore_index`` count nowhere."""
         known = (target != ignore_index)[:, None].to(pred.dtype)

@@ -1,5 +1,5 @@
 """The token pyramid: maps of one stride become the strides that dense heads expect."""
-from typing import Mapping, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -37,8 +37,8 @@ class TokenPyramid(BaseModule):
     def __init__(self,
                  embed_dim: int,
                  rescales: Sequence[float] = (4, 2, 1, 0.5),
-                 norm_cfg: Optional[Mapping] = None,
-                 init_cfg: Optional[Mapping] = None) -> None:
+                 norm_cfg: Mapping | None = None,
+                 init_cfg: Mapping | None = None) -> None:
         super().__init__(init_cfg=init_cfg)
         norm_cfg = norm_cfg or dict(type='SyncBN', requires_grad=True)
         self.ops = nn.ModuleList(self._rescale(embed_dim, factor, norm_cfg) for factor in rescales)
@@ -57,7 +57,7 @@ class TokenPyramid(BaseModule):
             return Halve()
         raise UserError(f'TokenPyramid rescales={factor}: use 4, 2, 1 or 0.5.')
 
-    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps (B, C, H, W), one per factor -> maps (B, C, factor * H, factor * W); no side is less than 1."""
         if len(inputs) != len(self.ops):
             raise UserError(f'TokenPyramid has {len(self.ops)} factors and was given {len(inputs)} maps: '

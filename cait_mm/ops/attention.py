@@ -1,5 +1,4 @@
 """Self-attention whose query/key width and value width are free, as channel pruning leaves them."""
-from typing import Optional, Tuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,18 +28,18 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, num_heads * (2 * qk_dim + v_dim), bias=qkv_bias)
         self.proj = nn.Linear(num_heads * v_dim, dim)
 
-    def forward(self, x: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C); ``bias``, which broadcasts to (B, heads, N, N), is added before the softmax."""
         return self.attend(*self.project(x), bias)
 
-    def project(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, C) -> queries, keys and values, each (B, heads, N, its width)."""
         heads = self.num_heads
         widths = [heads * self.qk_dim, heads * self.qk_dim, heads * self.v_dim]
         q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
         return q, k, v
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Optional[Tensor] = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """Queries, keys and values as :meth:`project` gives them -> (B, N, C)."""
         if self.fused_attn:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)

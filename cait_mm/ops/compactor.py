@@ -5,7 +5,6 @@ activation, at the cost of plain fine-tuning. Column j of C belongs to output ch
 importance, and a zero column makes the channel exactly zero.
 """
 import re
-from typing import List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ class Compactor(nn.Module):
         return self.columns.norm(dim=2)
 
 
-def linear_parameters(layer: nn.Linear) -> Tuple[str, ...]:
+def linear_parameters(layer: nn.Linear) -> tuple[str, ...]:
     """``weight`` and, where there is one, ``bias``."""
     return ('weight',) if layer.bias is None else ('weight', 'bias')
 
@@ -72,7 +71,7 @@ def start_from(compacted: nn.Module, plain: nn.Module) -> None:
             own.copy_(state[re.sub(r'parametrizations\.(weight|bias)\.original$', r'\1', name)])
 
 
-def add_block_compactors(attention: Attention, fc1: nn.Linear) -> List[Compactor]:
+def add_block_compactors(attention: Attention, fc1: nn.Linear) -> list[Compactor]:
     """Compactors for q, k and v of every head (one stack behind the fused qkv) and for the FFN's hidden channels."""
     if attention.qk_dim != attention.v_dim:
         raise ValueError(f'compactors start at full width, this attention has qk_dim={attention.qk_dim} and '
@@ -86,6 +85,6 @@ def add_backbone_compactors(backbone: nn.Module) -> None:
         add_block_compactors(block.attn, block.mlp.fc1)
 
 
-def split_qkv(stacked: Tensor, heads: int) -> Tuple[Tensor, Tensor, Tensor]:
+def split_qkv(stacked: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Values per channel of a fused qkv, (3 * heads, width), as q, k and v, (heads, width) each."""
     return stacked[:heads], stacked[heads:2 * heads], stacked[2 * heads:]

@@ -14,13 +14,12 @@ kind                fuses                                      in the paper
 ``vertical_conv``   vertical, then a depthwise 3x3             ATME+Conv, Tab. XIII
 ==================  =========================================  ===============
 """
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Grid = Tuple[int, int]
+Grid = tuple[int, int]
 
 MERGE_KINDS = ('horizontal', 'vertical', 'symmetric', 'diagonal', 'horizontal_conv', 'vertical_conv')
 
@@ -166,7 +165,7 @@ class TokenMerge(nn.Module):
                 self.conv.weight.zero_()
                 self.conv.bias.zero_()
 
-    def forward(self, x: Tensor, grid: Grid) -> Tuple[Tensor, Grid]:
+    def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Merge (B, H * W, C) on ``grid``; return (B, H' * W', C) and the new grid."""
         x = self.fuse(group_tokens(x, grid, self.kind))
         grid = merged_grid(self.kind, grid)

@@ -3,8 +3,9 @@
 On each axis the window is ``min(window_size, side)``; an axis that fits into one window is not shifted. Merged grids
 and small images so get smaller windows, whose relative positions are a part of the full table.
 """
+from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, Callable, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,7 @@ def unpartition(x: Tensor, window: Grid, grid: Grid) -> Tensor:
 
 
 @_kept(64)
-def relative_index(window: Grid, table_window: int, device: Optional[torch.device] = None) -> Tensor:
+def relative_index(window: Grid, table_window: int, device: torch.device | None = None) -> Tensor:
     """Where each pair of a window's tokens finds its offset in the table of a window of side ``table_window``.
 
     Returns:
@@ -77,7 +78,7 @@ def relative_index(window: Grid, table_window: int, device: Optional[torch.devic
 
 
 @_kept(16)
-def shift_mask(grid: Grid, window: Grid, shift: Grid, device: Optional[torch.device] = None) -> Tensor:
+def shift_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device | None = None) -> Tensor:
     """Which tokens of a window of the shifted grid were neighbours before: (windows, h * w, h * w), 0 or -inf.
 
     Args:

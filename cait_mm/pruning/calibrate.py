@@ -14,9 +14,9 @@ These contributions are compared over all modules as they are (docs/design.md ha
 evenly over 0.5 to 1.5, becomes the compactors' column norms, so the paper's score, consistencies and budget work
 unchanged. The contributions themselves span six orders of magnitude: Adam's steps would tear such columns apart.
 """
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ START_NORMS = (0.5, 1.5)
 class Calibration:
     """What calibration found: the importance of every channel, and the mean activation (hidden,) of every FFN."""
 
-    scores: List[BlockChannels]
-    ffn_means: List[Tensor]
+    scores: list[BlockChannels]
+    ffn_means: list[Tensor]
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def calibrate(backbone: CAITBackbone, images: Iterable[Tensor]) -> Calibration:
     return Calibration([BlockChannels(*(item.to(like) for item in block)) for block in scores], means)
 
 
-def start_norms(scores: Sequence[BlockChannels]) -> List[BlockChannels]:
+def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
     """The column norms that compactors start with: the rank of every score among all, spread over ``START_NORMS``.
 
     Taking channels in the order of these norms is taking them in the order of the scores.
@@ -90,7 +90,7 @@ def add_calibrated_compactors(backbone: CAITBackbone, calibration: Calibration) 
 
 
 @torch.no_grad()
-def keep_means(state_dict: Dict[str, Tensor], backbone: CAITBackbone, masks: Iterable[BlockChannels],
+def keep_means(state_dict: dict[str, Tensor], backbone: CAITBackbone, masks: Iterable[BlockChannels],
                calibration: Calibration) -> None:
     """Add to every FFN's output bias what its cut channels contributed on average, in a folded ``state_dict``."""
     for index, (block, mask, mean) in enumerate(zip(backbone.flat_blocks(), masks, calibration.ffn_means)):
@@ -99,19 +99,19 @@ def keep_means(state_dict: Dict[str, Tensor], backbone: CAITBackbone, masks: Ite
 
 
 @contextmanager
-def _statistics(backbone: CAITBackbone) -> Iterator[List[Dict[str, Tensor]]]:
+def _statistics(backbone: CAITBackbone) -> Iterator[list[dict[str, Tensor]]]:
     """Collect, in double precision, second moments of q, k and v per head, sums and squares of the FFN's activation."""
-    found: List[Dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
+    found: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
     hooks = []
     for block, into in zip(backbone.flat_blocks(), found):
         heads = block.attn.num_heads
 
-        def on_qkv(_: nn.Module, __: Tuple, output: Tensor, into: Dict = into, heads: int = heads) -> None:
+        def on_qkv(_: nn.Module, __: tuple, output: Tensor, into: dict = into, heads: int = heads) -> None:
             rows = output.double().flatten(0, 1).unflatten(-1, (3 * heads, -1)).transpose(0, 1)
             into['qkv'] = into.get('qkv', 0) + rows.transpose(1, 2) @ rows
             into['tokens'] = into.get('tokens', 0) + rows.shape[1]
 
-        def on_activation(_: nn.Module, __: Tuple, output: Tensor, into: Dict = into) -> None:
+        def on_activation(_: nn.Module, __: tuple, output: Tensor, into: dict = into) -> None:
             rows = output.double().flatten(0, 1)
             into['sum'] = into.get('sum', 0) + rows.sum(0)
             into['square'] = into.get('square', 0) + rows.square().sum(0)
@@ -124,7 +124,7 @@ def _statistics(backbone: CAITBackbone) -> Iterator[List[Dict[str, Tensor]]]:
             hook.remove()
 
 
-def _rotate_attention(attention: Attention, moments: Tensor) -> Tuple[Tensor, Tensor]:
+def _rotate_attention(attention: Attention, moments: Tensor) -> tuple[Tensor, Tensor]:
     """Change the basis of q and k, and of v and the projection; return the singular values (heads, width) of both."""
     roots = _root(moments)
     u, s_qk, vh = torch.linalg.svd(roots[0] @ roots[1].mT)

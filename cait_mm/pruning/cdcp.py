@@ -4,8 +4,9 @@ The Runner's side of it is ``engine/cdcp_hook.py``.
 """
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any
 
 import torch
 
@@ -58,9 +59,9 @@ class CDCPSettings:
     calibration_images: int = 64
     rule: str = 'lasso'
     strength: float = 1e-5
-    shrink: Optional[float] = None
+    shrink: float | None = None
     start_epoch: float = 30
-    step: Optional[float] = 0.00025
+    step: float | None = 0.00025
     interval: int = 25
     head_consistency: bool = True
     attention_consistency: bool = True
@@ -160,7 +161,7 @@ class CDCP:
             '(model.cdcp.start_epoch, model.cdcp.step), train longer, or go on all the same with '
             'model.cdcp.allow_remnants=True.')
 
-    def before_iteration(self, iteration: int) -> Optional[Dict[str, float]]:
+    def before_iteration(self, iteration: int) -> dict[str, float] | None:
         """Rebuild the masks from scratch where the schedule says so.
 
         Returns:
@@ -177,7 +178,7 @@ class CDCP:
             compactor.mask.copy_(mask)
         return {'wanted': wanted, 'flips': flips, **self.scalars()}
 
-    def scalars(self) -> Dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """What describes the current masks, by name."""
         masks = self.masks()
         pruned = pruned_spec(self.backbone.spec, masks)
@@ -189,7 +190,7 @@ class CDCP:
             found.update({f'width/{index}.qk': block.qk_dim, f'width/{index}.v': block.v_dim})
         return found
 
-    def masks(self) -> List[BlockChannels]:
+    def masks(self) -> list[BlockChannels]:
         """The current selection, one entry per block, True for channels that stay."""
         return masks_of(self.backbone)
 
@@ -208,7 +209,7 @@ class CDCP:
                 proximal_step(compactor.columns, compactor.mask, self.shrink)
 
     @torch.no_grad()
-    def largest_masked_norm(self, masks: Optional[List[BlockChannels]] = None) -> float:
+    def largest_masked_norm(self, masks: list[BlockChannels] | None = None) -> float:
         """The largest column norm among the channels that ``masks`` (the current ones) drop; 0 where it is none."""
         return max(float((compactor.column_norms() * ~mask).max())
                    for compactor, mask in zip(self.compactors(), _stacked(masks or self.masks())))
@@ -219,17 +220,17 @@ class CDCP:
             yield compactor_of(block.attn.qkv)
             yield compactor_of(block.mlp.fc1)
 
-    def _select(self, target: float) -> List[BlockChannels]:
+    def _select(self, target: float) -> list[BlockChannels]:
         return select(self.backbone.spec, channel_scores(self.backbone), target, self.consistency, self.settings.align)
 
 
-def masks_of(backbone: CAITBackbone) -> List[BlockChannels]:
+def masks_of(backbone: CAITBackbone) -> list[BlockChannels]:
     """The selection that the compactors of ``backbone`` hold."""
     return [BlockChannels(*split_qkv(compactor_of(block.attn.qkv).mask, block.attn.num_heads),
                           compactor_of(block.mlp.fc1).mask[0]) for block in backbone.flat_blocks()]
 
 
-def _stacked(masks: List[BlockChannels]) -> Iterator[torch.Tensor]:
+def _stacked(masks: list[BlockChannels]) -> Iterator[torch.Tensor]:
     """Masks in the order and shape of :meth:`CDCP.compactors`."""
     for block in masks:
         yield torch.cat([block.q, block.k, block.v])

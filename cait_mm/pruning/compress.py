@@ -1,6 +1,6 @@
 """Compression without training: merges as means, a calibrated cut, and an export."""
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from cait_mm.backbones import classifier_backbone
 from cait_mm.backbones.checkpoint import HEAD_KEYS, read_checkpoint
@@ -12,8 +12,8 @@ from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec
 
 
-def compress(spec: Spec, checkpoint: str, images: List[Path], target: float, align: int = 1,
-             pad_to: int = PAD_TO) -> Tuple[Dict[str, Any], Folded]:
+def compress(spec: Spec, checkpoint: str, images: list[Path], target: float, align: int = 1,
+             pad_to: int = PAD_TO) -> tuple[dict[str, Any], Folded]:
     """Merge and cut a pretrained classifier without training.
 
     Args:

@@ -1,8 +1,9 @@
 """Exports: small, self-describing checkpoints of a compressed classifier, and what compression changed."""
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,15 +28,15 @@ TRAINING_META = 'cait_training'
 """Where a training checkpoint describes its classifier in plain types: ``spec``, ``img_size``, ``cdcp``."""
 
 
-def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Optional[Grid] = None,
-                **meta: Any) -> Dict[str, Any]:
+def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None = None,
+                **meta: Any) -> dict[str, Any]:
     """``{'state_dict', 'meta': {'cait_spec', ...}}`` of tensors and plain types; ``grid`` is that of the positions."""
     stated = {} if grid is None else {GRID_META: list(grid)}
     return {'state_dict': dict(state_dict),
             'meta': {'cait_spec': spec.to_dict(), 'cait_mm_version': __version__, **stated, **meta}}
 
 
-def save_export(export: Mapping[str, Any], path: Union[str, Path]) -> None:
+def save_export(export: Mapping[str, Any], path: str | Path) -> None:
     """Write an export whole or not at all.
 
     Raises:
@@ -49,7 +50,7 @@ def save_export(export: Mapping[str, Any], path: Union[str, Path]) -> None:
                         f'({os.path.dirname(os.path.abspath(path))}).') from error
 
 
-def training_meta(backbone: CAITBackbone, cdcp: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+def training_meta(backbone: CAITBackbone, cdcp: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a training checkpoint has to say so that :func:`export_training` needs no config."""
     return {'spec': backbone.spec.to_dict(), 'img_size': list(backbone.img_size), 'cdcp': dict(cdcp) if cdcp else None}
 
@@ -59,9 +60,9 @@ class Training:
     """A training checkpoint's classifier: its backbone (with compactors where ``cdcp`` is set), head and classes."""
 
     backbone: CAITBackbone
-    head: Dict[str, Tensor]
-    cdcp: Optional[Dict[str, Any]]
-    classes: Optional[Dict[str, Any]]
+    head: dict[str, Tensor]
+    cdcp: dict[str, Any] | None
+    classes: dict[str, Any] | None
 
 
 def checkpoint_of(path: str) -> str:
@@ -83,8 +84,8 @@ class Described:
     """What :func:`training_meta` wrote."""
 
     spec: Spec
-    img_size: Tuple[int, int]
-    cdcp: Optional[Dict[str, Any]]
+    img_size: tuple[int, int]
+    cdcp: dict[str, Any] | None
 
     @classmethod
     def from_dict(cls, data: Any) -> 'Described':
@@ -103,7 +104,7 @@ class Described:
         return cls(spec, img_size, dict(cdcp) if cdcp else None)
 
 
-def _is_setting(item: Tuple[Any, Any]) -> bool:
+def _is_setting(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], (str, bool, int, float, type(None)))
 
 
@@ -145,8 +146,8 @@ def load_training(path: str) -> Training:
 
 
 @torch.no_grad()
-def export_training(path: str, tolerance: Optional[float] = 1e-3,
-                    pad_to: int = PAD_TO) -> Tuple[Dict[str, Any], Folded, Spec]:
+def export_training(path: str, tolerance: float | None = 1e-3,
+                    pad_to: int = PAD_TO) -> tuple[dict[str, Any], Folded, Spec]:
     """Fold a classifier's training checkpoint into an export, and check that it computes the same.
 
     Args:
@@ -181,7 +182,7 @@ def _check_equal(masked: CAITBackbone, folded: Folded) -> None:
         raise RuntimeError(f'the folded model differs from the masked one by {float((wanted - found).abs().max()):.2g}')
 
 
-def before_after(before: Spec, folded: Folded, path: Union[str, Path]) -> Tuple[str, Dict[str, Any]]:
+def before_after(before: Spec, folded: Folded, path: str | Path) -> tuple[str, dict[str, Any]]:
     """What compression changed, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
     after, selected = folded.spec, reduction(folded.selected)
     dense, cost = classifier_cost(Spec.dense(before.arch)), classifier_cost(after)

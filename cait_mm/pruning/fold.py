@@ -2,9 +2,9 @@
 
 What is cut was pushed to zero in training; the folded model equals the training model with those columns at zero.
 """
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +27,13 @@ no multiple of 8 cost a sixth more on a CPU (docs/performance.md) and miss a GPU
 class Folded:
     """A folded backbone: its weights and spec, the spec before widths were padded, the largest norm that was cut."""
 
-    state_dict: Dict[str, Tensor]
+    state_dict: dict[str, Tensor]
     spec: Spec
     selected: Spec
     largest_cut: float
 
 
-def channel_scores(backbone: CAITBackbone) -> List[BlockChannels]:
+def channel_scores(backbone: CAITBackbone) -> list[BlockChannels]:
     """The importance of every channel of a backbone with compactors: its column's norm."""
     scores = []
     for block in backbone.flat_blocks():
@@ -42,7 +42,7 @@ def channel_scores(backbone: CAITBackbone) -> List[BlockChannels]:
     return scores
 
 
-def keep_all(backbone: CAITBackbone) -> List[BlockChannels]:
+def keep_all(backbone: CAITBackbone) -> list[BlockChannels]:
     """Masks under which every channel of a backbone with compactors stays."""
     return [BlockChannels(*(torch.ones_like(getattr(score, name), dtype=torch.bool) for name in ('q', 'k', 'v', 'ffn')))
             for score in channel_scores(backbone)]
@@ -56,7 +56,7 @@ def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
     return BlockChannels(both, both, _level(masks.v, scores.v), masks.ffn)
 
 
-def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: Optional[float] = 1e-3,
+def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: float | None = 1e-3,
          pad_to: int = 0) -> Folded:
     """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
 
@@ -108,7 +108,7 @@ def _level(mask: Tensor, scores: Tensor) -> Tensor:
     return level.scatter(1, order[:, :count], False)
 
 
-def _fold_attention(attention: Attention, cut: BlockChannels, pad_to: int) -> Dict[str, Tensor]:
+def _fold_attention(attention: Attention, cut: BlockChannels, pad_to: int) -> dict[str, Tensor]:
     heads = attention.num_heads
     parts = [(cut.q, 0), (cut.k, 1), (cut.v, 2)]
     weight = attention.qkv.weight.unflatten(0, (3, heads, -1))
@@ -127,7 +127,7 @@ def _fold_attention(attention: Attention, cut: BlockChannels, pad_to: int) -> Di
     return {**qkv, 'attn.proj.weight': proj.flatten(0, 1).T.contiguous()}
 
 
-def _fold_ffn(mlp: torch.nn.Module, mask: Tensor, pad_to: int) -> Dict[str, Tensor]:
+def _fold_ffn(mlp: torch.nn.Module, mask: Tensor, pad_to: int) -> dict[str, Tensor]:
     kept = int(mask.sum())
     zeros = _multiple(kept, pad_to) - kept if pad_to else 0
     return {'mlp.fc1.weight': F.pad(mlp.fc1.weight[mask], (0, 0, 0, zeros)),

@@ -9,8 +9,8 @@ Without a consistency single channels are taken, and only what can really be rem
 head as many as the head that lost fewest, and of q and k what both lost.
 """
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Iterator, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -50,13 +50,13 @@ class _Group:
     """
 
     block: int
-    modules: Tuple[str, ...]
+    modules: tuple[str, ...]
     units: Tensor
     keys: Tensor
 
 
 def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consistency: Consistency = Consistency(),
-           align: int = 1) -> List[BlockChannels]:
+           align: int = 1) -> list[BlockChannels]:
     """Choose the channels to remove so that the classifier's MACs fall by ``target`` against the dense model.
 
     Args:
@@ -82,9 +82,9 @@ def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consisten
     owners = owners[spread][torch.cat([group.keys for group in groups]).cpu()[spread].argsort(stable=True)]
     dense = classifier_cost(Spec.dense(spec.arch)).macs
 
-    def masks(taken: int) -> List[BlockChannels]:
+    def masks(taken: int) -> list[BlockChannels]:
         counts = torch.bincount(owners[:taken], minlength=len(groups)).tolist()
-        kept: List[dict] = [{} for _ in scores]
+        kept: list[dict] = [{} for _ in scores]
         for group, count in zip(groups, counts):
             for module in group.modules:
                 kept[group.block][module] = group.units >= count
@@ -125,7 +125,7 @@ def _groups(index: int, block: BlockChannels, consistency: Consistency, align: i
     yield _heads_in_step(index, ('ffn',), block.ffn[None], align)
 
 
-def _heads_in_step(index: int, modules: Tuple[str, ...], scores: Tensor, align: int) -> _Group:
+def _heads_in_step(index: int, modules: tuple[str, ...], scores: Tensor, align: int) -> _Group:
     """Head-level consistency: unit i is the i-th smallest channel of every head, its key the smallest of them.
 
     With ``align`` a unit is that many channels, the first one as many as bring the width to a multiple.
@@ -141,7 +141,7 @@ def _heads_in_step(index: int, modules: Tuple[str, ...], scores: Tensor, align: 
     return _Group(index, modules, unit_of_rank[ranks], torch.stack(means) if means else keys[:0])
 
 
-def _single_channels(index: int, modules: Tuple[str, ...], scores: Tensor, align: int) -> _Group:
+def _single_channels(index: int, modules: tuple[str, ...], scores: Tensor, align: int) -> _Group:
     """No consistency between heads: every channel is a unit; the best of each head always stays."""
     keys, order = scores.flatten().sort()
     ranks = order.argsort().view_as(scores)

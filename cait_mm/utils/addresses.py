@@ -6,8 +6,9 @@ tables of addresses. Its loaders are not used: they unpickle what they download.
 import hashlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlparse
 

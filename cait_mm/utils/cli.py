@@ -7,9 +7,10 @@ import subprocess
 import sys
 import traceback
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -19,7 +20,7 @@ from cait_mm.utils.inputs import forbid_postscript
 from cait_mm.utils.signals import SIGNALS, Stopped
 
 
-def run(main: Callable[[], Optional[int]]) -> None:
+def run(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 128 plus the signal's
     number after Ctrl-C or what else asks to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
 
@@ -63,7 +64,7 @@ def _flush() -> None:
         raise unwritable('standard output', error) from error
 
 
-def run_child(words: Sequence[Any], **streams: Any) -> Tuple[int, str]:
+def run_child(words: Sequence[Any], **streams: Any) -> tuple[int, str]:
     """Run this Python with ``words``; its status, and its output where ``streams`` (Popen's) keep it.
 
     A signal that asks this process to stop is passed on, and the child has the time that it takes to save its work.
@@ -122,7 +123,7 @@ class _Assignments(DictAction):
     """MMEngine's ``KEY=VALUE`` words, with an error of the parser where a word is none."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
-                 option_string: Optional[str] = None) -> None:
+                 option_string: str | None = None) -> None:
         for word in values or ():
             if '=' not in word:
                 parser.error(f'{option_string} wants KEY=VALUE, not {word!r}')
@@ -168,7 +169,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def logs_aside(json_path: Optional[str]) -> Iterator[None]:
+def logs_aside(json_path: str | None) -> Iterator[None]:
     """Send what a library prints (MMEngine logs to standard output) to standard error while ``--json -`` is in use."""
     if json_path == '-':
         with redirect_stdout(sys.stderr):
@@ -177,7 +178,7 @@ def logs_aside(json_path: Optional[str]) -> Iterator[None]:
         yield
 
 
-def report(text: str, result: Any, json_path: Optional[str]) -> None:
+def report(text: str, result: Any, json_path: str | None) -> None:
     """Print ``text`` for people and write ``result`` as JSON where it was asked for.
 
     With ``--json -`` standard output holds the JSON alone and ``text`` goes to standard error, so pipes stay clean.

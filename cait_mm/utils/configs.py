@@ -1,10 +1,11 @@
 """Read a config of any OpenMMLab library and prepare this process for it."""
 import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -21,7 +22,7 @@ BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, Lo
 _SCOPES = count()
 
 
-def load_config(path: str, cfg_options: Optional[Mapping[str, Any]] = None) -> Config:
+def load_config(path: str, cfg_options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file, apply ``--cfg-options``, and register the library that its ``default_scope`` names.
 
     A Python config, also one that is a base, is a program and is run. YAML and JSON are read as data.

@@ -4,7 +4,8 @@ MMEngine reads YAML with a loader that calls whatever a tag like ``!!python/obje
 import and call whatever a ``type`` with dots names (``os.system`` takes a command).
 """
 import inspect
-from typing import Any, Dict, Iterator, Mapping, TextIO, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
 
 import yaml
 from mmcv.transforms import BaseTransform
@@ -85,7 +86,7 @@ def require_known_types(config: Mapping[str, Any]) -> None:
                             'others as they are registered, or write a Python config.')
 
 
-def _dotted_types(node: Any, key: str) -> Iterator[Tuple[str, str]]:
+def _dotted_types(node: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, Mapping):
         if isinstance(node.get('type'), str) and '.' in node['type']:
             yield key.lstrip('.'), node['type']
@@ -96,7 +97,7 @@ def _dotted_types(node: Any, key: str) -> Iterator[Tuple[str, str]]:
             yield from _dotted_types(value, f'{key}.{index}')
 
 
-def _count(node: Any, known: Dict[int, int]) -> int:
+def _count(node: Any, known: dict[int, int]) -> int:
     """Values below ``node``, those behind an alias as often as it is used."""
     if not isinstance(node, (dict, list, tuple)):
         return 1

@@ -8,9 +8,10 @@ import stat
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Union
+from typing import Any
 
 from cait_mm.errors import UserError, reason_of
 
@@ -20,7 +21,7 @@ _DESCRIPTOR = re.compile(r'/(?:dev|proc/self)/fd/(\d+)')
 
 
 @contextmanager
-def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path whose content becomes that of ``path`` on success and vanishes on failure.
 
     A regular file is replaced in one step and keeps its mode; where ``path`` is a symbolic link, its target is
@@ -38,7 +39,7 @@ def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
         raise unwritable(path, error) from error
 
 
-def require_file_place(path: Union[str, Path]) -> None:
+def require_file_place(path: str | Path) -> None:
     """Look, before the work is done, whether :func:`atomic_path` could write a file to ``path``; make nothing.
 
     Raises:
@@ -57,7 +58,7 @@ def require_file_place(path: Union[str, Path]) -> None:
         raise unwritable(path, error) from error
 
 
-def require_folder_place(path: Union[str, Path]) -> None:
+def require_folder_place(path: str | Path) -> None:
     """Look whether ``path`` is a folder that can be written to, or could become one; make nothing.
 
     Raises:
@@ -72,7 +73,7 @@ def require_folder_place(path: Union[str, Path]) -> None:
         raise unwritable(path, error) from error
 
 
-def unwritable(path: Union[str, Path], error: OSError) -> UserError:
+def unwritable(path: str | Path, error: OSError) -> UserError:
     """The sentence about a file or folder that ``error`` kept from being written."""
     if isinstance(error, IsADirectoryError):
         return UserError(f'{path} is a folder: name a file in it.')
@@ -80,7 +81,7 @@ def unwritable(path: Union[str, Path], error: OSError) -> UserError:
                      f'{Path(path).absolute().parent}.')
 
 
-def remove_temporaries(folder: Union[str, Path]) -> None:
+def remove_temporaries(folder: str | Path) -> None:
     """Remove what killed processes left of :func:`atomic_path` in ``folder``, which no living one may be writing to."""
     for path in Path(folder).iterdir():
         if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
@@ -107,7 +108,7 @@ def _is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode)
 
 
-def _descriptor(path: Path) -> Optional[int]:
+def _descriptor(path: Path) -> int | None:
     """The number of this process's open file that ``path`` or a link on its way names."""
     name = os.path.abspath(path)
     for _ in range(40):  # as many links as Linux follows
@@ -178,13 +179,13 @@ def _replaced(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Union[str, Path], content: Any, indent: Optional[int] = 2) -> None:
+def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:
     """Write ``content`` as JSON, whole or not at all; ``indent=None`` is compact."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent) + '\n')
 
 
-def read_json(path: Union[str, Path]) -> Any:
+def read_json(path: str | Path) -> Any:
     """The content of a JSON file.
 
     Raises:
@@ -204,7 +205,7 @@ def kept(path: Path, compute: Callable[[], Any]) -> Any:
     return read_json(path)
 
 
-def newest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
+def newest_checkpoint(work_dir: str | Path) -> str | None:
     """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note.
 
     A note that names no local file is passed over. None if nothing is left.
@@ -224,7 +225,7 @@ def newest_checkpoint(work_dir: Union[str, Path]) -> Optional[str]:
     return str(max(furthest.values(), key=lambda path: path.stat().st_mtime)) if furthest else None
 
 
-def numbered_checkpoints(folder: Path, kind: str = 'iter|epoch') -> List[Path]:
+def numbered_checkpoints(folder: Path, kind: str = 'iter|epoch') -> list[Path]:
     """Whole checkpoints in ``folder`` that a run can continue from: no temporary files, no best ones."""
     named = (path for path in folder.glob('*.pth') if re.fullmatch(rf'(?:{kind})_[0-9]{{1,18}}', path.stem))
     return sorted(path for path in named if path.is_file() and zipfile.is_zipfile(path))

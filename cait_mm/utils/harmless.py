@@ -9,8 +9,9 @@ import collections
 import datetime
 import pathlib
 import types
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Callable, List, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ _PLAIN = (bool, int, float, str, bytes, list, dict, tuple, frozenset, range, sli
 _ARRAYS = ('i1', 'i2', 'u2', 'c8', 'c16', 'S1', 'U1', 'M8', 'm8')
 
 
-def _named() -> List[Tuple[Callable, str]]:
+def _named() -> list[tuple[Callable, str]]:
     """What is read for a type's full name."""
     return [
         *((kind, f'{kind.__module__}.{kind.__qualname__}') for kind in _PLAIN),

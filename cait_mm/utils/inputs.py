@@ -3,7 +3,7 @@ import codecs
 import os
 import stat
 from pathlib import Path
-from typing import Any, List, Union
+from typing import Any
 
 from cait_mm.errors import UserError
 
@@ -15,7 +15,7 @@ _MARKS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (code
           (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'))
 
 
-def require_file(path: Union[str, Path]) -> None:
+def require_file(path: str | Path) -> None:
     """Stop before opening what is no regular file, such as a named pipe, which would wait for a writer for ever.
 
     Symbolic links are followed.
@@ -37,7 +37,7 @@ def require_file(path: Union[str, Path]) -> None:
         raise UserError(f'{path} cannot be read, because it is empty: remove it or get it again.')
 
 
-def read_lines(path: Union[str, Path]) -> List[str]:
+def read_lines(path: str | Path) -> list[str]:
     """The lines of a text file that are not blank, without white space around them.
 
     It is UTF-8, or UTF-16 or UTF-32 that begin with a byte-order mark; lines end as on any system. An empty file has no

@@ -3,9 +3,10 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Iterator, Optional, Union
+from typing import IO
 
 from cait_mm.errors import UserError
 from cait_mm.utils.files import remove_temporaries, require_folder_place, unwritable
@@ -19,7 +20,7 @@ NAME = '.run.lock'
 
 
 @contextmanager
-def locked(folder: Union[str, Path]) -> Iterator[None]:
+def locked(folder: str | Path) -> Iterator[None]:
     """Have ``folder``, which is made where it is missing, for this process alone in here.
 
     The lock is a record lock of POSIX: the system takes it from a process that dies, however it dies, and processes
@@ -48,7 +49,7 @@ def locked(folder: Union[str, Path]) -> Iterator[None]:
             lock.close()
 
 
-def _take(folder: Path, called: Union[str, Path]) -> Optional[IO[str]]:
+def _take(folder: Path, called: str | Path) -> IO[str] | None:
     """The open, locked file; None where there are no locks."""
     path = folder / NAME
     while fcntl is not None:

@@ -7,11 +7,13 @@ import math
 import numbers
 import re
 import reprlib
-from typing import Any, Callable, Iterator, List, Mapping, Pattern, Tuple
+from collections.abc import Callable, Iterator, Mapping
+from re import Pattern
+from typing import Any
 
 from cait_mm.errors import UserError
 
-Rule = Tuple[Pattern[str], Callable[[Any], bool], str]
+Rule = tuple[Pattern[str], Callable[[Any], bool], str]
 
 
 def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
@@ -41,7 +43,7 @@ def _is_list_of(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _are_dicts = _is_list_of(_is_dict)
 
 
-def _rules() -> List[Rule]:
+def _rules() -> list[Rule]:
     loader, optimizer = r'(train|val|test)_dataloader', r'optim_wrapper\.optimizer'
     paramwise, scheduler = r'optim_wrapper\.paramwise_cfg', r'param_scheduler(\.\d+)?'
     rules = [
@@ -107,7 +109,7 @@ def check_shape(config: Mapping[str, Any], path: str) -> None:
             raise UserError(f'config {path} has a {key} without a dataset: give it one, or set {key}=None.')
 
 
-def _walk(node: Any, key: str) -> Iterator[Tuple[str, Any]]:
+def _walk(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Every key with dots and its value, a node before what is in it."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for name, value in items:

@@ -1,6 +1,6 @@
 """Randomness that follows from where a run is, not from what was drawn before."""
 import random
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,11 +47,11 @@ class OwnRandomness:
         _restore(self._outside)
 
 
-def _states() -> Tuple[Any, Any, torch.Tensor]:
+def _states() -> tuple[Any, Any, torch.Tensor]:
     return random.getstate(), np.random.get_state(), torch.get_rng_state()
 
 
-def _restore(states: Tuple[Any, Any, torch.Tensor]) -> None:
+def _restore(states: tuple[Any, Any, torch.Tensor]) -> None:
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])

@@ -3,9 +3,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Iterator, Optional
 
 NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
 """Ctrl-C, a scheduler's or ``kill``'s, a closed terminal, and what Slurm's ``--signal=USR1`` sends ahead of time."""
@@ -37,11 +37,11 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.received: Optional[int] = None
+        self.received: int | None = None
         self.noting = False
         self._when = 0.
 
-    def __call__(self, number: int, frame: Optional[FrameType]) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         """The handler."""
         if self.received is None:
             self.received, self._when = number, time.monotonic()

@@ -6,8 +6,9 @@ import os
 import pickle
 import re
 import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Union
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -42,10 +43,10 @@ _FOREIGN = (
 _PARAMETER = re.compile(r'(^|[._])(weight|bias|columns|original\d*|gamma_?\d*|running_(mean|var)|'
                         r'\w*(embed|token|table))$')
 
-Device = Union[None, str, torch.device, Callable, Dict[str, str]]
+Device = None | str | torch.device | Callable | dict[str, str]
 
 
-def load_file(path: Union[str, os.PathLike], map_location: Device = 'cpu') -> Any:
+def load_file(path: str | os.PathLike, map_location: Device = 'cpu') -> Any:
     """The content of a local file or an address, tensors and plain types.
 
     Args:
@@ -94,7 +95,7 @@ def _is_safetensors(local: str, head: bytes) -> bool:
     return local.endswith('.safetensors') or (head[8:9] == b'{' and length + 8 <= os.path.getsize(local))
 
 
-def _read_safetensors(path: str, local: str, map_location: Device) -> Dict[str, Tensor]:
+def _read_safetensors(path: str, local: str, map_location: Device) -> dict[str, Tensor]:
     try:
         tensors = safetensors.torch.load_file(local)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
@@ -142,7 +143,7 @@ def _read_torch(path: str, local: str, map_location: Device) -> Any:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: str, why: Union[str, BaseException]) -> UserError:
+def _damaged(path: str, why: str | BaseException) -> UserError:
     why = why if isinstance(why, str) else reason_of(why)
     return UserError(f'checkpoint {path} cannot be read, it is damaged or no weights file ({why}): fetch or make it '
                      'again.')
@@ -171,7 +172,7 @@ def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
 
 
 @contextmanager
-def fitting(path: Union[str, os.PathLike]) -> Iterator[None]:
+def fitting(path: str | os.PathLike) -> Iterator[None]:
     """Load the weights of ``path`` into a whole model in here; what does not fit is said with the file's name.
 
     Raises:
@@ -184,7 +185,7 @@ def fitting(path: Union[str, os.PathLike]) -> Iterator[None]:
         raise UserError(f'checkpoint {path} does not fit the config: {reason}') from error
 
 
-def _problem(name: str, value: Tensor) -> Optional[str]:
+def _problem(name: str, value: Tensor) -> str | None:
     if value.is_quantized or value.layout != torch.strided or value.is_meta or value.is_complex():
         kind = 'on the meta device' if value.is_meta else value.layout if value.layout != torch.strided else value.dtype
         return f'is {kind}, and weights are dense floating point tensors: convert them before they are saved'

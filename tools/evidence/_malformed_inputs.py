@@ -11,7 +11,7 @@ import stat
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -51,7 +51,7 @@ COMMANDS = {
     'benchmark': '{segmentor} --against {segmentor} --shape 64 64 --rounds 1 --device cpu --json {file}',
     'quickstart': '--out {out} --train 2',
 }
-Case = Tuple[str, List[Any]]
+Case = tuple[str, list[Any]]
 
 
 class Payload:
@@ -60,7 +60,7 @@ class Payload:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
-    def __reduce__(self) -> Tuple[Any, Tuple[str]]:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, (f'touch {self.mark}',)
 
 
@@ -153,7 +153,7 @@ class Maker:
     def configs(self) -> Case:
         kind, way = self.chance.choice(list(CONFIGS)), self.chance.randrange(6)
         content, path = load_config(str(self.config(kind))).to_dict(), self.folder / 'config.py'
-        words: List[Any] = []
+        words: list[Any] = []
         if way < 3:
             values = [value for value in (*NASTY, *STORED) if value != 'deep' and not isinstance(value, torch.Tensor)]
             content = spoilt(content, self.chance, values)

@@ -6,8 +6,9 @@ Every step's result is kept under --out and not computed again, so an interrupte
 """
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ def peak_memory() -> int:
     return next(int(line.split()[1]) for line in status if line.startswith('VmHWM')) * 1024
 
 
-def memory_of(name: str, args: argparse.Namespace) -> Dict[str, int]:
+def memory_of(name: str, args: argparse.Namespace) -> dict[str, int]:
     """Peak memory after three training steps, in a process of its own so that it is this model's alone."""
     result = args.out / f'memory_of_{name}.json'
     run_python(Path(__file__), '--steps-of', name, '--batch-size', args.batch_size, '--side', args.side, '--checkpoint',
@@ -46,7 +47,7 @@ def step_of(name: str, args: argparse.Namespace) -> Callable[[], Any]:
                          (args.side, args.side), Mode())
 
 
-def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:
+def accuracy(name: str, args: argparse.Namespace) -> dict[str, Any]:
     config, folder = ROOT / 'configs' / f'{MODELS[name]}.py', args.out / MODELS[name]
     options = ['--cfg-options', f'model.backbone.init_cfg.checkpoint={weights_of(name, args)}',
                *(f'{split}_dataloader.dataset.data_root={args.data}' for split in ('train', 'val', 'test'))]
@@ -56,7 +57,7 @@ def accuracy(name: str, args: argparse.Namespace) -> Dict[str, Any]:
     return json.loads((folder / 'test.json').read_text())
 
 
-def step_times(args: argparse.Namespace) -> Dict[str, Any]:
+def step_times(args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     steps = {name: step_of(name, args) for name in args.models}
     timings = time_interleaved(steps, args.rounds, training=True)

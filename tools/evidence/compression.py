@@ -10,7 +10,7 @@ import re
 import shutil
 from pathlib import Path
 from statistics import mean
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ATME, CAIT = ((3, 'horizontal'), (7, 'vertical'), (9, 'horizontal')), ((4, 'horizontal'), (8, 'vertical'))
 SHORT = dict(rule='proximal', start_epoch=0, step=None, interval=5)
 ABLATION = dict(target=0.251, start='identity', **SHORT)
-VARIANTS: Dict[str, Dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     'dense, fine-tuned': {},
     'ATME': dict(merge=ATME),
     'CAIT, calibrated start': dict(merge=CAIT, cdcp=dict(target=0.505, start='calibrated', **SHORT)),
@@ -75,7 +75,7 @@ randomness = dict(seed={seed})
 """
 
 
-def write_config(path: Path, variant: Dict[str, Any], seed: int, args: argparse.Namespace, checkpoint: Path) -> None:
+def write_config(path: Path, variant: dict[str, Any], seed: int, args: argparse.Namespace, checkpoint: Path) -> None:
     """The variant's config: a compress_* config with this evidence's data, length and seed."""
     lines = [line.split() for line in (args.data / 'classes.txt').read_text().splitlines() if line.strip()]
     rows = [int(line[1]) for line in sorted(lines)]
@@ -88,7 +88,7 @@ def write_config(path: Path, variant: Dict[str, Any], seed: int, args: argparse.
         steps=args.steps, lr=args.lr, seed=seed))
 
 
-def train(name: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
+def train(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train, fold and evaluate one variant."""
     variant, folder = VARIANTS[name], args.out / f'{re.sub("[^a-zA-Z0-9+]+", "_", name)}_{seed}'
     result = folder / 'result.json'
@@ -115,19 +115,19 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
     return found
 
 
-def cost(export: Path) -> Tuple[int, int]:
+def cost(export: Path) -> tuple[int, int]:
     """MACs and parameters of an export, counted with ImageNet's head as everywhere."""
     found = classifier_cost(read_checkpoint(str(export)).spec)
     return found.macs, found.params
 
 
-def speed(exports: Dict[str, Path], args: argparse.Namespace) -> Dict[str, Any]:
+def speed(exports: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]:
     """All exports of the first seed in one interleaved run."""
     return result_of(args.out / 'speed.json', ROOT / 'tools/benchmark.py', *exports.values(),
                      '--against', exports['dense, fine-tuned'], '--shape', 224, 224, '--batch-size', 16)
 
 
-def spread(values: List[float]) -> str:
+def spread(values: list[float]) -> str:
     """``mean`` and, of several seeds, ``mean (lowest to highest of n)``."""
     if len(values) == 1:
         return f'{values[0]:.1f}'

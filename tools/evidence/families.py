@@ -8,7 +8,7 @@ interrupted training run is resumed.
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
@@ -77,7 +77,7 @@ def segment(family: str, compressed: bool, export: Path, args: argparse.Namespac
     return config
 
 
-def speed(what: str, models: List[Path], side: int, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
+def speed(what: str, models: list[Path], side: int, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     """The second model against the first, interleaved."""
     found = result_of(args.out / f'speed_{what}.json', ROOT / 'tools/benchmark.py', models[1], '--against', models[0],
                       '--shape', side, side, '--batch-size', batch)
@@ -110,7 +110,7 @@ def main() -> None:
     for family in args.families:
         configs = [segment(family, compressed, export, args)
                    for compressed, export in zip((False, True), exports[family])]
-        times: Dict[str, Any] = {}
+        times: dict[str, Any] = {}
         if not args.no_speed:
             times['classifier'] = speed(f'{family}_classifier', exports[family], 128, 32, args)['overall']
             upernet = speed(f'{family}_upernet', configs, 320, 4, args)

@@ -18,8 +18,9 @@ import sys
 import time
 import traceback
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 
@@ -126,7 +127,7 @@ def finish(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def differing(wanted: Any, found: Any, name: str = '') -> Optional[str]:
+def differing(wanted: Any, found: Any, name: str = '') -> str | None:
     """The name of the first leaf that has other bits; None where all are the same."""
     if isinstance(wanted, torch.Tensor):
         same = isinstance(found, torch.Tensor) and wanted.dtype == found.dtype and torch.equal(wanted, found)
@@ -146,11 +147,11 @@ def differing(wanted: Any, found: Any, name: str = '') -> Optional[str]:
     return next((other for key, *pair in pairs if (other := differing(*pair, f'{name}.{key}'))), None)
 
 
-def weights(folder: Path, pattern: str) -> Dict[str, Path]:
+def weights(folder: Path, pattern: str) -> dict[str, Path]:
     return {path.name: path for path in folder.glob(pattern) if not path.name.startswith('.')}
 
 
-def compare(whole: Path, folder: Path) -> List[str]:
+def compare(whole: Path, folder: Path) -> list[str]:
     """What the end of a resumed run has that the uninterrupted one has not, or the other way round."""
     found = []
     last = max(weights(whole, '*_*.pth'), key=lambda name: (not name.startswith('best'), int(name[:-4].split('_')[-1])))
@@ -168,7 +169,7 @@ def compare(whole: Path, folder: Path) -> List[str]:
     return found
 
 
-def torn(folder: Path) -> List[str]:
+def torn(folder: Path) -> list[str]:
     """Checkpoints under their final name that are not whole."""
     found = []
     for name, path in weights(folder, '*.pth').items():
@@ -181,12 +182,12 @@ def torn(folder: Path) -> List[str]:
     return found
 
 
-def left_over(folder: Path) -> List[str]:
+def left_over(folder: Path) -> list[str]:
     """What a run that has ended should not leave."""
     return sorted(path.name for path in folder.iterdir() if path.is_file() and path.name.startswith('.'))
 
 
-def kill(kind: str, index: int, seconds: float, args: argparse.Namespace) -> Dict[str, Any]:
+def kill(kind: str, index: int, seconds: float, args: argparse.Namespace) -> dict[str, Any]:
     """One run that is killed and resumed."""
     chance = random.Random(f'{args.seed} {kind} {index}')
     folder, config = args.out / kind / f'kill_{index:04d}', args.out / f'{kind}.py'
@@ -214,7 +215,7 @@ def kill(kind: str, index: int, seconds: float, args: argparse.Namespace) -> Dic
     return result
 
 
-def faults(result: Dict[str, Any]) -> Dict[str, bool]:
+def faults(result: dict[str, Any]) -> dict[str, bool]:
     """What of a kill's result must not be."""
     asked = result['signal'] != 'SIGKILL' and result['status'] != 0
     number = getattr(signal, result['signal'])
@@ -242,7 +243,7 @@ def uninterrupted(kind: str, args: argparse.Namespace) -> float:
     return kept(args.out / kind / 'seconds.json', measure)
 
 
-def work(jobs: Sequence[Tuple[str, int]], seconds: Dict[str, float], args: argparse.Namespace) -> None:
+def work(jobs: Sequence[tuple[str, int]], seconds: dict[str, float], args: argparse.Namespace) -> None:
     for kind, index in jobs:
         kept(args.out / kind / f'{index:04d}.json', lambda: kill(kind, index, seconds[kind], args))  # noqa: B023
 
@@ -302,7 +303,7 @@ def main() -> int:
     return 1 if any(statuses) else 0
 
 
-def faults_names() -> List[str]:
+def faults_names() -> list[str]:
     return list(faults({'signal': 'SIGKILL', 'status': 0, 'torn': [], 'resumed': 0, 'traceback': False, 'said': []}))
 
 

@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'tools/evidence'), str(ROOT / 'tests')]
@@ -53,7 +53,7 @@ PYTHONS = re.compile(
     r"\[Errno|object (is not|has no|does not|cannot be)|not supported between|unsupported operand|positional argument"
     r"|unexpected keyword|values to unpack|index out of|invalid literal|could not convert|must be str|Expecting \w+"
     r'|must be real number|unhashable|codec can.t|indices must be|cannot be interpreted|\w+(Error|Exception)\b')
-def snapshot(folder: Path) -> Dict[str, Tuple]:
+def snapshot(folder: Path) -> dict[str, tuple]:
     """What a tool must leave: kinds of files, links, devices and contents; of targets of outputs, no contents."""
     found = {}
     for path in folder.rglob('*'):
@@ -67,7 +67,7 @@ def snapshot(folder: Path) -> Dict[str, Tuple]:
     return found
 
 
-def wait(child: int) -> Optional[int]:
+def wait(child: int) -> int | None:
     """A process's status; None where it hung and was killed."""
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
@@ -80,7 +80,7 @@ def wait(child: int) -> Optional[int]:
     return None
 
 
-def answer(tool: str, status: Optional[int], said: str) -> str:
+def answer(tool: str, status: int | None, said: str) -> str:
     """Which of ``COLUMNS`` a tool's status and words are."""
     if status is None:
         return 'hangs'
@@ -95,7 +95,7 @@ def answer(tool: str, status: Optional[int], said: str) -> str:
     return 'Python\'s words' if words and len(sentences[0][:words.start()].split()) < 4 else 'sentences'
 
 
-def attempt(index: int, args: argparse.Namespace) -> Dict[str, Any]:
+def attempt(index: int, args: argparse.Namespace) -> dict[str, Any]:
     """Make an input, run its tool, and look at what it answered and left."""
     kind, folder, log = KINDS[index % len(KINDS)], args.out / 'inputs' / f'{index:05d}', args.out / f'{index:05d}.log'
     shutil.rmtree(folder, ignore_errors=True)
@@ -182,11 +182,11 @@ def main() -> int:
     return 0
 
 
-def last_line(result: Dict[str, Any]) -> str:
+def last_line(result: dict[str, Any]) -> str:
     return (result['said'].strip() or 'nothing').splitlines()[-1]
 
 
-def judge(result: Dict[str, Any], column: str) -> bool:
+def judge(result: dict[str, Any], column: str) -> bool:
     return bool(result[column]) if column in ('executed', 'destroyed') else result['answer'] == column
 
 

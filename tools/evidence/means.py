@@ -4,9 +4,10 @@ Random weights. Finished measurements are kept in --out.
 """
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from cait_mm.ops.token_merge import TokenMerge, restore
 from cait_mm.utils.cli import add_json_option, positive_int, report, run, table
 from cait_mm.utils.files import kept
 
-Calls = Tuple[Callable[[], Any], Callable[[], Any]]
+Calls = tuple[Callable[[], Any], Callable[[], Any]]
 DIM, HEADS, GRID = 384, 6, (32, 32)
 """DeiT-Small at 512x512."""
 MERGES = ((4, 'horizontal'), (7, 'vertical'))
@@ -45,7 +46,7 @@ class Bench:
     def _backbone(self, **keywords: Any) -> nn.Module:
         return self._ready(CAITDeiT('deit_small', MERGES, img_size=512, **keywords))
 
-    def _maps(self, *sides: Tuple[int, int]) -> List[Tensor]:
+    def _maps(self, *sides: tuple[int, int]) -> list[Tensor]:
         return [torch.randn(self.batch, DIM, *side, device=self.mode.device) for side in sides]
 
     def _ready(self, module: nn.Module) -> nn.Module:
@@ -118,7 +119,7 @@ class Bench:
         once, twice = self._maps((32, 16), (16, 16))
         double = self._ready(nn.ConvTranspose2d(DIM, DIM, 2, stride=2))
 
-        def lazily() -> List[Tensor]:
+        def lazily() -> list[Tensor]:
             pairs = double(once).unflatten(3, (16, 2)).repeat_interleave(2, dim=3).flatten(3)
             return [pairs, twice]
 
@@ -128,7 +129,7 @@ class Bench:
         """As it is, or its convolutions in channels-last with outputs laid out as heads expect."""
         pyramid, maps = self._ready(TokenPyramid(DIM, norm_cfg=dict(type='BN'))), self._maps(*[GRID] * 4)
 
-        def last() -> List[Tensor]:
+        def last() -> list[Tensor]:
             return [op(item.contiguous(memory_format=torch.channels_last)).contiguous()
                     for op, item in zip(pyramid.ops, maps)]
 
@@ -161,10 +162,10 @@ class Bench:
 MEANS = [name for name in vars(Bench) if not name.startswith('_')]
 
 
-def measure(name: str, batch: int, args: argparse.Namespace) -> Dict[str, Any]:
+def measure(name: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds without a means and with it."""
     mode = Mode(args.device)
-    calls: Dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
+    calls: dict[str, Callable[[], Any]] = dict(zip(('without', 'with'), getattr(Bench(mode, batch), name)()))
     with mode.running():
         timings = time_interleaved(calls, args.rounds, device=mode.device)
     return {'means': name, 'batch': batch, 'rounds': args.rounds, 'conditions': conditions(args.device),

@@ -8,7 +8,6 @@ hearts are written once more in Synapse's form.
 import argparse
 import shutil
 from pathlib import Path
-from typing import List
 
 import h5py
 import numpy as np
@@ -57,7 +56,7 @@ def potsdam(samples: Path, data: Path) -> None:
                     save(part, data / 'potsdam' / kind / split / f'{path.stem}_{top}_{left}.png')
 
 
-def starts(side: int) -> List[int]:
+def starts(side: int) -> list[int]:
     """Where iSAID's patches begin: side by side, the last one at the border."""
     return sorted({*range(0, side - ISAID_SIDE, ISAID_SIDE), side - ISAID_SIDE})
 

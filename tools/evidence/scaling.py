@@ -6,7 +6,7 @@ column is the time per MAC against that of the first row, 1 where it does. Rando
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ from cait_mm.backbones import CAITDeiT
 from cait_mm.utils.cli import add_json_option, positive_int, report, run, table
 from cait_mm.utils.files import atomic_path
 
-MERGES: Dict[str, Tuple[Tuple[int, str], ...]] = {
+MERGES: dict[str, tuple[tuple[int, str], ...]] = {
     'dense': (),
     '1 merge': ((4, 'horizontal'),),
     '2 merges': ((4, 'horizontal'), (7, 'vertical')),
@@ -26,7 +26,7 @@ MERGES: Dict[str, Tuple[Tuple[int, str], ...]] = {
 }
 
 
-def point(side: int, batch: int, args: argparse.Namespace, mode: Mode) -> List[Dict[str, Any]]:
+def point(side: int, batch: int, args: argparse.Namespace, mode: Mode) -> list[dict[str, Any]]:
     """All numbers of merges on ``batch`` images of ``side`` x ``side``."""
     models = {name: mode.prepare(CAITDeiT(args.arch, merge, img_size=side).eval()) for name, merge in MERGES.items()}
     images = mode.batch(batch, side, side)
@@ -40,7 +40,7 @@ def point(side: int, batch: int, args: argparse.Namespace, mode: Mode) -> List[D
             for name, timing in timings.items()]
 
 
-def draw(points: List[Dict[str, Any]], path: Path) -> None:
+def draw(points: list[dict[str, Any]], path: Path) -> None:
     """Seconds against MACs, a line for each number of merges, of the sides left and of the batches right."""
     figure = Figure(figsize=(9, 4), layout='constrained')
     axes = figure.subplots(1, 2)
@@ -66,7 +66,7 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     mode = Mode(args.device)
-    points: List[Dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
     for varied, grid in (('side', [(side, 1) for side in args.sides]),
                          ('batch', [(args.sides[0], batch) for batch in args.batches])):
         for side, batch in grid:

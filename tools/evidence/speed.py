@@ -4,9 +4,10 @@ Random weights. CAIT has the widths that stand in for its export in the upernet_
 ones of the same architecture. Finished runs are kept in --out, so a broken call goes on where it was.
 """
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import torch
 
@@ -28,15 +29,15 @@ class Case:
     ``arch`` is set for classifiers, whose CAIT model is an export. ``cpu`` and ``cuda`` are batch sizes.
     """
     configs: str
-    kinds: Tuple[str, ...]
-    parts: Tuple[str, ...]
-    shape: Tuple[int, int]
-    cpu: Tuple[int, ...]
-    cuda: Tuple[int, ...]
+    kinds: tuple[str, ...]
+    parts: tuple[str, ...]
+    shape: tuple[int, int]
+    cpu: tuple[int, ...]
+    cuda: tuple[int, ...]
     arch: str = ''
-    others: Tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
-    def models(self, folder: Path, exports: Sequence[str]) -> List[Path]:
+    def models(self, folder: Path, exports: Sequence[str]) -> list[Path]:
         paths = [ROOT / 'configs' / f'{self.configs.format(kind)}.py' for kind in self.kinds]
         paths += [ROOT / 'configs' / f'{name}.py' for name in self.others]
         if self.arch:
@@ -68,7 +69,7 @@ CASES = {
 }
 """Classifiers of CAIT configs are timed with their merges alone; the export beside them has the pruned widths too."""
 
-MODES: Dict[str, List[str]] = {
+MODES: dict[str, list[str]] = {
     'fp32': [],
     'fp32, memory kept': ['--keep-memory'],
     'fp32, eager attention': ['--attention', 'eager'],
@@ -95,7 +96,7 @@ def stand_in(arch: str, folder: Path) -> Path:
     return path
 
 
-def measure(name: str, batch: int, mode: str, args: argparse.Namespace) -> Dict[str, Any]:
+def measure(name: str, batch: int, mode: str, args: argparse.Namespace) -> dict[str, Any]:
     """One interleaved run, or what it found before."""
     case = CASES[name]
     words = [name, batch, *mode.replace(',', '').split(), args.device, *(Path(path).stem for path in args.exports)]
@@ -107,7 +108,7 @@ def measure(name: str, batch: int, mode: str, args: argparse.Namespace) -> Dict[
                      *MODES[mode])
 
 
-def rows_of(name: str, batch: int, mode: str, found: Dict[str, Any]) -> List[List[str]]:
+def rows_of(name: str, batch: int, mode: str, found: dict[str, Any]) -> list[list[str]]:
     rows, case = [], CASES[name]
     for path, model in found['models'].items():
         label = f'`{Path(path).stem}`' + (', merges alone' if case.arch and 'compress_cait' in path else '')

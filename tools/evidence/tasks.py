@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import torch
 
@@ -34,12 +35,12 @@ KINDS = ('dense', 'atme', 'cait')
 class Task:
     """A family of twins: ``name`` with their kind filled in, their scores, and the input that is timed."""
     name: str
-    scores: Tuple[str, ...]
-    shape: Tuple[int, int]
+    scores: tuple[str, ...]
+    shape: tuple[int, int]
     batch_size: int = 4
-    kinds: Tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = KINDS
 
-    def configs(self, kinds: Sequence[str]) -> List[Path]:
+    def configs(self, kinds: Sequence[str]) -> list[Path]:
         return [ROOT / 'configs' / f'{self.name.format("" if kind == "dense" else f"{kind}_")}.py'
                 for kind in self.kinds if kind in kinds]
 
@@ -94,7 +95,7 @@ def train_killed_once(config: Path, folder: Path) -> None:
     run_python(*words[1:], '--resume')
 
 
-def score(config: Path, folder: Path) -> Dict[str, Any]:
+def score(config: Path, folder: Path) -> dict[str, Any]:
     """Scores before and after training."""
     before, after = folder / 'before.json', folder / 'after.json'
     if not before.is_file():
@@ -110,7 +111,7 @@ def score(config: Path, folder: Path) -> Dict[str, Any]:
     return {'before': json.loads(before.read_text()), 'after': json.loads(after.read_text())}
 
 
-def speed(name: str, task: Task, args: argparse.Namespace) -> Dict[str, Any]:
+def speed(name: str, task: Task, args: argparse.Namespace) -> dict[str, Any]:
     """All twins in one interleaved run, whichever were trained."""
     dense, *others = task.configs(KINDS)
     return result_of(args.out / f'speed_{name}.json', ROOT / 'tools/benchmark.py', *others, '--against', dense,
@@ -118,7 +119,7 @@ def speed(name: str, task: Task, args: argparse.Namespace) -> Dict[str, Any]:
                      '--keep-memory')['models']
 
 
-def timed(part: Dict[str, float]) -> str:
+def timed(part: dict[str, float]) -> str:
     return f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)'
 
 
@@ -137,7 +138,7 @@ def main() -> None:
             raise UserError(f'{path} does not exist: tools/evidence/samples.py makes data/; put the weights that '
                             'docs/prepare_data.md names into checkpoints/.')
     os.chdir(args.out)
-    result: Dict[str, Any] = {}
+    result: dict[str, Any] = {}
     tables = []
     for name in args.tasks:
         task, rows = TASKS[name], []

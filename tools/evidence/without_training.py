@@ -7,7 +7,6 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
 
 import torch
 from timm.data import create_transform
@@ -33,19 +32,19 @@ MERGES = ('', '7:horizontal,9:vertical', '4:vertical,7:horizontal', '4:horizonta
 class ImageList(Dataset):
     """Images and their ImageNet indices, resized (bicubic) and cropped to 224."""
 
-    def __init__(self, samples: List[Tuple[Path, int]], crop_pct: float) -> None:
+    def __init__(self, samples: list[tuple[Path, int]], crop_pct: float) -> None:
         self.samples = samples
         self.transform = create_transform(224, interpolation='bicubic', crop_pct=crop_pct)
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         path, label = self.samples[index]
         return self.transform(read_image(path)), label
 
 
-def read_samples(root: Path, listing: Optional[Path], classes: Optional[Path]) -> List[Tuple[Path, int]]:
+def read_samples(root: Path, listing: Path | None, classes: Path | None) -> list[tuple[Path, int]]:
     """(path, ImageNet index) pairs of a list file or of class folders."""
     source = listing or classes
     if source is None or not source.is_file() or not root.is_dir():
@@ -56,7 +55,7 @@ def read_samples(root: Path, listing: Optional[Path], classes: Optional[Path]) -
     return [(path, int(index)) for folder, index in pairs for path in sorted((root / folder).rglob('*.JPEG'))]
 
 
-def evaluate(model: Classifier, images: ImageList, only: Optional[List[int]], batch: int) -> float:
+def evaluate(model: Classifier, images: ImageList, only: list[int] | None, batch: int) -> float:
     """Top-1 in percent; ``only`` restricts the arg-max to these classes."""
     right = 0
     with torch.inference_mode():
@@ -106,7 +105,7 @@ def main() -> None:
         seen: Counter = Counter()
         samples = [sample for sample in samples if seen.update([sample[1]]) or seen[sample[1]] <= args.per_class]
     only = sorted({label for _, label in samples}) if args.classes else None
-    done: Dict[str, Dict[str, float]] = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    done: dict[str, dict[str, float]] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     rows, dense = [], classifier_cost(Spec.dense(args.arch)).macs
     for text in args.variants:
         if text not in done:

@@ -5,8 +5,9 @@ them, with --count for all. Without --count the README is only rendered from the
 """
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import torch
 import yaml
@@ -91,7 +92,7 @@ def data_of(name: str) -> str:
     return next(DATA[data] for data in sorted(DATA, key=len, reverse=True) if name.endswith(f'_{data}'))
 
 
-def input_size(config: Any) -> Tuple[int, int]:
+def input_size(config: Any) -> tuple[int, int]:
     """Height and width a config is counted at: its crop, or a landscape picture padded to 32 for detectors."""
     if config.get('default_scope') == 'mmdet':
         step = next(step for step in config.test_dataloader.dataset.pipeline if step.type == 'Resize')
@@ -105,7 +106,7 @@ def sides(size: Sequence[int]) -> str:
     return 'x'.join(map(str, size))
 
 
-def count(name: str) -> Dict[str, Any]:
+def count(name: str) -> dict[str, Any]:
     """Input, MACs and parameters of one config: of a CDCP run those of its target, None where its export decides."""
     path = str(CONFIGS / f'{name}.py')
     config, model = load_config(path), load_model(path)
@@ -133,13 +134,13 @@ def count(name: str) -> Dict[str, Any]:
             'Parameters': params}
 
 
-def read(family: str) -> Dict[str, Dict[str, Any]]:
+def read(family: str) -> dict[str, dict[str, Any]]:
     path = CONFIGS / 'metafiles' / f'{family}.yml'
     models = yaml.safe_load(path.read_text())['Models'] if path.is_file() else []
     return {model['Name']: model for model in models}
 
 
-def entry(name: str, known: Dict[str, Any], recount: bool) -> Dict[str, Any]:
+def entry(name: str, known: dict[str, Any], recount: bool) -> dict[str, Any]:
     metadata = known.get('Metadata', {})
     if recount or 'FLOPs' not in metadata:
         print(f'counting {name}', file=sys.stderr, flush=True)
@@ -148,7 +149,7 @@ def entry(name: str, known: Dict[str, Any], recount: bool) -> Dict[str, Any]:
     return {**found, **({'Results': known['Results']} if known.get('Results') else {})}
 
 
-def row(model: Dict[str, Any]) -> str:
+def row(model: dict[str, Any]) -> str:
     name, metadata = model['Name'], model['Metadata']
     macs = [metadata[key] for key in ('Encoder FLOPs', 'FLOPs') if metadata.get(key)]
     ours = '; '.join(f'{", ".join(f"{key} {value}" for key, value in result["Metrics"].items())} on {result["Dataset"]}'
@@ -159,7 +160,7 @@ def row(model: Dict[str, Any]) -> str:
     return f'| {" | ".join(cells)} |'
 
 
-def render(zoo: Dict[str, List[Dict[str, Any]]]) -> str:
+def render(zoo: dict[str, list[dict[str, Any]]]) -> str:
     """The page of all families' models."""
     parts = [HEADER]
     for family, title in FAMILIES.items():
@@ -182,7 +183,7 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     (args.out / 'metafiles').mkdir(parents=True, exist_ok=True)
-    names: Dict[str, List[str]] = {family: [] for family in FAMILIES}
+    names: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for path in sorted(CONFIGS.glob('*.py')):
         names[family_of(path.stem)].append(path.stem)
     zoo = {}

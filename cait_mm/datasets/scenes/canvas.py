@@ -2,7 +2,7 @@
 
 Coordinates are image heights: ``y`` runs from 0 (top) to 1 (bottom), ``x`` from 0 to the aspect ratio.
 """
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -26,14 +26,14 @@ def mix(first: Colour, second: Colour, amount: float) -> np.ndarray:
     return np.asarray(first, np.float32) * (1 - amount) + np.asarray(second, np.float32) * amount
 
 
-def smooth_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: Tuple[float, float]) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]) -> np.ndarray:
     """Smooth random field of ``shape`` (height, width) with about ``cells`` bumps down and across, in [-1, 1]."""
     grid = [max(2, int(round(count)) + 1) for count in cells]
     small = rng.uniform(-1, 1, grid).astype(np.float32)
     return np.clip(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), -1, 1)
 
 
-def fractal_noise(rng: np.random.Generator, shape: Tuple[int, int], cells: Tuple[float, float],
+def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float],
                   octaves: int = 4) -> np.ndarray:
     """Sum of :func:`smooth_noise` octaves, each twice as fine and half as strong; roughly in [-1, 1]."""
     total = np.zeros(shape, np.float32)
@@ -70,10 +70,10 @@ class Canvas:
         self.image = np.zeros((*self.shape, 3), np.float32)
         self.semantic = np.zeros(self.shape, np.uint8)
         self.instance = np.zeros(self.shape, np.int32)
-        self.label: Tuple[int, int] = (SKY, 0)
+        self.label: tuple[int, int] = (SKY, 0)
         self.texture = fractal_noise(rng, self.shape, (24, 24 * self.aspect), 3) if paint else None
 
-    def fill(self, points: np.ndarray, colour: Colour, bottom: Optional[Colour] = None, side: float = 0.0,
+    def fill(self, points: np.ndarray, colour: Colour, bottom: Colour | None = None, side: float = 0.0,
              texture: float = 0.0, opacity: float = 1.0, solid: bool = True) -> None:
         """Fill a polygon.
 
@@ -101,7 +101,7 @@ class Canvas:
             field = self._shade(points, area, colour, bottom, side, texture)
             self.blend(area, field, mask[..., None] * np.float32(opacity / 255))
 
-    def blend(self, area: Tuple[slice, slice], colour: np.ndarray, alpha: np.ndarray) -> None:
+    def blend(self, area: tuple[slice, slice], colour: np.ndarray, alpha: np.ndarray) -> None:
         """Lay ``colour`` over the pixels of ``area`` (supersampled slices) with ``alpha`` in 0..1."""
         target = self.image[area]
         target += (colour - target) * alpha
@@ -111,19 +111,19 @@ class Canvas:
         for step in (1.0, 0.8, 0.6):
             self.fill(ellipse(x, y, rx * step, ry * step), (0.06, 0.08, 0.12), opacity=strength / 3, solid=False)
 
-    def finish(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def finish(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Average down to the final size: float32 image in 0..1, uint8 semantic map, int32 instance map."""
         image = cv2.resize(self.image, (self.width, self.height), interpolation=cv2.INTER_AREA)
         return image, self.semantic[::SUPERSAMPLE, ::SUPERSAMPLE], self.instance[::SUPERSAMPLE, ::SUPERSAMPLE]
 
-    def _roi(self, points: np.ndarray) -> Optional[Tuple[int, int, int, int]]:
+    def _roi(self, points: np.ndarray) -> tuple[int, int, int, int] | None:
         low = np.floor(np.min(points, axis=0) * self.scale).astype(int) - 2
         high = np.ceil(np.max(points, axis=0) * self.scale).astype(int) + 3
         x0, y0 = max(low[0], 0), max(low[1], 0)
         x1, y1 = min(high[0], self.shape[1]), min(high[1], self.shape[0])
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
-    def _shade(self, points: np.ndarray, area: Tuple[slice, slice], colour: Colour, bottom: Optional[Colour],
+    def _shade(self, points: np.ndarray, area: tuple[slice, slice], colour: Colour, bottom: Colour | None,
                side: float, texture: float) -> np.ndarray:
         rows, columns = area
         low, high = np.min(points, axis=0) * self.scale, np.max(points, axis=0) * self.scale

@@ -8,10 +8,11 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,11 +51,11 @@ class Scene:
     image: np.ndarray
     semantic: np.ndarray
     instance: np.ndarray
-    categories: Tuple[int, ...]
+    categories: tuple[int, ...]
     kind: str
 
 
-def draw_scene(index: int, split: str = 'train', size: Tuple[int, int] = (192, 192), seed: int = 0) -> Scene:
+def draw_scene(index: int, split: str = 'train', size: tuple[int, int] = (192, 192), seed: int = 0) -> Scene:
     """Draw scene ``index`` (0 or more) of ``split`` (``'train'`` or ``'val'``), ``size`` (height, width) pixels large.
 
     The kinds take turns, so any eight scenes in a row hold each of them once.
@@ -66,8 +67,8 @@ def draw_scene(index: int, split: str = 'train', size: Tuple[int, int] = (192, 1
     return Scene(image, semantic, instance, categories, kind)
 
 
-def make_scenes(root: Union[str, Path], train: int = 480, val: int = 80, size: Tuple[int, int] = (192, 192),
-                seed: int = 0, overwrite: bool = False, progress: Optional[Progress] = None) -> Dict[str, Any]:
+def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[int, int] = (192, 192),
+                seed: int = 0, overwrite: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Write a set of scenes in three layouts, or find it already there.
 
     ``images/`` with ``annotations/`` (ADE20K's folders, index PNGs), ``instances_*.json`` (COCO's format, RLE masks)
@@ -96,7 +97,7 @@ def make_scenes(root: Union[str, Path], train: int = 480, val: int = 80, size: T
         return _make(root, meta, overwrite, progress)
 
 
-def _make(root: Path, meta: Dict[str, Any], overwrite: bool, progress: Optional[Progress]) -> Dict[str, Any]:
+def _make(root: Path, meta: dict[str, Any], overwrite: bool, progress: Progress | None) -> dict[str, Any]:
     found, unfinished = _read_own(root, META), _read_own(root, _UNFINISHED)
     if found is None and unfinished is None:
         _refuse_foreign(root)
@@ -119,7 +120,7 @@ def _make(root: Path, meta: Dict[str, Any], overwrite: bool, progress: Optional[
     return {**meta, 'reused': False}
 
 
-def preview(meta: Dict[str, Any], rows: int = 3) -> Image.Image:
+def preview(meta: dict[str, Any], rows: int = 3) -> Image.Image:
     """A sheet of the validation scenes of the set that ``meta`` (from :func:`make_scenes`) describes.
 
     Every row of eight pictures stands above the same pictures with classes tinted and objects outlined.
@@ -142,7 +143,7 @@ def _overlay(scene: Scene) -> np.ndarray:
     return tinted.astype(np.uint8)
 
 
-def _describe(train: int, val: int, size: Tuple[int, int], seed: int) -> Dict[str, Any]:
+def _describe(train: int, val: int, size: tuple[int, int], seed: int) -> dict[str, Any]:
     """The content of ``meta.json`` for these arguments; refuses impossible ones."""
     kinds = len(SCENE_KINDS)
     if min(train, val) < kinds:
@@ -161,7 +162,7 @@ def _describe(train: int, val: int, size: Tuple[int, int], seed: int) -> Dict[st
     }
 
 
-def _read_own(root: Path, name: str) -> Optional[Dict[str, Any]]:
+def _read_own(root: Path, name: str) -> dict[str, Any] | None:
     """Content of one of the generator's own two records, None where it does not exist."""
     path = root / name
     if not path.exists():
@@ -182,12 +183,12 @@ def _refuse_foreign(root: Path) -> None:
                         'give another folder.')
 
 
-def _difference(found: Dict[str, Any], meta: Dict[str, Any]) -> str:
+def _difference(found: dict[str, Any], meta: dict[str, Any]) -> str:
     keys = [key for key in ('version', *SPLITS, 'size', 'seed') if found.get(key) != meta[key]]
     return ', '.join(f'{key} {found.get(key)} instead of {meta[key]}' for key in keys) or 'other classes'
 
 
-def _complete(root: Path, meta: Dict[str, Any]) -> bool:
+def _complete(root: Path, meta: dict[str, Any]) -> bool:
     """Whether every file of the set is there (by name only)."""
     if not all((root / name).is_file() for name in _SINGLE_FILES if name.endswith('.json')):
         return False
@@ -202,7 +203,7 @@ def _complete(root: Path, meta: Dict[str, Any]) -> bool:
     return True
 
 
-def _remove_scenes(root: Path, counts: Dict[str, int]) -> None:
+def _remove_scenes(root: Path, counts: dict[str, int]) -> None:
     """Remove the generator's files of a set of at most ``counts`` scenes, then the folders that are empty."""
     for split, name in SPLITS.items():
         classification = root / 'classification' / split
@@ -218,7 +219,7 @@ def _remove_scenes(root: Path, counts: Dict[str, int]) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-def _draw_all(root: Path, meta: Dict[str, Any]) -> Iterator[str]:
+def _draw_all(root: Path, meta: dict[str, Any]) -> Iterator[str]:
     """Draw and write the whole set but ``meta.json``; yields once per scene."""
     for split, name in SPLITS.items():
         images, annotations = root / 'images' / name, root / 'annotations' / name
@@ -260,7 +261,7 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _coco_header(meta: Dict[str, Any]) -> Dict[str, Any]:
+def _coco_header(meta: dict[str, Any]) -> dict[str, Any]:
     return {
         'info': {'description': 'CAIT-MM embedded scenes', 'version': str(meta['version']), 'year': 2024,
                  'contributor': 'CAIT-MM', 'url': '', 'seed': meta['seed']},
@@ -271,7 +272,7 @@ def _coco_header(meta: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _add_to_coco(coco: Dict[str, Any], scene: Scene, index: int, file_name: str) -> None:
+def _add_to_coco(coco: dict[str, Any], scene: Scene, index: int, file_name: str) -> None:
     height, width = scene.instance.shape
     coco['images'].append({'id': index + 1, 'file_name': file_name, 'height': height, 'width': width, 'license': 1,
                            'kind': scene.kind})
@@ -286,7 +287,7 @@ def _add_to_coco(coco: Dict[str, Any], scene: Scene, index: int, file_name: str)
             'segmentation': {'size': [height, width], 'counts': _run_lengths(mask)}})
 
 
-def _run_lengths(mask: np.ndarray) -> List[int]:
+def _run_lengths(mask: np.ndarray) -> list[int]:
     """COCO's uncompressed run lengths: down the columns, background first."""
     flat = mask.ravel(order='F')
     edges = np.flatnonzero(np.diff(flat)) + 1

@@ -1,6 +1,6 @@
 """What stands where: one recipe per kind of scene, and the drawing of a planned scene."""
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -34,10 +34,10 @@ class Plan:
     horizon: float
     range_height: float = 0.0
     hill_height: float = 0.0
-    water: Optional[Tuple[float, float]] = None
-    road: Optional[Tuple[float, float]] = None
+    water: tuple[float, float] | None = None
+    road: tuple[float, float] | None = None
     lane: bool = False
-    things: List[Thing] = field(default_factory=list)
+    things: list[Thing] = field(default_factory=list)
 
 
 class _Planner:
@@ -50,7 +50,7 @@ class _Planner:
         depth = float(np.clip((y - self.plan.horizon) / (1 - self.plan.horizon), 0, 1))
         self.plan.things.append(Thing(kind, x, y, size, depth, layer, int(self.rng.integers(2**32))))
 
-    def scatter(self, kind: str, count: int, near: float, depths: Tuple[float, float] = (0.05, 1.0),
+    def scatter(self, kind: str, count: int, near: float, depths: tuple[float, float] = (0.05, 1.0),
                 spacing: float = 0.0) -> None:
         """Put ``count`` things on the ground, ``near`` tall at the viewer and a third of that at the horizon."""
         for _ in range(count):
@@ -198,7 +198,7 @@ def _boats(planner: _Planner, rng: np.random.Generator, count: int) -> None:
                 break
 
 
-RECIPES: Dict[str, Callable] = dict(zip(
+RECIPES: dict[str, Callable] = dict(zip(
     SCENE_KINDS, (_balloons, _forest, _harbour, _highway, _lake, _meadow, _mountains, _village)))
 
 
@@ -212,7 +212,7 @@ def plan_scene(rng: np.random.Generator, kind: str, aspect: float) -> Plan:
     return plan
 
 
-def render_plan(plan: Plan, size: Tuple[int, int], entropy: List[int]) -> Tuple:
+def render_plan(plan: Plan, size: tuple[int, int], entropy: list[int]) -> tuple:
     """Draw a plan: labels first, to leave out what nobody could see, then everything.
 
     Args:
@@ -234,11 +234,11 @@ def render_plan(plan: Plan, size: Tuple[int, int], entropy: List[int]) -> Tuple:
     return image, semantic, instance, tuple(DRAW[thing.kind][0] for thing in _order(plan.things))
 
 
-def _order(things: List[Thing]) -> List[Thing]:
+def _order(things: list[Thing]) -> list[Thing]:
     return sorted(things, key=lambda thing: (thing.layer, thing.depth if thing.layer == 0 else thing.y))
 
 
-def _visible(plan: Plan, instance: np.ndarray) -> List[Thing]:
+def _visible(plan: Plan, instance: np.ndarray) -> list[Thing]:
     counts = np.bincount(instance.ravel(), minlength=len(plan.things) + 1)[1:]
     keep = []
     for thing, count in zip(_order(plan.things), counts):
@@ -248,7 +248,7 @@ def _visible(plan: Plan, instance: np.ndarray) -> List[Thing]:
     return keep
 
 
-def _render(plan: Plan, size: Tuple[int, int], entropy: List[int], paint: bool) -> Tuple:
+def _render(plan: Plan, size: tuple[int, int], entropy: list[int], paint: bool) -> tuple:
     rng = np.random.default_rng([*entropy, 2])
     canvas = Canvas(*size, rng=np.random.default_rng([*entropy, 3]), paint=paint)
     weather, horizon = plan.weather, plan.horizon

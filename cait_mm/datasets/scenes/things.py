@@ -3,8 +3,8 @@
 Every function draws one object standing at ``(x, y)``, the middle of its foot, ``size`` image heights tall (cars and
 boats: long), and takes its own random generator, so one object's looks never depend on another's.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict
 
 import numpy as np
 
@@ -273,7 +273,7 @@ def balloon(brush: _Brush, rng: np.random.Generator, size: float, mood: Mood) ->
         brush.fill(np.concatenate([rims[0], rims[1][::-1]]), pick(rng, CLOTHS), side=0.25 * mood.sun)
 
 
-DRAW: Dict[str, tuple] = {
+DRAW: dict[str, tuple] = {
     'broadleaf': (TREE, broadleaf), 'conifer': (TREE, conifer), 'house': (HOUSE, house), 'car': (CAR, car),
     'boat': (BOAT, boat), 'balloon': (BALLOON, balloon),
 }

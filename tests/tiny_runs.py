@@ -11,10 +11,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 
+from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.run import build_runner, resume_from
 from cait_mm.engine.runner import CheckedRunner
-from cait_mm.utils.configs import load_config
 
 DEIT = dict(FAMILIES['deit']['arch'], depth=4)
 BACKBONE = f"""dict(

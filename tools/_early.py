@@ -1,6 +1,6 @@
 """Imported first by every tool: a signal while the libraries load is one line, not a traceback from their middle.
 
-``cait_mm.utils.cli.run`` takes over once they are loaded.
+``cait_mm.config.cli.run`` takes over once they are loaded.
 """
 import os
 import signal

@@ -16,21 +16,15 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from cait_mm.analysis.figures import stacked
+from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run
+from cait_mm.config.load import building, load_config
+from cait_mm.config.options import add_cfg_options, add_data_root_option
 from cait_mm.datasets.build import build_dataset
 from cait_mm.datasets.check import require_data
-from cait_mm.datasets.images import ImageFolder, spread
+from cait_mm.datasets.images import ImageFolder
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import (
-    add_cfg_options,
-    add_data_root_option,
-    add_json_option,
-    output_folder,
-    positive_int,
-    report,
-    run,
-)
-from cait_mm.utils.configs import building, load_config
+from cait_mm.utils.images import spread
 
 
 def label_size(sample: Any) -> tuple[int, int] | None:

@@ -7,11 +7,12 @@ loaders, evaluators and the model's heads fit each other. A note says what may b
 import _early  # noqa: F401  # isort: skip
 import argparse
 
+from cait_mm.config.cli import add_json_option, report, run, whole_number
+from cait_mm.config.load import load_config
+from cait_mm.config.options import add_cfg_options, add_data_root_option
 from cait_mm.datasets.check import describe_data
 from cait_mm.datasets.inspect import config_problems, inspect_data
 from cait_mm.datasets.root import move_data
-from cait_mm.utils.cli import add_cfg_options, add_data_root_option, add_json_option, report, run, whole_number
-from cait_mm.utils.configs import load_config
 
 MOST = 10
 """Problems that are printed for each split."""

@@ -7,18 +7,18 @@ import _early  # noqa: F401  # isort: skip
 import argparse
 import time
 
-from cait_mm.analysis.flops import reduction
-from cait_mm.analysis.plan import plan
 from cait_mm.arch import ARCHS, get_arch
 from cait_mm.backbones import BACKBONES
-from cait_mm.datasets.images import find_images
+from cait_mm.config.cli import add_json_option, output_file, positive_int, report, run, share, whole_number
+from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
+from cait_mm.macs import reduction
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import before_after, save_export
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.plan import plan
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, output_file, positive_int, report, run, share, whole_number
-from cait_mm.utils.configs import load_config
+from cait_mm.utils.images import find_images
 
 PAPER_MERGES = {
     'deit_tiny': ((4, 'horizontal'), (8, 'vertical')),

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from cait_mm.analysis.deploy import (
+from cait_mm.analysis.flops import count_macs, count_params
+from cait_mm.analysis.parts import load_model
+from cait_mm.backbones.checkpoint import load_file, read_checkpoint
+from cait_mm.config.cli import add_json_option, output_file, positive_int, report, run
+from cait_mm.config.load import load_config
+from cait_mm.config.options import add_cfg_options
+from cait_mm.deploy import (
     PARTS,
     SUFFIXES,
     TOLERANCE,
@@ -22,12 +28,7 @@ from cait_mm.analysis.deploy import (
     save_onnx,
     save_program,
 )
-from cait_mm.analysis.flops import count_macs, count_params
-from cait_mm.analysis.parts import load_model
-from cait_mm.backbones.checkpoint import load_file, read_checkpoint
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_cfg_options, add_json_option, output_file, positive_int, report, run
-from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import atomic_path
 from cait_mm.utils.weights import fitting
 

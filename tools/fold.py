@@ -5,9 +5,9 @@ The result is what init_cfg of the upernet_cait_* configs takes, and what tools/
 import _early  # noqa: F401  # isort: skip
 import argparse
 
+from cait_mm.config.cli import add_json_option, not_negative, output_file, report, run, whole_number
 from cait_mm.pruning.export import before_after, checkpoint_of, export_training, save_export
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.utils.cli import add_json_option, not_negative, output_file, report, run, whole_number
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,13 +5,16 @@ from typing import Any
 
 import torch
 
-from cait_mm.analysis.flops import classifier_cost, count_macs, count_params
+from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import Overall, load_model
 from cait_mm.arch import ARCHS
 from cait_mm.classification import Classifier
+from cait_mm.config.cli import add_json_option, positive_int, report, run
+from cait_mm.config.options import add_cfg_options
 from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_cfg_options, add_json_option, positive_int, report, run, table
+from cait_mm.utils.tables import table
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,8 +7,8 @@ import argparse
 
 from tqdm import tqdm
 
+from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
 from cait_mm.datasets.scenes import make_scenes, preview
-from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, whole_number
 from cait_mm.utils.files import atomic_path, unwritable
 
 

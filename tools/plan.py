@@ -2,11 +2,12 @@
 import _early  # noqa: F401  # isort: skip
 import argparse
 
-from cait_mm.analysis.flops import classifier_cost
-from cait_mm.analysis.plan import plan
 from cait_mm.arch import ARCHS
+from cait_mm.config.cli import add_json_option, positive_int, report, run, share
+from cait_mm.macs import classifier_cost
+from cait_mm.pruning.plan import plan
 from cait_mm.spec import Spec
-from cait_mm.utils.cli import add_json_option, positive_int, report, run, share, table
+from cait_mm.utils.tables import table
 
 
 def parse_args() -> argparse.Namespace:

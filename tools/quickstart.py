@@ -17,12 +17,13 @@ from mmengine.config import Config
 
 from cait_mm.analysis.figures import stacked, token_grids
 from cait_mm.backbones.checkpoint import read_checkpoint
-from cait_mm.datasets.pictures import read_image
+from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, run_child, whole_number
 from cait_mm.engine.run import set_epochs
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, run_child, table, whole_number
 from cait_mm.utils.files import atomic_path, read_json, write_json
 from cait_mm.utils.lock import locked
+from cait_mm.utils.pictures import read_image
+from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSIFIERS = {'dense': 'compress_deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}

@@ -9,13 +9,14 @@ from pathlib import Path
 from cait_mm.analysis import report as figures
 from cait_mm.backbones import CAITBackbone, classifier_backbone
 from cait_mm.backbones.checkpoint import read_checkpoint
-from cait_mm.datasets.images import find_images
+from cait_mm.config.cli import add_json_option, output_folder, report, run
 from cait_mm.errors import UserError
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.export import Training, checkpoint_of, load_training
 from cait_mm.pruning.fold import channel_scores, fold
 from cait_mm.spec import Spec
-from cait_mm.utils.cli import add_json_option, output_folder, report, run, table
+from cait_mm.utils.images import find_images
+from cait_mm.utils.tables import table
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 import _early  # noqa: F401  # isort: skip
 import argparse
 
+from cait_mm.config.cli import logs_aside, positive_int, report, run
 from cait_mm.engine.preflight import config_problems, refuse, rehearse, run_problems
 from cait_mm.engine.run import (
     add_run_options,
@@ -20,7 +21,6 @@ from cait_mm.engine.run import (
     stop_processes,
     use_amp,
 )
-from cait_mm.utils.cli import logs_aside, positive_int, report, run
 
 
 def parse_args() -> argparse.Namespace:

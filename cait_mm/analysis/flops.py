@@ -1,72 +1,12 @@
-"""MACs and parameters, two ways that must agree: the closed form of a spec, and fvcore over a real module.
+"""MACs and parameters of real modules, counted by fvcore; ``cait_mm/macs.py`` has the closed form of a spec.
 
-Both follow fvcore (see ``cait_mm/arch/cost.py``). fvcore itself counts nothing for fused attention; here it is counted
-as its two matrix products. What is not a block, a family's architecture counts.
+fvcore itself counts nothing for fused attention; here it is counted as its two matrix products.
 """
 import logging
 from collections import Counter
 from typing import Any
 
 from torch import nn
-
-from cait_mm.arch.cost import Cost, layer_norm, linear
-from cait_mm.ops.token_merge import fused_tokens, has_conv
-from cait_mm.spec import BlockSpec, Merge, Spec
-
-
-def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: tuple[int, int] | None = None,
-                   qkv_bias: bool = True) -> Cost:
-    """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens.
-
-    ``windows`` is how many attentions are computed beside each other and the tokens in each, padding included; None is
-    one over all tokens.
-    """
-    count, length = windows or (1, tokens)
-    values = block.num_heads * block.v_dim
-    products = Cost(count * block.num_heads * length**2 * (block.qk_dim + block.v_dim), 0)
-    qkv = linear(count * length, dim, block.num_heads * (2 * block.qk_dim + block.v_dim), qkv_bias)
-    return layer_norm(tokens, dim) + qkv + products + linear(count * length, values, dim)
-
-
-def ffn_cost(dim: int, block: BlockSpec, tokens: int) -> Cost:
-    """Norm and the two linear layers over ``tokens`` tokens."""
-    return layer_norm(tokens, dim) + linear(tokens, dim, block.ffn_dim) + linear(tokens, block.ffn_dim, dim)
-
-
-def merge_cost(dim: int, merge: Merge, tokens: int) -> Cost:
-    """The linear layer (and depthwise convolution) of a merge that leaves ``tokens`` tokens."""
-    cost = linear(tokens, fused_tokens(merge.kind) * dim, dim)
-    return cost + linear(tokens, 9, dim) if has_conv(merge.kind) else cost
-
-
-def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_token: bool = True) -> Cost:
-    """Stem, merges and blocks of ``spec`` on an image of ``img_size`` (H, W) pixels.
-
-    The positional embedding is counted at its pretraining grid.
-    """
-    arch, grid = spec.arch, spec.arch.grid(img_size)
-    with_cls = with_cls_token and arch.has_cls
-    cost = arch.stem_cost(grid, with_cls)
-    for index, (block, inside) in enumerate(zip(spec.blocks, spec.grids(img_size))):
-        dim, merge, tokens = arch.dim(index), spec.merge_before(index), inside[0] * inside[1]
-        cost += arch.enter_cost(index, grid) + Cost(0, arch.bias_params(index))
-        if merge:
-            cost += merge_cost(dim, merge, tokens)
-        cost += attention_cost(dim, block, tokens + with_cls, arch.windows(inside, with_cls), arch.qkv_bias)
-        cost += ffn_cost(dim, block, tokens + with_cls)
-        grid = inside
-    return cost
-
-
-def classifier_cost(spec: Spec, img_size: tuple[int, int] | None = None, num_classes: int = 1000) -> Cost:
-    """The whole classifier: backbone, final norm over all tokens, and the head."""
-    return backbone_cost(spec, img_size) + spec.arch.head_cost(spec.grids(img_size)[-1], num_classes)
-
-
-def reduction(spec: Spec, img_size: tuple[int, int] | None = None) -> float:
-    """The share of the dense classifier's MACs that ``spec`` saves, between 0 and 1."""
-    dense = classifier_cost(Spec.dense(spec.arch), img_size).macs
-    return 1 - classifier_cost(spec, img_size).macs / dense
 
 
 def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:

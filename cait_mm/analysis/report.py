@@ -14,12 +14,12 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from cait_mm.backbones import CAITDeiT
-from cait_mm.datasets.pictures import read_image
 from cait_mm.ops.token_merge import restore
 from cait_mm.pruning.fold import removable
 from cait_mm.pruning.selection import BlockChannels, pruned_spec
 from cait_mm.spec import Spec
 from cait_mm.utils.files import atomic_path
+from cait_mm.utils.pictures import read_image
 
 NEAR_ZERO = 1e-3
 """Norm below which a channel counts as near-zero."""

@@ -13,9 +13,9 @@ from torch import nn
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.parts import build_model
 from cait_mm.classification import Classifier
+from cait_mm.config.load import building, load_config, without_parameter_lines
 from cait_mm.engine.run import use_amp
 from cait_mm.pruning.cdcp import CDCP
-from cait_mm.utils.configs import building, load_config, without_parameter_lines
 
 OBJECTS = 8
 """Instances on every random picture of a detector."""

@@ -24,7 +24,7 @@ def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> list[st
     :func:`cait_mm.datasets.check.missing_data`'s.
 
     Args:
-        config: A config that :func:`cait_mm.utils.configs.load_config` read.
+        config: A config that :func:`cait_mm.config.load.load_config` read.
         loaders: The dataloaders to look at; those that the config lacks are passed over.
     """
     problems, classes, shifted = [], {}, {}

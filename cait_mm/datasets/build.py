@@ -7,9 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from cait_mm.config.load import building
 from cait_mm.datasets.loading import guard, loading_of
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import building
 
 
 def build_dataset(node: Mapping[str, Any], config: Config) -> Any:

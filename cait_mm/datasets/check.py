@@ -4,9 +4,10 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cait_mm.datasets.images import read_image, walk_images
 from cait_mm.errors import UserError
+from cait_mm.utils.images import walk_images
 from cait_mm.utils.inputs import require_file
+from cait_mm.utils.pictures import read_image
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 PAGE = 'docs/prepare_data.md'

@@ -1,24 +1,21 @@
-"""Images of a folder: an ImageNet-like dataset, and batches without labels to calibrate on."""
+"""An ImageNet-like dataset of images in folders."""
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from mmengine.registry import DATASETS
 from timm.data import create_transform
 from timm.utils.misc import natural_key
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from cait_mm.datasets.pictures import SUFFIXES as IMAGE_SUFFIXES
-from cait_mm.datasets.pictures import read_image
 from cait_mm.errors import UserError
+from cait_mm.utils.images import walk_images
 from cait_mm.utils.inputs import read_lines
+from cait_mm.utils.pictures import read_image
 
 MOST_CLASSES = 1_000_000
-Item = TypeVar('Item')
 
 
 @DATASETS.register_module()
@@ -33,7 +30,7 @@ class ImageFolder(Dataset):
         transform: Arguments of ``timm.data.create_transform``: ``input_size``, ``is_training``, ``auto_augment``, ...
         per_class: Use only the first so many images of every class.
 
-    Pictures are turned as EXIF says (:func:`cait_mm.datasets.pictures.read_image`), as MMCV does; timm's and
+    Pictures are turned as EXIF says (:func:`cait_mm.utils.pictures.read_image`), as MMCV does; timm's and
     torchvision's readers leave them as they are stored.
 
     Items are ``dict(inputs=(3, H, W) normalised, targets=class index)``.
@@ -63,58 +60,6 @@ class ImageFolder(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, label = self.samples[index]
         return dict(inputs=self.transform(read_image(path)), targets=label)
-
-
-def walk_images(folder: str | Path) -> Iterator[str]:
-    """The paths of everything below ``folder`` whose name is a picture's and that is no folder, by name.
-
-    Links are followed, except back into a folder that they are in. What is no regular file is listed too, so that the
-    one who reads it can say so.
-
-    Raises:
-        UserError: A folder cannot be listed.
-    """
-    def stop(error: OSError) -> None:
-        if error.filename != str(folder) or not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            raise UserError(f'folder {error.filename} cannot be listed ({error.strerror}).') from error
-
-    for parent, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        inside = os.path.realpath(parent)
-        links = {name for name in folders if os.path.islink(os.path.join(parent, name))}
-        folders[:] = [name for name in folders if name not in links or not _holds(os.path.join(parent, name), inside)]
-        folders.sort()
-        yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES))
-
-
-def find_images(folder: str | Path, count: int) -> list[Path]:
-    """``count`` images below ``folder``, evenly spread over the sorted list of all.
-
-    Raises:
-        UserError: There are none.
-    """
-    found = sorted(map(Path, walk_images(folder)))
-    if not found:
-        raise UserError(f'there are no images below {folder}: give a folder of a few dozen, labels are not needed.')
-    return spread(found, count)
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """``count`` of ``items`` (all, where there are fewer), evenly spread."""
-    step = max(1, len(items) / count)
-    return [items[int(i * step)] for i in range(min(count, len(items)))]
-
-
-def load_batches(paths: Sequence[str | Path], size: int, batch_size: int = 16) -> Iterator[Tensor]:
-    """Images resized (bicubic), cropped to ``size`` and normalised as ImageNet's, in batches (B, 3, size, size)."""
-    transform = create_transform(size, interpolation='bicubic', crop_pct=224 / 256)
-    for start in range(0, len(paths), batch_size):
-        yield torch.stack([transform(read_image(path)) for path in paths[start:start + batch_size]])
-
-
-def _holds(link: str, folder: str) -> bool:
-    """Whether a link leads to ``folder`` (a real path) or above it."""
-    target = os.path.realpath(link)
-    return os.path.commonpath([target, folder]) == target
 
 
 def _read_folders(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:

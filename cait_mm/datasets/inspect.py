@@ -14,11 +14,12 @@ from cait_mm.datasets.build import build_dataset, unread_dataset, untransformed
 from cait_mm.datasets.check import datasets_of
 from cait_mm.datasets.coco_file import content_problems, read_json, structure_problems
 from cait_mm.datasets.heads import head_problems
-from cait_mm.datasets.images import ImageFolder, spread
+from cait_mm.datasets.images import ImageFolder
 from cait_mm.datasets.label_maps import LabelCount, label_map_problems
 from cait_mm.datasets.loading import read_size
 from cait_mm.datasets.subjects import shared_subjects, subjects_of
 from cait_mm.errors import UserError
+from cait_mm.utils.images import spread
 
 
 def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:

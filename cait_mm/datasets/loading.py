@@ -12,9 +12,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 
 from cait_mm.datasets.images import ImageFolder
-from cait_mm.datasets.pictures import read_image, require_picture_bytes
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.inputs import forbid_postscript, require_file
+from cait_mm.utils.pictures import read_image, require_picture_bytes
 
 
 class GuardedBackend(LocalBackend):
@@ -28,7 +28,7 @@ class GuardedBackend(LocalBackend):
 
         Raises:
             UserError: It is no regular file, or a picture that is not to be decoded
-                (:func:`cait_mm.datasets.pictures.require_picture_bytes`).
+                (:func:`cait_mm.utils.pictures.require_picture_bytes`).
         """
         if '://' in str(filepath):
             content = get_file_backend(str(filepath)).get(filepath)

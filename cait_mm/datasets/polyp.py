@@ -4,9 +4,9 @@ from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 
-from cait_mm.datasets.pictures import SUFFIXES
 from cait_mm.errors import UserError
 from cait_mm.utils.inputs import read_lines
+from cait_mm.utils.pictures import SUFFIXES
 
 
 class PolypDataset(BaseSegDataset):

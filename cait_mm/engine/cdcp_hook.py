@@ -10,13 +10,13 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from cait_mm.datasets.images import load_batches, spread
 from cait_mm.engine.optim_wrapper import GradRuleAmpOptimWrapper, GradRuleOptimWrapper
 from cait_mm.engine.run import unwrapped
 from cait_mm.errors import UserError
 from cait_mm.ops.compactor import compactor_of
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.export import TRAINING_META, training_meta
+from cait_mm.utils.images import load_batches, spread
 
 
 @HOOKS.register_module()

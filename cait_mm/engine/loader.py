@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 
+from cait_mm.config.addresses import use_mmengine_schemes
 from cait_mm.utils.weights import load_file
 
 
@@ -18,5 +19,6 @@ def load_from_checked(filename: str, map_location: Any = None) -> Any:
 
 
 def use_checked_loader() -> None:
-    """Register it for every scheme that MMEngine knows, local files included."""
+    """Register it for every scheme that MMEngine knows, local files included, and those schemes with the reader."""
+    use_mmengine_schemes()
     CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), load_from_checked, force=True)

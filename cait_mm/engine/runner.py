@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
+from cait_mm.config.load import BUILD_ERRORS, building, without_parameter_lines
 from cait_mm.datasets.loading import guard
 from cait_mm.datasets.samplers import with_seeded_batches
 from cait_mm.engine.checkpoint_hook import safe_checkpoints
@@ -29,7 +30,6 @@ from cait_mm.engine.resume import (
 )
 from cait_mm.engine.stop import StopHook
 from cait_mm.errors import UserError, reason_of
-from cait_mm.utils.configs import BUILD_ERRORS, building, without_parameter_lines
 from cait_mm.utils.files import newest_checkpoint
 from cait_mm.utils.signals import leave_stopping_to_parent
 from cait_mm.utils.weights import load_file

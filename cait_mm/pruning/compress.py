@@ -4,12 +4,12 @@ from typing import Any
 
 from cait_mm.backbones import classifier_backbone
 from cait_mm.backbones.checkpoint import HEAD_KEYS, read_checkpoint
-from cait_mm.datasets.images import load_batches
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means
 from cait_mm.pruning.export import make_export
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec
+from cait_mm.utils.images import load_batches
 
 
 def compress(spec: Spec, checkpoint: str, images: list[Path], target: float, align: int = 1,

@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cait_mm.analysis.flops import classifier_cost, reduction
 from cait_mm.arch import as_image_size, check_keys
 from cait_mm.backbones import CAITBackbone, classifier_backbone
 from cait_mm.backbones.checkpoint import GRID_META
 from cait_mm.backbones.formats import HEAD_KEYS
 from cait_mm.errors import UserError, reason_of, shown
+from cait_mm.macs import classifier_cost, reduction
 from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.ops.token_merge import Grid
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
 from cait_mm.spec import Spec
-from cait_mm.utils.cli import table
 from cait_mm.utils.files import atomic_path, newest_checkpoint
+from cait_mm.utils.tables import table
 from cait_mm.utils.weights import load_file
 from cait_mm.version import __version__
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cait_mm.analysis.flops import classifier_cost
 from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost
 from cait_mm.spec import Spec
 
 

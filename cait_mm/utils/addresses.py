@@ -1,32 +1,38 @@
 """The local file that a checkpoint's path or address names; addresses are downloaded once.
 
-MMEngine's schemes are understood (``http(s)://``, ``torchvision://``, ``open-mmlab://`` and their kin) through its own
-tables of addresses. Its loaders are not used: they unpickle what they download.
+``http(s)://`` is understood here; :func:`register_scheme` adds others (``cait_mm/config/addresses.py`` MMEngine's).
 """
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlparse
 
 import torch
-from mmengine.dist import barrier, get_rank
-from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import distributed
 
 from cait_mm.errors import UserError, reason_of
 
 _CONTENT_NAMED = re.compile(r'-[0-9a-f]{8,}\.')
 """Names that end in a piece of the file's digest, as torchvision's and OpenMMLab's do, stand for one content."""
+_SCHEMES: dict[str, Callable[[str], str]] = {}
+
+
+def register_scheme(scheme: str, find: Callable[[str], str]) -> None:
+    """Let ``find`` say which file or web address stands behind ``scheme://NAME``; it is given the NAME.
+
+    It raises ``KeyError`` where there is none.
+    """
+    _SCHEMES[scheme] = find
 
 
 def local_file(path: str) -> str:
     """The file on this machine behind ``path``.
 
     Args:
-        path: A local path, or an address of a scheme that MMEngine knows. What an address names is kept in PyTorch's
+        path: A local path, an address, or a name under a registered scheme. What an address names is kept in PyTorch's
             folder of downloads (``torch.hub.get_dir()``) and fetched once; in a distributed run the first process
             fetches it before the others look.
 
@@ -37,13 +43,14 @@ def local_file(path: str) -> str:
         return _existing(os.path.expanduser(path), path)
     address = _web_address(path)
     if '://' not in address:
-        return _existing(os.path.join(mmengine_checkpoint._get_mmengine_home(), address), path)
-    target = download_path(address)
+        return _existing(address, path)
+    target, together = download_path(address), distributed.is_available() and distributed.is_initialized()
     try:
-        if get_rank() == 0:
+        if not together or distributed.get_rank() == 0:
             _fetch(address, target)
     finally:
-        barrier()
+        if together:
+            distributed.barrier()
     _fetch(address, target)  # on another machine's disk it may be missing still
     return str(target)
 
@@ -70,24 +77,16 @@ def _existing(path: str, named: str) -> str:
 
 
 def _web_address(path: str) -> str:
+    """The address, or the local path, that ``path`` stands for."""
     scheme, _, name = path.partition('://')
-    tables: Mapping[str, Callable[[], Mapping[str, Any]]] = {
-        'torchvision': mmengine_checkpoint.get_torchvision_models,
-        'modelzoo': mmengine_checkpoint.get_torchvision_models,
-        'open-mmlab': mmengine_checkpoint.get_external_models,
-        'openmmlab': mmengine_checkpoint.get_external_models,
-        'mmcls': mmengine_checkpoint.get_mmcls_models,
-    }
     if scheme in ('http', 'https'):
         return path
-    if scheme not in tables:
+    if scheme not in _SCHEMES:
         raise UserError(f'checkpoint {path}: files are not fetched from {scheme}://; download it and name the file.')
-    if scheme in ('open-mmlab', 'openmmlab'):
-        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
-    address = tables[scheme]().get(name)
-    if address is None:
-        raise UserError(f'checkpoint {path}: {scheme}:// has no weights of the name {name}.')
-    return address
+    try:
+        return _SCHEMES[scheme](name)
+    except KeyError:
+        raise UserError(f'checkpoint {path}: {scheme}:// has no weights of the name {name}.') from None
 
 
 def _fetch(address: str, target: Path) -> None:

@@ -4,9 +4,9 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from cait_mm.analysis.flops import classifier_cost, reduction
 from cait_mm.arch import ARCHS, Arch, get_arch
 from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost, reduction
 from cait_mm.spec import Spec, make_spec
 
 H, V = 'horizontal', 'vertical'

@@ -8,12 +8,13 @@ from mmseg.models.backbones import SwinTransformer as OpenMMLabSwin
 from timm.models import SwinTransformer, adapt_input_conv
 from torch import nn
 
-from cait_mm.analysis.flops import classifier_cost, count_macs, count_params
+from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.backbones import CAITDeiT, CAITSwin
 from cait_mm.backbones.checkpoint import Checkpoint, read_checkpoint
 from cait_mm.backbones.positions import resize_pos_embed
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost
 
 WIDE, SQUARE = (32, 128), 64
 """2x8 patches and 4x4: as many, on other grids."""

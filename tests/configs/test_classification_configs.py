@@ -6,10 +6,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from cait_mm.analysis.flops import classifier_cost, reduction
+from cait_mm.config.load import load_config
 from cait_mm.engine.run import set_epochs
+from cait_mm.macs import classifier_cost, reduction
 from cait_mm.pruning.cdcp import CDCP, CDCPSettings
-from cait_mm.utils.configs import load_config
 
 CONFIGS = sorted(path.name for kind in ('compress_*', 'atme_*', 'tome_*')
                  for path in (ROOT / 'configs').glob(f'{kind}.py'))

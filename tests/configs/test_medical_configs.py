@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.parts import build_model
 from cait_mm.analysis.training import random_batch
-from cait_mm.utils.configs import load_config
+from cait_mm.config.load import load_config
 
 CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('cascade_decoder_*.py'))
 FOLDERS = {'acdc': 'acdc_subset', 'polyp': 'cvc_clinicdb_subset'}

@@ -4,7 +4,7 @@ import torch
 from conftest import ROOT
 from mmengine.registry import MODELS
 
-from cait_mm.utils.configs import load_config
+from cait_mm.config.load import load_config
 
 SIZES = [(512, 512), (512, 683), (800, 1333), (896, 896), (224, 224), (352, 352)]
 TWINS = [('fpn_cait_deit_s_ade20k', 'fpn_deit_s_ade20k'), ('upernet_cait_deit_s_ade20k', 'upernet_deit_s_ade20k'),

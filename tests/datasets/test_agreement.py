@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from cait_mm.config.load import load_config
 from cait_mm.datasets.agreement import class_problems, dataset_problems, loader_problems
 from cait_mm.datasets.build import build_dataset
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import load_config
 
 pytest.importorskip('mmseg')
 pytest.importorskip('mmdet')

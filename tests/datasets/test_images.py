@@ -8,10 +8,10 @@ from timm.data import create_transform
 from timm.data.auto_augment import rand_augment_transform
 from timm.data.readers.reader_image_folder import find_images_and_targets
 
+from cait_mm.config.load import load_config
 from cait_mm.datasets import ImageFolder, RepeatAugSampler
-from cait_mm.datasets.images import find_images, load_batches, spread
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import load_config
+from cait_mm.utils.images import find_images, load_batches, spread
 
 
 @pytest.fixture

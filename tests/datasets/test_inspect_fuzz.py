@@ -7,8 +7,8 @@ import pytest
 from damage import good_coco, label_map, spoil
 from PIL import Image
 
+from cait_mm.config.load import load_config
 from cait_mm.datasets.inspect import config_problems, inspect_data
-from cait_mm.utils.configs import load_config
 
 pytest.importorskip('mmdet')
 SEEDS = 60

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cait_mm.config.load import load_config
 from cait_mm.datasets.inspect import config_problems, inspect_data
 from cait_mm.datasets.label_maps import ENOUGH, LabelCount
-from cait_mm.utils.configs import load_config
 
 pytest.importorskip('mmseg')
 LABELS = np.zeros((8, 12), np.uint8)

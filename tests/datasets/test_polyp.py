@@ -7,8 +7,8 @@ from conftest import real_data
 from mmengine import fileio
 from PIL import Image
 
-from cait_mm.datasets.pictures import read_mask, read_picture
 from cait_mm.errors import UserError
+from cait_mm.utils.pictures import read_mask, read_picture
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
 MASK = np.zeros((12, 9), np.uint8)

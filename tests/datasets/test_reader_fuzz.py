@@ -8,9 +8,9 @@ import pytest
 from damage import ARRAYS, LISTS, PICTURES, damaged, written
 
 from cait_mm.datasets import ImageFolder
-from cait_mm.datasets.pictures import read_image, read_mask, read_picture
 from cait_mm.datasets.slices import read_slice, volume_shape
 from cait_mm.errors import UserError
+from cait_mm.utils.pictures import read_image, read_mask, read_picture
 
 
 def outcome(path, read, expected):

@@ -2,8 +2,8 @@
 import pytest
 from conftest import ROOT
 
+from cait_mm.config.load import load_config
 from cait_mm.engine.metrics import metric_names, metric_problems
-from cait_mm.utils.configs import load_config
 
 
 def config(save_best, evaluator, **hook):

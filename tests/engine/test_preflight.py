@@ -8,11 +8,11 @@ from conftest import ROOT
 from mmengine.config import Config
 from torch import nn
 
+from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.preflight import config_problems, lone_norms, refuse, rehearse
 from cait_mm.engine.run import require_weights, set_total_batch
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import load_config
 
 SEG = """
 _base_ = '{root}/configs/upernet_atme_deit_scenes.py'

@@ -8,7 +8,7 @@ pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from cait_mm.analysis.parts import build_model  # noqa: E402
-from cait_mm.utils.configs import load_config  # noqa: E402
+from cait_mm.config.load import load_config  # noqa: E402
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ from mmseg.models.decode_heads import Mask2FormerHead
 from mmseg.structures import SegDataSample
 
 from cait_mm.analysis.parts import build_model
-from cait_mm.utils.configs import load_config
+from cait_mm.config.load import load_config
 
 SIZE, CLASSES = (64, 64), 11
 

@@ -3,9 +3,9 @@ import torch
 from mmengine.registry import MODELS
 
 from cait_mm.analysis.parts import Encoder, build_model
+from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
 from cait_mm.necks import TokenPyramid
-from cait_mm.utils.configs import load_config
 
 
 @pytest.mark.parametrize('library', ['mmseg', 'mmdet'])

@@ -6,8 +6,8 @@ from conftest import FAMILIES
 from mmengine.registry import MODELS
 from torch import nn
 
-from cait_mm.analysis.flops import reduction
 from cait_mm.backbones import classifier_backbone
+from cait_mm.macs import reduction
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means, start_norms
 from cait_mm.pruning.fold import channel_scores, fold
 from cait_mm.pruning.selection import select

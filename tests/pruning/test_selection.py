@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from cait_mm.analysis.flops import classifier_cost, reduction
 from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost, reduction
 from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select
 from cait_mm.spec import Spec, make_spec
 

@@ -7,8 +7,8 @@ from conftest import FAMILIES, real_data
 from mmengine.registry import MODELS
 from PIL import Image
 
-from cait_mm.analysis.flops import reduction
 from cait_mm.classification import Classifier
+from cait_mm.macs import reduction
 from cait_mm.spec import Spec, make_spec
 
 CONFIG = '''

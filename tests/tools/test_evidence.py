@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import ROOT
 
-from cait_mm.analysis.flops import reduction
 from cait_mm.analysis.modes import Mode
 from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.macs import reduction
 
 SPEED = runpy.run_path(str(ROOT / 'tools/evidence/speed.py'))
 MEANS = runpy.run_path(str(ROOT / 'tools/evidence/means.py'))

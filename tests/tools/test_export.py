@@ -5,8 +5,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from cait_mm.analysis.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.analysis.parts import load_model
+from cait_mm.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.errors import UserError
 from cait_mm.pruning.export import make_export, save_export
 

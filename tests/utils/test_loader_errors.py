@@ -2,8 +2,8 @@
 import pytest
 from torch.utils.data import DataLoader
 
+from cait_mm.config.cli import run
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import run
 
 
 class Broken:

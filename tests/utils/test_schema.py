@@ -3,8 +3,8 @@ import math
 
 import pytest
 
+from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import load_config
 from cait_mm.utils.schema import check_shape
 
 NAN, INF = math.nan, math.inf

@@ -7,7 +7,7 @@ import time
 import pytest
 from conftest import ROOT
 
-from cait_mm.utils import cli
+from cait_mm.config import cli
 from cait_mm.utils.files import atomic_path
 from cait_mm.utils.signals import SIGNALS, Stopped, leave_stopping_to_parent
 
@@ -116,7 +116,7 @@ def test_a_child_is_told_to_stop_and_waited_for(tmp_path):
 
 
 def test_output_that_nobody_reads_ends_quietly():
-    code = ('from cait_mm.utils.cli import run\n'
+    code = ('from cait_mm.config.cli import run\n'
             'run(lambda: print("\\n".join(map(str, range(100000)))))')
     done = subprocess.run(f'"{sys.executable}" -c \'{code}\' | head -1; exit ${{PIPESTATUS[0]}}', shell=True, text=True,
                           executable='bash', capture_output=True)

@@ -35,7 +35,7 @@ from damage import (
 )
 from kills import CONFIGS
 
-from cait_mm.utils.configs import load_config
+from cait_mm.config.load import load_config
 
 RUNS = {'segmentor': 'run.pth', 'detector': 'detected.pth', 'compression': 'trained.pth'}
 COMMANDS = {

@@ -15,8 +15,9 @@ import torch
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.analysis.training import training_step
-from cait_mm.utils.cli import add_json_option, positive_int, report, run, run_python, table
+from cait_mm.config.cli import add_json_option, positive_int, report, run, run_python
 from cait_mm.utils.files import kept, newest_checkpoint, write_json
+from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {'dense': 'upernet_deit_t_camvid', 'ATME': 'upernet_atme_deit_t_camvid', 'CAIT': 'upernet_cait_deit_t_camvid'}

@@ -12,21 +12,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cait_mm.analysis.flops import classifier_cost
 from cait_mm.backbones.checkpoint import read_checkpoint
+from cait_mm.config.cli import add_json_option, positive, positive_int, report, result_of, run, run_python, whole_number
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import (
-    add_json_option,
-    positive,
-    positive_int,
-    report,
-    result_of,
-    run,
-    run_python,
-    table,
-    whole_number,
-)
+from cait_mm.macs import classifier_cost
 from cait_mm.utils.files import write_json
+from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 ATME, CAIT = ((3, 'horizontal'), (7, 'vertical'), (9, 'horizontal')), ((4, 'horizontal'), (8, 'vertical'))

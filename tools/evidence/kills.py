@@ -25,10 +25,11 @@ from typing import Any
 import torch
 
 import cait_mm  # noqa: F401  loads what every run needs, and lets torch.load read checkpoints
+from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
+from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
-from cait_mm.utils.cli import add_json_option, output_folder, positive_int, report, run, table, whole_number
-from cait_mm.utils.configs import load_config
 from cait_mm.utils.files import kept, write_json
+from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = ('SIGKILL', 'SIGTERM', 'SIGINT')

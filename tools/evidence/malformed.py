@@ -29,18 +29,11 @@ from _malformed_inputs import COMMANDS, KINDS, RUNS, Maker  # noqa: E402
 from kills import COMMON, CONFIGS, finish, start  # noqa: E402
 
 from cait_mm.classification import Classifier  # noqa: E402
+from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number  # noqa: E402
+from cait_mm.config.load import load_config  # noqa: E402
 from cait_mm.datasets.scenes import make_scenes  # noqa: E402
-from cait_mm.utils.cli import (  # noqa: E402
-    add_json_option,
-    output_folder,
-    positive_int,
-    report,
-    run,
-    table,
-    whole_number,
-)
-from cait_mm.utils.configs import load_config  # noqa: E402
 from cait_mm.utils.files import kept, newest_checkpoint, write_json  # noqa: E402
+from cait_mm.utils.tables import table  # noqa: E402
 
 TIMEOUT, MEMORY, SHOWN = 60, 16 * 2 ** 30, 20
 ALONE = "train_dataloader['num_workers'] = 0\ntrain_dataloader['persistent_workers'] = False\n"

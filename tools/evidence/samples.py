@@ -14,9 +14,9 @@ import numpy as np
 from mmseg.datasets import iSAIDDataset
 from PIL import Image
 
-from cait_mm.datasets.pictures import FORMATS, read_picture
+from cait_mm.config.cli import add_json_option, report, run
 from cait_mm.errors import UserError
-from cait_mm.utils.cli import add_json_option, report, run
+from cait_mm.utils.pictures import FORMATS, read_picture
 
 POTSDAM_SIDE, ISAID_SIDE = 256, 448
 

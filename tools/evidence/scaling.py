@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from cait_mm.analysis.flops import backbone_cost
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.speed import conditions, peak_memory, time_interleaved
 from cait_mm.backbones import CAITDeiT
-from cait_mm.utils.cli import add_json_option, positive_int, report, run, table
+from cait_mm.config.cli import add_json_option, positive_int, report, run
+from cait_mm.macs import backbone_cost
 from cait_mm.utils.files import atomic_path
+from cait_mm.utils.tables import table
 
 MERGES: dict[str, tuple[tuple[int, str], ...]] = {
     'dense': (),

@@ -13,10 +13,11 @@ import torch
 
 from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
+from cait_mm.config.cli import add_json_option, positive_int, report, result_of, run
+from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
 from cait_mm.pruning.export import make_export, save_export
-from cait_mm.utils.cli import add_json_option, positive_int, report, result_of, run, table
-from cait_mm.utils.configs import load_config
+from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS = ('qk_dim', 'v_dim', 'ffn_dim')

@@ -13,17 +13,18 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from cait_mm.analysis.flops import classifier_cost
 from cait_mm.classification import Classifier
-from cait_mm.datasets.images import find_images
-from cait_mm.datasets.pictures import read_image
+from cait_mm.config.cli import add_json_option, positive, positive_int, report, run
 from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import save_export
 from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.cli import add_json_option, positive, positive_int, report, run, table
 from cait_mm.utils.files import write_json
+from cait_mm.utils.images import find_images
 from cait_mm.utils.inputs import read_lines
+from cait_mm.utils.pictures import read_image
+from cait_mm.utils.tables import table
 
 MERGES = ('', '7:horizontal,9:vertical', '4:vertical,7:horizontal', '4:horizontal,7:vertical',
           '3:horizontal,7:vertical,9:horizontal')

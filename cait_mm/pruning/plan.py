@@ -1,9 +1,9 @@
 """Where to merge for a wanted reduction (paper, section III-B: spread evenly, then move by one block)."""
 from collections.abc import Iterator, Sequence
 
-from cait_mm.analysis.flops import reduction
 from cait_mm.arch import Arch, get_arch
 from cait_mm.errors import UserError
+from cait_mm.macs import reduction
 from cait_mm.spec import Merge, Spec, make_spec
 
 ALTERNATING = ('horizontal', 'vertical')

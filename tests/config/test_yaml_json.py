@@ -5,8 +5,8 @@ import mmengine
 import pytest
 from mmengine.config import Config
 
+from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import load_config
 
 TAGS = ['!!python/object/apply:os.system ["touch {}"]', '!!python/object/new:os.system ["touch {}"]',
         '!!python/object/apply:subprocess.check_output [["touch", "{}"]]',

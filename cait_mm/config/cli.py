@@ -1,4 +1,4 @@
-"""What every command of the project shares: one-sentence errors, ``--json``, plain tables."""
+"""What every command of the project shares: one-sentence errors, ``--json``, checked arguments."""
 import argparse
 import json
 import math
@@ -12,9 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
-from cait_mm.errors import UserError, reason_of
+from cait_mm.errors import UserError
 from cait_mm.utils.files import read_json, require_file_place, require_folder_place, unwritable, write_json
 from cait_mm.utils.inputs import forbid_postscript
 from cait_mm.utils.signals import SIGNALS, Stopped
@@ -119,31 +117,6 @@ not_negative = _number(float, 'a number, 0 or more', lambda value: value >= 0)
 share = _number(float, 'a share between 0 and 1', lambda value: 0 < value < 1)
 
 
-class _Assignments(DictAction):
-    """MMEngine's ``KEY=VALUE`` words, with an error of the parser where a word is none."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
-                 option_string: str | None = None) -> None:
-        for word in values or ():
-            if '=' not in word:
-                parser.error(f'{option_string} wants KEY=VALUE, not {word!r}')
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError, RecursionError) as error:  # brackets that it cannot read
-            parser.error(f'{option_string} cannot be read: {reason_of(error)}')
-
-
-def add_cfg_options(parser: argparse.ArgumentParser, text: str = 'change the config') -> None:
-    """Add ``--cfg-options KEY=VALUE ...``, described by ``text``."""
-    parser.add_argument('--cfg-options', nargs='+', action=_Assignments, metavar='KEY=VALUE', help=text)
-
-
-def add_data_root_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data-root DIR``; :func:`cait_mm.datasets.root.move_data` puts it into a config."""
-    parser.add_argument('--data-root', metavar='DIR',
-                        help='where the data are, instead of the config\'s data_root: for all loaders and evaluators')
-
-
 def output_file(word: str) -> Path:
     """An argument's ``type``: a file that can be written, looked at before the work is done."""
     return _checked(word, require_file_place)
@@ -190,14 +163,3 @@ def report(text: str, result: Any, json_path: str | None) -> None:
     print(text)
     if json_path:
         write_json(json_path, result)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out ``rows`` under ``header`` as a Markdown table with padded columns."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(header), *rows]) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        return '| ' + ' | '.join(cell.ljust(width) for cell, width in zip(cells, widths)) + ' |'
-
-    return '\n'.join([line(header), '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *map(line, rows)])

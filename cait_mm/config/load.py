@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
+from cait_mm.config.yaml_json import SUFFIXES, require_known_types
 from cait_mm.errors import UserError, reason_of
-from cait_mm.utils.data_configs import SUFFIXES, require_known_types
 from cait_mm.utils.schema import check_shape
 
 LIBRARIES = ('mmseg', 'mmdet')

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from cait_mm.analysis.flops import reduction
-from cait_mm.analysis.plan import even_placement, plan
 from cait_mm.errors import UserError
+from cait_mm.macs import reduction
+from cait_mm.pruning.plan import even_placement, plan
 
 
 def test_even_placement_is_the_papers_first_choice():

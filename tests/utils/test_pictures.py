@@ -16,9 +16,9 @@ from conftest import ROOT
 from PIL import Image
 
 from cait_mm.datasets import ImageFolder
-from cait_mm.datasets.pictures import MOST_PIXELS, read_image, read_mask, read_picture, require_picture_bytes
 from cait_mm.errors import UserError
 from cait_mm.utils.inputs import forbid_postscript
+from cait_mm.utils.pictures import MOST_PIXELS, read_image, read_mask, read_picture, require_picture_bytes
 
 SMOOTH = np.kron(np.arange(12).reshape(4, 3) * 20, np.ones((20, 20))).astype(np.uint8)
 COLOURS = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], 2)

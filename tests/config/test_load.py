@@ -1,7 +1,7 @@
 import pytest
 
+from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
-from cait_mm.utils.configs import load_config
 
 
 @pytest.mark.parametrize('content,message', [

@@ -1,0 +1,61 @@
+"""What is exported of a model, and what a user of the file has to know."""
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
+from torch import Tensor, nn
+
+from cait_mm.analysis.parts import Backbone
+from cait_mm.classification import Classifier
+from cait_mm.errors import UserError
+
+PARTS = ('whole', 'backbone')
+
+
+class Whole(nn.Module):
+    """A classifier or segmentor without what only training needs: normalised images (B, 3, H, W) -> logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        if isinstance(self.model, Classifier):
+            return self.model(images)
+        shape = tuple(images.shape[-2:])
+        return self.model.encode_decode(images, [dict(img_shape=shape, ori_shape=shape, pad_shape=shape)])
+
+
+def deployed(model: nn.Module) -> nn.Module:
+    """``model`` without what only training needs, changed in place: in eval mode, batch norms folded into convolutions,
+    auxiliary heads dropped.
+    """
+    if getattr(model, 'auxiliary_head', None) is not None:
+        del model.auxiliary_head
+    return fuse_conv_bn(model.eval())
+
+
+def deployable(model: nn.Module, part: str) -> nn.Module:
+    """The part of ``model`` to export, see :func:`deployed`.
+
+    Raises:
+        UserError: The whole of a detector was asked for.
+    """
+    if part == 'whole' and not isinstance(model, Classifier) and not hasattr(model, 'encode_decode'):
+        raise UserError('a detector\'s proposals and suppression differ from picture to picture, which no fixed graph '
+                        'holds: export its backbone with --part backbone.')
+    return {'whole': Whole, 'backbone': Backbone}[part](deployed(model)).eval()
+
+
+def about_model(part: str, shape: tuple[int, int], macs: int, params: int, preprocessor: nn.Module | None,
+                classes: Sequence[str] | None) -> dict[str, Any]:
+    """What a user of the file has to know: the part, size, normalisation, MACs and classes."""
+    about: dict[str, Any] = {'part': part, 'shape': list(shape), 'macs': macs, 'params': params}
+    for key in ('mean', 'std'):
+        values = getattr(preprocessor, key, None)
+        if values is not None:
+            about[key] = [round(float(value), 4) for value in torch.as_tensor(values).flatten()]
+    if classes:
+        about['classes'] = list(classes)
+    return about

@@ -8,7 +8,6 @@ Blocks are 0-based, as ``out_indices`` are; the paper counts them from 1. In Swi
 """
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -44,11 +43,6 @@ class Spec:
     def __post_init__(self) -> None:
         object.__setattr__(self, 'merges', _checked_merges(self.arch, self.merges))
         _check_blocks(self.arch, self.blocks)
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether nothing is merged and nothing is cut."""
-        return self == Spec.dense(self.arch)
 
     @property
     def is_pruned(self) -> bool:
@@ -196,18 +190,6 @@ def as_merges(merges: Sequence[Sequence[Any]]) -> tuple[Merge, ...]:
         return tuple(Merge(block, kind) for block, kind in merges)
     except (TypeError, ValueError):
         raise UserError(f'merge={shown(merges)} is not a list of (block, kind) pairs.') from None
-
-
-def parse_merges(text: str) -> tuple[Merge, ...]:
-    """Read the command line's ``4:horizontal,7:vertical`` or ``2.4:horizontal``; an empty text is no merge."""
-    merges = []
-    for part in filter(None, text.split(',')):
-        block, _, kind = part.partition(':')
-        block = block.strip()
-        if not re.fullmatch(r'[0-9]{1,4}(\.[0-9]{1,4})?', block):
-            raise UserError(f'--merge {part!r}: write BLOCK:KIND, for example 4:horizontal, in Swin 2.4:horizontal.')
-        merges.append((int(block) if block.isdigit() else block, kind.strip()))
-    return as_merges(merges)
 
 
 def _checked_merges(arch: Arch, merges: Sequence[Merge]) -> tuple[Merge, ...]:

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from cait_mm.errors import UserError
-from cait_mm.spec import Merge, Spec, make_spec, parse_merges
+from cait_mm.spec import Merge, Spec, make_spec
 
 MERGES = ((4, 'horizontal'), (7, 'vertical'))
 
@@ -38,9 +38,8 @@ def test_grids_follow_the_merges_and_pad_odd_sides():
 
 
 def test_dense_means_no_merge_and_full_width():
-    assert Spec.dense('deit_base').is_dense
-    assert not make_spec('deit_base', MERGES).is_dense
-    assert not make_spec('deit_base', qk_dim=56).is_dense
+    assert make_spec('deit_base') == Spec.dense('deit_base') != make_spec('deit_base', MERGES)
+    assert make_spec('deit_base', qk_dim=56).is_pruned and not make_spec('deit_base', MERGES).is_pruned
 
 
 @pytest.mark.parametrize('kwargs,message', [
@@ -77,12 +76,6 @@ def test_a_foreign_spec_is_refused(change, message):
         Spec.from_json('{"arch": 1}')
     with pytest.raises(UserError, match='not a cait_mm spec'):
         Spec.from_json('{')
-
-
-def test_command_line_merges():
-    assert make_spec('deit_tiny', parse_merges('7:vertical,4:horizontal')).merges == MERGES and parse_merges('') == ()
-    with pytest.raises(UserError, match='BLOCK:KIND'):
-        parse_merges('horizontal')
 
 
 def test_spec_and_ops_import_no_mm_package(repo):

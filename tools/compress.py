@@ -6,29 +6,27 @@ starting point for fine-tuning.
 import _early  # noqa: F401  # isort: skip
 import argparse
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
-from cait_mm.arch import ARCHS, get_arch
-from cait_mm.backbones import BACKBONES
-from cait_mm.config.cli import add_json_option, output_file, positive_int, report, run, share, whole_number
-from cait_mm.config.load import load_config
+from cait_mm.arch import ARCHS, Arch, BlockName, get_arch
+from cait_mm.config.cli import (
+    add_json_option,
+    output_file,
+    parse_merges,
+    positive_int,
+    report,
+    run,
+    share,
+    whole_number,
+)
+from cait_mm.config.outcome import before_after
 from cait_mm.errors import UserError
-from cait_mm.macs import reduction
 from cait_mm.pruning.compress import compress
-from cait_mm.pruning.export import before_after, save_export
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.pruning.plan import plan
-from cait_mm.spec import Spec, make_spec, parse_merges
-from cait_mm.utils.images import find_images
-
-PAPER_MERGES = {
-    'deit_tiny': ((4, 'horizontal'), (8, 'vertical')),
-    'deit_small': ((4, 'horizontal'), (7, 'vertical')),
-    'deit_base': ((4, 'horizontal'), (7, 'vertical')),
-    'swin_tiny': (('2.4', 'horizontal'), ('2.5', 'vertical')),
-    'swin_small': (('2.7', 'horizontal'), ('2.12', 'vertical')),
-}
-MERGING_SHARE = 0.8
-"""Of a target that is far from the paper's; the paper too gives most of the reduction to merging."""
+from cait_mm.pruning.plan import merges_for
+from cait_mm.spec import Spec, make_spec
+from cait_mm.utils.images import find_images, load_batches
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,35 +53,42 @@ def parse_args() -> argparse.Namespace:
 def full_width_spec(args: argparse.Namespace) -> Spec:
     """The dense architecture with the merges to put in."""
     if args.model in ARCHS:
-        arch, merges = args.model, None
+        arch, merges = get_arch(args.model), None
     elif args.model.endswith('.py'):
-        backbone = load_config(args.model).get('model', {}).get('backbone', {})
-        family = next((name for name, kind in BACKBONES.items() if kind.__name__ == backbone.get('type')), None)
-        if family is None or 'arch' not in backbone:
-            kinds = ', '.join(kind.__name__ for kind in BACKBONES.values())
-            raise UserError(f'{args.model} has no backbone with an arch to compress (one of {kinds}).')
-        arch, merges = get_arch(backbone['arch'], family), backbone.get('merge', ())
+        arch, merges = described_backbone(args.model)
     else:
         raise UserError(f'{args.model} is neither a config file nor one of {", ".join(ARCHS)}.')
     if args.merge is not None:
         merges = parse_merges(args.merge)
-    if merges is not None:
-        return make_spec(arch, merges)
-    paper = make_spec(arch, PAPER_MERGES.get(arch, ()))
-    if paper.merges and reduction(paper) < args.target < reduction(paper) + 0.2:
-        return paper
-    return plan(arch, MERGING_SHARE * args.target)
+    return merges_for(arch, args.target) if merges is None else make_spec(arch, merges)
+
+
+def described_backbone(config: str) -> tuple[Arch, Sequence[tuple[BlockName, str]]]:
+    """Architecture and merges of a config's backbone.
+
+    Raises:
+        UserError: It has none of ours.
+    """
+    from cait_mm.backbones import BACKBONES
+    from cait_mm.config.load import load_config
+    backbone = load_config(config).get('model', {}).get('backbone', {})
+    family = next((name for name, kind in BACKBONES.items() if kind.__name__ == backbone.get('type')), None)
+    if family is None or 'arch' not in backbone:
+        kinds = ', '.join(kind.__name__ for kind in BACKBONES.values())
+        raise UserError(f'{config} has no backbone with an arch to compress (one of {kinds}).')
+    arch = get_arch(backbone['arch'], family)
+    return replace(arch, in_channels=backbone.get('in_channels') or arch.in_channels), backbone.get('merge', ())
 
 
 def main() -> None:
     args, start = parse_args(), time.time()
     spec = full_width_spec(args)
-    export, folded = compress(spec, args.checkpoint, find_images(args.images, args.num_images), args.target, args.align,
-                              args.pad_to)
-    save_export(export, args.out)
-    text, result = before_after(spec, folded, args.out)
+    images = load_batches(find_images(args.images, args.num_images), spec.arch.img_size[0])
+    small = compress(spec, args.checkpoint, images, args.target, args.align, args.pad_to)
+    small.save(args.out)
+    text, result = before_after(small.folded, args.out)
     report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, ('target', 'merge', 'align', 'pad_to'))

@@ -6,8 +6,10 @@ import _early  # noqa: F401  # isort: skip
 import argparse
 
 from cait_mm.config.cli import add_json_option, not_negative, output_file, report, run, whole_number
-from cait_mm.pruning.export import before_after, checkpoint_of, export_training, save_export
+from cait_mm.config.outcome import before_after
+from cait_mm.pruning.export import fold_training
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.utils.files import checkpoint_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,12 +29,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     tolerance = None if args.force else args.tolerance
-    export, folded, before = export_training(checkpoint_of(args.checkpoint), tolerance, args.pad_to)
-    save_export(export, args.out)
-    text, result = before_after(before, folded, args.out)
-    text += f'\nthe largest norm of a channel that was cut: {folded.largest_cut:.2g}'
-    report(text, {**result, 'largest_cut': folded.largest_cut}, args.json)
+    small = fold_training(checkpoint_of(args.checkpoint), tolerance, args.pad_to)
+    small.save(args.out)
+    text, result = before_after(small.folded, args.out)
+    largest = small.folded.largest_cut
+    text += f'\nthe largest norm of a channel that was cut: {largest:.2g}'
+    report(text, {**result, 'largest_cut': largest}, args.json)
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, ('pad_to', 'tolerance'))

@@ -9,11 +9,11 @@ from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import Overall, load_model
 from cait_mm.arch import ARCHS
 from cait_mm.classification import Classifier
-from cait_mm.config.cli import add_json_option, positive_int, report, run
+from cait_mm.config.cli import add_json_option, parse_merges, positive_int, report, run
 from cait_mm.config.options import add_cfg_options
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
-from cait_mm.spec import Spec, make_spec, parse_merges
+from cait_mm.spec import Spec, make_spec
 from cait_mm.utils.tables import table
 
 

@@ -12,9 +12,10 @@ from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.config.cli import add_json_option, output_folder, report, run
 from cait_mm.errors import UserError
 from cait_mm.pruning.cdcp import masks_of
-from cait_mm.pruning.export import Training, checkpoint_of, load_training
+from cait_mm.pruning.export import Training, load_training
 from cait_mm.pruning.fold import channel_scores, fold
 from cait_mm.spec import Spec
+from cait_mm.utils.files import checkpoint_of
 from cait_mm.utils.images import find_images
 from cait_mm.utils.tables import table
 
@@ -34,10 +35,7 @@ def compressed(training: Training) -> CAITBackbone:
     """The backbone as it will be exported."""
     if not training.cdcp:
         return training.backbone
-    folded = fold(training.backbone, masks_of(training.backbone), tolerance=None)
-    small = classifier_backbone(folded.spec, img_size=training.backbone.img_size).eval()
-    small.load_state_dict(folded.state_dict)
-    return small
+    return fold(training.backbone, masks_of(training.backbone), tolerance=None).backbone
 
 
 def dense(checkpoint: str, like: CAITBackbone) -> CAITBackbone:

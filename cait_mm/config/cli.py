@@ -3,6 +3,7 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -13,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from cait_mm.errors import UserError
+from cait_mm.spec import Merge, as_merges
 from cait_mm.utils.files import read_json, require_file_place, require_folder_place, unwritable, write_json
 from cait_mm.utils.inputs import forbid_postscript
 from cait_mm.utils.signals import SIGNALS, Stopped
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
     """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 128 plus the signal's
     number after Ctrl-C or what else asks to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
 
     With ``CAIT_DEBUG=1`` in the environment the traceback of a :class:`UserError`, and of what caused it, comes first.
+
+    Args:
+        main: The command.
+        parameters: What the library calls the command's options, see :func:`as_options`.
     """
     # Upstream's notes to its own developers would bury ours.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
@@ -38,7 +44,8 @@ def run(main: Callable[[], int | None]) -> None:
         if os.environ.get('CAIT_DEBUG'):
             traceback.print_exc()
         # a data loader's process sends its traceback along; the sentence is its end
-        print(f'error: {str(error).rsplit("UserError: ", 1)[-1].strip()}', file=sys.stderr)
+        sentence = str(error).rsplit('UserError: ', 1)[-1].strip()
+        print(f'error: {as_options(sentence, parameters)}', file=sys.stderr)
         status = 2
     except BrokenPipeError:  # as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,6 +58,38 @@ def run(main: Callable[[], int | None]) -> None:
         print('error: interrupted; what was written before is kept.', file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def as_options(sentence: str, parameters: Sequence[str]) -> str:
+    """``sentence`` with the library's ``pad_to=0`` written as the command line's ``--pad-to 0``.
+
+    Args:
+        sentence: Of an error.
+        parameters: The names to look for. What a dot or a bracket precedes is no option (``model.cdcp.target=1``).
+    """
+    names = '|'.join(map(re.escape, parameters))
+    if not names:
+        return sentence
+    return re.sub(rf"(?<![\w.(])({names})=('[^']*'|\([^()]*\)|[^\s,;:)]+)", _as_option, sentence)
+
+
+def _as_option(found: re.Match) -> str:
+    option, value = f'--{found[1].replace("_", "-")}', found[2]
+    if value == 'True':
+        return option
+    return f'{option} {value.strip("()").replace(",", "") if value.startswith("(") else value.strip(chr(39))}'
+
+
+def parse_merges(text: str) -> tuple[Merge, ...]:
+    """Read the command line's ``4:horizontal,7:vertical`` or ``2.4:horizontal``; an empty text is no merge."""
+    merges = []
+    for part in filter(None, text.split(',')):
+        block, _, kind = part.partition(':')
+        block = block.strip()
+        if not re.fullmatch(r'[0-9]{1,4}(\.[0-9]{1,4})?', block):
+            raise UserError(f'--merge {part!r}: write BLOCK:KIND, for example 4:horizontal, in Swin 2.4:horizontal.')
+        merges.append((int(block) if block.isdigit() else block, kind.strip()))
+    return as_merges(merges)
 
 
 def _flush() -> None:

@@ -58,6 +58,11 @@ def compactor_of(layer: nn.Linear) -> Compactor:
     return layer.parametrizations.weight[0]
 
 
+def block_compactors(block: nn.Module) -> tuple[Compactor, Compactor]:
+    """The compactors of a block: behind its fused qkv, and behind its FFN's first layer."""
+    return compactor_of(block.attn.qkv), compactor_of(block.mlp.fc1)
+
+
 @torch.no_grad()
 def start_from(compacted: nn.Module, plain: nn.Module) -> None:
     """Give a module with compactors the weights of one without; the compactors become the identity again."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from cait_mm.backbones import CAITBackbone
+from cait_mm.errors import UserError
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import add_block_compactors, linear_parameters
 from cait_mm.pruning.selection import BlockChannels
@@ -32,10 +33,11 @@ START_NORMS = (0.5, 1.5)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration found: the importance of every channel, and the mean activation (hidden,) of every FFN."""
+    """The importance of every channel, the mean activation (hidden,) of every FFN, and how many images told them."""
 
     scores: list[BlockChannels]
     ffn_means: list[Tensor]
+    images: int
 
 
 @torch.no_grad()
@@ -44,13 +46,23 @@ def calibrate(backbone: CAITBackbone, images: Iterable[Tensor]) -> Calibration:
 
     Args:
         backbone: Pretrained, merges in place, full widths, no compactors yet.
-        images: Batches (B, 3, H, W), normalised as in training.
+        images: Batches (B, C, H, W) of the architecture's channels, normalised as in training.
+
+    Raises:
+        UserError: There are no images, or their channels are others.
     """
-    training, like = backbone.training, next(backbone.parameters())
+    training, like, channels = backbone.training, next(backbone.parameters()), backbone.arch.in_channels
+    count = 0
     backbone.eval()
     with _statistics(backbone) as statistics:
         for batch in images:
+            if batch.shape[1] != channels:
+                raise UserError(f'the images have {batch.shape[1]} channels and {backbone.arch.name} takes {channels}: '
+                                'calibrate on images like those of the training.')
             backbone.forward_tokens(batch.to(like))
+            count += len(batch)
+    if not count:
+        raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
     scores, means = [], []
     for block, found in zip(backbone.flat_blocks(), statistics):
@@ -59,8 +71,8 @@ def calibrate(backbone: CAITBackbone, images: Iterable[Tensor]) -> Calibration:
         means.append((found['sum'] / found['tokens']).to(block.mlp.fc2.weight))
         rms = (found['square'] / found['tokens']).sqrt()
         ffn = rms * block.mlp.fc2.weight.double().norm(dim=0)
-        scores.append((qk, qk, v, ffn))
-    return Calibration([BlockChannels(*(item.to(like) for item in block)) for block in scores], means)
+        scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
+    return Calibration(scores, means, count)
 
 
 def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
@@ -71,16 +83,18 @@ def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
     low, high = START_NORMS
     ordered = torch.cat([item.flatten() for block in scores for item in (block.q, block.v, block.ffn)]).unique()
     step = (high - low) / max(1, len(ordered) - 1)
-    return [BlockChannels(*(low + step * torch.searchsorted(ordered, item.contiguous()).to(item)
-                            for item in (block.q, block.k, block.v, block.ffn))) for block in scores]
+
+    def norm(values: Tensor) -> Tensor:
+        return low + step * torch.searchsorted(ordered, values.contiguous()).to(values)
+
+    return [block.map(norm) for block in scores]
 
 
 @torch.no_grad()
 def add_calibrated_compactors(backbone: CAITBackbone, calibration: Calibration) -> None:
     """Put compactors on every block whose column norms follow the importance; the function stays the same."""
     for block, score in zip(backbone.flat_blocks(), start_norms(calibration.scores)):
-        stacked = torch.cat([score.q, score.k, score.v])
-        for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), (stacked, score.ffn[None]),
+        for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), score.by_layer(),
                                            (block.attn.qkv, block.mlp.fc1)):
             compactor.columns.copy_(torch.diag_embed(norms))
             for name in layer.parametrizations:
@@ -90,12 +104,14 @@ def add_calibrated_compactors(backbone: CAITBackbone, calibration: Calibration) 
 
 
 @torch.no_grad()
-def keep_means(state_dict: dict[str, Tensor], backbone: CAITBackbone, masks: Iterable[BlockChannels],
+def keep_means(folded: CAITBackbone, backbone: CAITBackbone, masks: Iterable[BlockChannels],
                calibration: Calibration) -> None:
-    """Add to every FFN's output bias what its cut channels contributed on average, in a folded ``state_dict``."""
-    for index, (block, mask, mean) in enumerate(zip(backbone.flat_blocks(), masks, calibration.ffn_means)):
-        cut = ~mask.ffn
-        state_dict[f'{backbone.arch.block_path(index)}.mlp.fc2.bias'] += block.mlp.fc2.weight[:, cut] @ mean[cut]
+    """Add to every FFN's output bias, in ``folded``, what the channels that were cut from ``backbone`` contributed on
+    average.
+    """
+    blocks = zip(folded.flat_blocks(), backbone.flat_blocks(), masks, calibration.ffn_means)
+    for small, block, mask, mean in blocks:
+        small.mlp.fc2.bias += block.mlp.fc2.weight[:, ~mask.ffn] @ mean[~mask.ffn]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Exports: small, self-describing checkpoints of a compressed classifier, and what compression changed."""
+"""Exports: small, self-describing checkpoints of a compressed classifier."""
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,14 +13,12 @@ from cait_mm.backbones import CAITBackbone, classifier_backbone
 from cait_mm.backbones.checkpoint import GRID_META
 from cait_mm.backbones.formats import HEAD_KEYS
 from cait_mm.errors import UserError, reason_of, shown
-from cait_mm.macs import classifier_cost, reduction
 from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.ops.token_merge import Grid
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
 from cait_mm.spec import Spec
-from cait_mm.utils.files import atomic_path, newest_checkpoint
-from cait_mm.utils.tables import table
+from cait_mm.utils.files import atomic_path
 from cait_mm.utils.weights import load_file
 from cait_mm.version import __version__
 
@@ -36,6 +34,27 @@ def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None 
             'meta': {'cait_spec': spec.to_dict(), 'cait_mm_version': __version__, **stated, **meta}}
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed classifier, and where it comes from.
+
+    Args:
+        folded: Its backbone.
+        head: Its heads' weights, by their names.
+        meta: What the file says of its origin, in plain types.
+    """
+
+    folded: Folded
+    head: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def save(self, path: str | Path) -> None:
+        """Write it as an export, see :func:`save_export`."""
+        backbone = self.folded.backbone
+        save_export(make_export({**backbone.state_dict(), **self.head}, backbone.spec, backbone.grid, **self.meta),
+                    path)
+
+
 def save_export(export: Mapping[str, Any], path: str | Path) -> None:
     """Write an export whole or not at all.
 
@@ -45,7 +64,7 @@ def save_export(export: Mapping[str, Any], path: str | Path) -> None:
     try:
         with atomic_path(path) as temporary:
             torch.save(export, temporary)
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:  # PyTorch's writer on a full disk
         raise UserError(f'{path} could not be written ({error}): make room or choose another place '
                         f'({os.path.dirname(os.path.abspath(path))}).') from error
 
@@ -63,20 +82,6 @@ class Training:
     head: dict[str, Tensor]
     cdcp: dict[str, Any] | None
     classes: dict[str, Any] | None
-
-
-def checkpoint_of(path: str) -> str:
-    """``path``, or the newest checkpoint where it is a work directory.
-
-    Raises:
-        UserError: It is a directory without one.
-    """
-    if not Path(path).is_dir():
-        return path
-    newest = newest_checkpoint(path)
-    if newest is None:
-        raise UserError(f'{path} holds no last_checkpoint: give a checkpoint, or a work directory of tools/train.py.')
-    return newest
 
 
 @dataclass(frozen=True)
@@ -146,16 +151,12 @@ def load_training(path: str) -> Training:
 
 
 @torch.no_grad()
-def export_training(path: str, tolerance: float | None = 1e-3,
-                    pad_to: int = PAD_TO) -> tuple[dict[str, Any], Folded, Spec]:
-    """Fold a classifier's training checkpoint into an export, and check that it computes the same.
+def fold_training(path: str, tolerance: float | None = 1e-3, pad_to: int = PAD_TO) -> Compressed:
+    """Fold a classifier's training checkpoint, and check that it computes the same.
 
     Args:
         path: Written by the classification stage.
         tolerance, pad_to: As in :func:`~cait_mm.pruning.fold.fold`.
-
-    Returns:
-        The export, what the fold did, and the spec before it.
 
     Raises:
         UserError: It is no such checkpoint, is damaged or not finite, or channels have not vanished.
@@ -165,39 +166,15 @@ def export_training(path: str, tolerance: float | None = 1e-3,
     if found.cdcp:
         masks = masks_of(backbone)
         folded = fold(backbone, masks, tolerance, pad_to)
-        _check_equal(without_masked(backbone, masks), folded)
+        _check_equal(without_masked(backbone, masks), folded.backbone)
     else:
-        folded = Folded(backbone.state_dict(), backbone.spec, backbone.spec, 0.)
-    meta = {'source': Path(path).name, 'cdcp': found.cdcp, 'classes': found.classes}
-    return make_export({**folded.state_dict, **found.head}, folded.spec, backbone.grid, **meta), folded, backbone.spec
+        folded = Folded(backbone, backbone.spec, backbone.spec)
+    return Compressed(folded, found.head, {'source': Path(path).name, 'cdcp': found.cdcp, 'classes': found.classes})
 
 
-def _check_equal(masked: CAITBackbone, folded: Folded) -> None:
-    """Raise where the folded weights do not compute what the masked model does."""
-    small = classifier_backbone(folded.spec, img_size=masked.img_size).eval()
-    small.load_state_dict(folded.state_dict)
+def _check_equal(masked: CAITBackbone, folded: CAITBackbone) -> None:
+    """Raise where the folded backbone does not compute what the masked one does."""
     image = torch.randn(1, masked.arch.in_channels, *masked.img_size, generator=torch.Generator().manual_seed(0))
-    wanted, found = masked.forward_tokens(image)[0], small.forward_tokens(image)[0]
+    wanted, found = masked.forward_tokens(image)[0], folded.forward_tokens(image)[0]
     if not torch.allclose(wanted, found, atol=1e-4, rtol=1e-4):
         raise RuntimeError(f'the folded model differs from the masked one by {float((wanted - found).abs().max()):.2g}')
-
-
-def before_after(before: Spec, folded: Folded, path: str | Path) -> tuple[str, dict[str, Any]]:
-    """What compression changed, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
-    after, selected = folded.spec, reduction(folded.selected)
-    dense, cost = classifier_cost(Spec.dense(before.arch)), classifier_cost(after)
-    rows = [[before.arch.block_name(index), str(before.merge_before(index) or '').partition(':')[2],
-             f'{full.qk_dim} => {cut.qk_dim}', f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
-            for index, (full, cut) in enumerate(zip(before.blocks, after.blocks))]
-    text = table(['block', 'merge before', 'q, k per head', 'v per head', 'FFN'], rows)
-    text += (f'\nMACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({1 - cost.macs / dense.macs:.1%} saved), '
-             f'parameters {dense.params / 1e6:.2f} => {cost.params / 1e6:.2f} M, '
-             f'file {Path(path).stat().st_size / 1e6:.1f} MB')
-    if after != folded.selected:
-        text += (f'\nwidths are padded with zeros, which fast kernels need; without it (--pad-to 0) {selected:.1%} of '
-                 'the MACs are saved, and less time')
-    text += (f'\nuse it: init_cfg=dict(type=\'Pretrained\', checkpoint=\'{path}\'), '
-             f'merge={tuple(tuple(merge) for merge in after.merges)}')
-    return text, {'out': str(path), 'spec': after.to_dict(), 'macs': cost.macs, 'dense_macs': dense.macs,
-                  'params': cost.params, 'dense_params': dense.params, 'reduction': 1 - cost.macs / dense.macs,
-                  'selected_reduction': selected}

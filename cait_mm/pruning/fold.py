@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cait_mm.backbones.base import CAITBackbone, widths_in_state_dict
+from cait_mm.backbones import CAITBackbone, classifier_backbone
+from cait_mm.backbones.base import widths_in_state_dict
 from cait_mm.errors import UserError
 from cait_mm.ops.attention import Attention
-from cait_mm.ops.compactor import compactor_of, split_qkv
+from cait_mm.ops.compactor import block_compactors
 from cait_mm.pruning.selection import BlockChannels, pruned_spec
 from cait_mm.spec import Spec
 
@@ -25,27 +26,40 @@ no multiple of 8 cost a sixth more on a CPU (docs/performance.md) and miss a GPU
 
 @dataclass(frozen=True)
 class Folded:
-    """A folded backbone: its weights and spec, the spec before widths were padded, the largest norm that was cut."""
+    """A backbone without compactors, and how it came about.
 
-    state_dict: dict[str, Tensor]
-    spec: Spec
+    Args:
+        backbone: Plain, of the widths that are left, in eval mode.
+        before: The spec at full width.
+        selected: The spec before widths were padded.
+        largest_cut: The largest norm of a column that was cut.
+    """
+
+    backbone: CAITBackbone
+    before: Spec
     selected: Spec
-    largest_cut: float
+    largest_cut: float = 0.
+
+    @property
+    def spec(self) -> Spec:
+        """Of the folded backbone."""
+        return self.backbone.spec
+
+    @property
+    def state_dict(self) -> dict[str, Tensor]:
+        """The folded backbone's."""
+        return self.backbone.state_dict()
 
 
 def channel_scores(backbone: CAITBackbone) -> list[BlockChannels]:
     """The importance of every channel of a backbone with compactors: its column's norm."""
-    scores = []
-    for block in backbone.flat_blocks():
-        q, k, v = split_qkv(compactor_of(block.attn.qkv).column_norms().detach(), block.attn.num_heads)
-        scores.append(BlockChannels(q, k, v, compactor_of(block.mlp.fc1).column_norms().detach()[0]))
-    return scores
+    return [BlockChannels.of_layers(*(compactor.column_norms().detach() for compactor in block_compactors(block)))
+            for block in backbone.flat_blocks()]
 
 
 def keep_all(backbone: CAITBackbone) -> list[BlockChannels]:
     """Masks under which every channel of a backbone with compactors stays."""
-    return [BlockChannels(*(torch.ones_like(getattr(score, name), dtype=torch.bool) for name in ('q', 'k', 'v', 'ffn')))
-            for score in channel_scores(backbone)]
+    return [score.map(lambda values: torch.ones_like(values, dtype=torch.bool)) for score in channel_scores(backbone)]
 
 
 def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
@@ -73,20 +87,21 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: floa
     scores = channel_scores(backbone)
     state = {name: value.detach().clone() for name, value in backbone.state_dict().items()
              if '.parametrizations.' not in name}
-    largest = 0.
+    lost = [torch.zeros(1)]
     for index, (block, mask, score) in enumerate(zip(backbone.flat_blocks(), masks, scores)):
         cut = removable(mask, score)
-        for name in ('q', 'k', 'v', 'ffn'):
-            lost = getattr(score, name)[~getattr(cut, name)]
-            largest = float(torch.cat([lost.float(), lost.new_tensor([largest]).float()]).max())  # a NaN stays one
+        lost += [values[~stays].float().cpu() for (_, values), (_, stays) in zip(score.items(), cut.items())]
         weights = {**_fold_attention(block.attn, cut, pad_to), **_fold_ffn(block.mlp, cut.ffn, pad_to)}
         path = backbone.arch.block_path(index)
         state.update({f'{path}.{name}': value.detach().clone() for name, value in weights.items()})
-    if tolerance is not None and not largest <= tolerance:
+    largest = float(torch.cat(lost).max())
+    if tolerance is not None and not largest <= tolerance:  # NaN is not below it
         raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, not below {tolerance:g}: it '
                         'has not vanished, so cutting it changes the model. Train longer, use the proximal rule, or '
                         'allow it with a higher tolerance.')
-    return Folded(state, widths_in_state_dict(backbone.spec, state), pruned_spec(backbone.spec, masks), largest)
+    small = classifier_backbone(widths_in_state_dict(backbone.spec, state), img_size=backbone.img_size)
+    small.to(next(iter(state.values()))).load_state_dict(state)
+    return Folded(small.eval(), backbone.spec, pruned_spec(backbone.spec, masks), largest)
 
 
 @torch.no_grad()
@@ -94,9 +109,8 @@ def without_masked(backbone: CAITBackbone, masks: Sequence[BlockChannels]) -> CA
     """A copy of a backbone with compactors whose columns that can be removed under ``masks`` are zero."""
     backbone = deepcopy(backbone)
     for block, mask, score in zip(backbone.flat_blocks(), masks, channel_scores(backbone)):
-        cut = removable(mask, score)
-        compactor_of(block.attn.qkv).columns.mul_(torch.cat([cut.q, cut.k, cut.v])[..., None])
-        compactor_of(block.mlp.fc1).columns.mul_(cut.ffn[None, :, None])
+        for compactor, stays in zip(block_compactors(block), removable(mask, score).by_layer()):
+            compactor.columns.mul_(stays[..., None])
     return backbone
 
 

@@ -1,7 +1,7 @@
 """Where to merge for a wanted reduction (paper, section III-B: spread evenly, then move by one block)."""
 from collections.abc import Iterator, Sequence
 
-from cait_mm.arch import Arch, get_arch
+from cait_mm.arch import ARCHS, Arch, get_arch
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.spec import Merge, Spec, make_spec
@@ -9,11 +9,39 @@ from cait_mm.spec import Merge, Spec, make_spec
 ALTERNATING = ('horizontal', 'vertical')
 TOLERANCE = 0.02
 """A plan further than this from its target is refused."""
+PAPER_MERGES = {
+    'deit_tiny': ((4, 'horizontal'), (8, 'vertical')),
+    'deit_small': ((4, 'horizontal'), (7, 'vertical')),
+    'deit_base': ((4, 'horizontal'), (7, 'vertical')),
+    'swin_tiny': (('2.4', 'horizontal'), ('2.5', 'vertical')),
+    'swin_small': (('2.7', 'horizontal'), ('2.12', 'vertical')),
+}
+"""Merges of the paper's compressed models."""
+PAPER_RANGE = 0.2
+"""A target above what these merges save by more than this is planned for."""
+MERGING_SHARE = 0.8
+"""Of a target that is far from the paper's; the paper too gives most of the reduction to merging."""
 
 
 def even_placement(depth: int, count: int) -> list[int]:
     """``count`` blocks that divide ``depth`` blocks evenly, for example 4 and 8 of 12."""
     return [depth * (i + 1) // (count + 1) for i in range(count)]
+
+
+def merges_for(arch: str | Arch, target: float) -> Spec:
+    """Full widths with the merges to compress ``arch`` by ``target`` of its MACs; cutting channels does the rest.
+
+    They are the paper's where these save less than the target, and not by more than ``PAPER_RANGE``; otherwise they are
+    planned for ``MERGING_SHARE`` of it.
+
+    Raises:
+        UserError: As :func:`plan`.
+    """
+    arch = get_arch(arch)
+    paper = make_spec(arch, PAPER_MERGES.get(arch.name, ()) if arch == ARCHS.get(arch.name) else ())
+    if paper.merges and reduction(paper) < target < reduction(paper) + PAPER_RANGE:
+        return paper
+    return plan(arch, MERGING_SHARE * target)
 
 
 def plan(arch: str | Arch,
@@ -37,8 +65,8 @@ def plan(arch: str | Arch,
     """
     arch = get_arch(arch)
     if not 0 < target < 1:
-        raise UserError(f'--target {target} is not a reduction: give the share of MACs to save, between 0 and 1, '
-                        'for example 0.433.')
+        raise UserError(f'target={target} is not a reduction: give the share of MACs to save, between 0 and 1, for '
+                        'example 0.433.')
     even = list(_even_specs(arch, kinds))
     if not even:
         raise UserError(f'{arch.name} at {arch.img_size} has a grid too small to merge.')

@@ -9,14 +9,15 @@ Without a consistency single channels are taken, and only what can really be rem
 head as many as the head that lost fewest, and of q and k what both lost.
 """
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
+from cait_mm.ops.compactor import split_qkv
 from cait_mm.spec import Spec
 
 
@@ -31,6 +32,23 @@ class BlockChannels:
     k: Tensor
     v: Tensor
     ffn: Tensor
+
+    @classmethod
+    def of_layers(cls, qkv: Tensor, ffn: Tensor) -> 'BlockChannels':
+        """Of values per channel of a fused qkv, (3 * heads, width), and of an FFN, (1, hidden)."""
+        return cls(*split_qkv(qkv, len(qkv) // 3), ffn[0])
+
+    def by_layer(self) -> tuple[Tensor, Tensor]:
+        """The inverse of :meth:`of_layers`."""
+        return torch.cat([self.q, self.k, self.v]), self.ffn[None]
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and values of every module."""
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> 'BlockChannels':
+        """``function`` of the values of every module."""
+        return BlockChannels(**{name: function(values) for name, values in self.items()})
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f'{path} is no readable JSON ({reason_of(error)[:200]}): delete it, and it is made again.'
+        raise UserError(f'{path} is no readable JSON ({reason_of(error)}): delete it, and it is made again.'
                         ) from error
 
 
@@ -223,6 +223,20 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
     furthest = {kind: max(numbered, key=lambda path: int(path.stem.rpartition('_')[2]))
                 for kind in ('iter', 'epoch') if (numbered := numbered_checkpoints(folder, kind))}
     return str(max(furthest.values(), key=lambda path: path.stat().st_mtime)) if furthest else None
+
+
+def checkpoint_of(path: str) -> str:
+    """``path``, or the newest checkpoint where it is a work directory.
+
+    Raises:
+        UserError: It is a directory without one.
+    """
+    if not Path(path).is_dir():
+        return path
+    newest = newest_checkpoint(path)
+    if newest is None:
+        raise UserError(f'{path} holds no last_checkpoint: give a checkpoint, or a work directory of tools/train.py.')
+    return newest
 
 
 def numbered_checkpoints(folder: Path, kind: str = 'iter|epoch') -> list[Path]:

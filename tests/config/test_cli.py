@@ -5,6 +5,7 @@ import pytest
 
 from cait_mm.config import cli
 from cait_mm.errors import UserError
+from cait_mm.spec import make_spec
 
 
 @pytest.mark.parametrize('debug', ['', '1'])
@@ -71,3 +72,34 @@ def test_no_tool_takes_a_number_that_it_does_not_check(repo):
 def test_what_is_no_count_is_a_sentence(word):
     with pytest.raises(argparse.ArgumentTypeError, match='is not a positive whole number below'):
         cli.positive_int(word)
+
+
+def test_merges_are_read_in_any_order():
+    merges = cli.parse_merges('7:vertical,4:horizontal')
+    assert make_spec('deit_tiny', merges).merges == ((4, 'horizontal'), (7, 'vertical')) and cli.parse_merges('') == ()
+    assert cli.parse_merges('2.4:horizontal') == (('2.4', 'horizontal'), )
+    with pytest.raises(UserError, match='--merge .* BLOCK:KIND'):
+        cli.parse_merges('horizontal')
+
+
+@pytest.mark.parametrize('sentence,wanted', [
+    ('target=1.2 is no reduction', '--target 1.2 is no reduction'),
+    ('try pad_to=0, or more', 'try --pad-to 0, or more'),
+    ("export part='backbone'.", 'export --part backbone.'),
+    ('give shape=(64, 96)', 'give --shape 64 96'),
+    ('cuda_graph=True records', '--cuda-graph records'),
+    ('(without target=0.5; else)', '(without --target 0.5; else)'),
+    ('model.cdcp.target=2: a share', 'model.cdcp.target=2: a share'),
+    ('arch=dict(target=2)', 'arch=dict(target=2)'),
+    ('in_channels=4 and my_target=3', 'in_channels=4 and my_target=3'),
+])
+def test_parameters_of_the_library_are_options_on_the_command_line(capsys, sentence, wanted):
+    def main():
+        raise UserError(sentence)
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, ('target', 'pad_to', 'part', 'shape', 'cuda_graph'))
+    assert stop.value.code == 2 and capsys.readouterr().err == f'error: {wanted}\n'
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    assert capsys.readouterr().err == f'error: {sentence}\n'

@@ -6,7 +6,7 @@ from conftest import FAMILIES
 from mmengine.registry import MODELS
 from torch import nn
 
-from cait_mm.backbones import classifier_backbone
+from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means, start_norms
 from cait_mm.pruning.fold import channel_scores, fold
@@ -76,6 +76,15 @@ def test_channels_of_no_use_are_found(backbone, images):
     assert scores.ffn[7] < 1e-5 and scores.ffn.argmin() == 7
 
 
+def test_images_of_other_channels_and_none_are_sentences(backbone, images):
+    with pytest.raises(UserError, match='images have 4 channels and custom takes 3'):
+        calibrate(backbone, [torch.randn(2, 4, 64, 64)])
+    with pytest.raises(UserError, match='no images to calibrate on'):
+        calibrate(backbone, [])
+    four = MODELS.build(dict(FAMILIES['deit'], in_channels=4, out_indices=(-1,), final_norm=True))
+    assert calibrate(four, [torch.randn(2, 4, 64, 64), torch.randn(1, 4, 64, 64)]).images == 3
+
+
 def error_after_cut(backbone, images, calibrated, means=True):
     """Mean squared change of the last map when a third of the MACs is cut."""
     image, model = torch.cat(images), copy.deepcopy(backbone)
@@ -89,10 +98,8 @@ def error_after_cut(backbone, images, calibrated, means=True):
     masks = select(model.spec, channel_scores(model), reduction(model.spec) + 0.1)
     folded = fold(model, masks, tolerance=None)
     if means:
-        keep_means(folded.state_dict, model, masks, calibration)
-    cut = classifier_backbone(folded.spec).eval()
-    cut.load_state_dict(folded.state_dict, strict=True)
-    return (output(cut, image) - output(backbone, image)).square().mean().item()
+        keep_means(folded.backbone, model, masks, calibration)
+    return (output(folded.backbone, image) - output(backbone, image)).square().mean().item()
 
 
 @pytest.mark.parametrize('family', FAMILIES)

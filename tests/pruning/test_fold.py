@@ -60,8 +60,8 @@ def zeroed(backbone, masks):
 def test_folded_equals_the_masked_training_model(trained, consistency, pad):
     masks = select(trained.spec, channel_scores(trained), beyond_merging(trained.spec), consistency)
     folded = fold(trained, masks, tolerance=None, pad_to=pad)
-    model = classifier_backbone(folded.spec).eval().double()
-    model.load_state_dict(folded.state_dict, strict=True)
+    model = folded.backbone
+    assert not any('parametrizations' in name for name in folded.state_dict) and not model.training
     image = torch.randn(2, 3, 64, 64).double()
     with torch.no_grad():
         torch.testing.assert_close(tokens(model, image), tokens(zeroed(trained, masks), image), atol=1e-9, rtol=1e-9)
@@ -96,8 +96,7 @@ def test_channels_that_have_not_vanished_are_not_cut_unless_told(trained):
 
 def test_nothing_cut_is_the_same_function(trained):
     scores = channel_scores(trained)
-    everything = [BlockChannels(*(torch.ones_like(getattr(score, name), dtype=torch.bool)
-                                  for name in ('q', 'k', 'v', 'ffn'))) for score in scores]
+    everything = [score.map(lambda values: torch.ones_like(values, dtype=torch.bool)) for score in scores]
     folded = fold(trained, everything)
     model = build(trained.family)
     model.load_state_dict(folded.state_dict, strict=True)
@@ -117,3 +116,12 @@ def test_uneven_heads_lose_what_the_poorest_can():
     cut = removable(mask, score)
     assert cut.q.tolist() == [[True, False, True, True], [False, True, True, True]] and torch.equal(cut.q, cut.k)
     assert cut.v.all() and cut.ffn.tolist() == [True, False]
+
+
+def test_channels_by_layer_and_by_module_are_the_same():
+    qkv, ffn = torch.arange(18.).view(6, 3), torch.arange(5.)[None]
+    channels = BlockChannels.of_layers(qkv, ffn)
+    assert channels.k.tolist() == [[6, 7, 8], [9, 10, 11]] and channels.ffn.tolist() == [0, 1, 2, 3, 4]
+    assert all(map(torch.equal, channels.by_layer(), (qkv, ffn)))
+    doubled = channels.map(lambda values: 2 * values)
+    assert dict(doubled.items()).keys() == {'q', 'k', 'v', 'ffn'} and torch.equal(doubled.v, 2 * channels.v)

@@ -14,14 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cait_mm.classification import Classifier
-from cait_mm.config.cli import add_json_option, positive, positive_int, report, run
+from cait_mm.config.cli import add_json_option, parse_merges, positive, positive_int, report, run
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
 from cait_mm.pruning.compress import compress
-from cait_mm.pruning.export import save_export
-from cait_mm.spec import Spec, make_spec, parse_merges
+from cait_mm.spec import Spec, make_spec
 from cait_mm.utils.files import write_json
-from cait_mm.utils.images import find_images
+from cait_mm.utils.images import find_images, load_batches
 from cait_mm.utils.inputs import read_lines
 from cait_mm.utils.pictures import read_image
 from cait_mm.utils.tables import table
@@ -75,10 +74,10 @@ def build(args: argparse.Namespace, variant: str) -> Classifier:
         if args.calibration is None:
             raise UserError(f'{variant} is a calibrated cut: give a folder of images with --calibration.')
         target, _, align = cut.partition('/')
-        images = find_images(args.calibration, args.calibration_images)
-        export, _ = compress(spec, args.checkpoint, images, float(target), int(align or 1))
-        spec, weights = export['meta']['cait_spec'], str(args.out.with_suffix('.pth'))
-        save_export(export, weights)
+        images = load_batches(find_images(args.calibration, args.calibration_images), spec.arch.img_size[0])
+        small = compress(spec, args.checkpoint, images, float(target), int(align or 1))
+        spec, weights = small.folded.spec.to_dict(), str(args.out.with_suffix('.pth'))
+        small.save(weights)
     model = Classifier(dict(type='CAITDeiT', spec=spec))
     model.load_pretrained(weights)
     return model.eval()

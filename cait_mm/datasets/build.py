@@ -30,6 +30,14 @@ def unread_dataset(node: Mapping[str, Any], config: Config) -> Any:
     return _built({**untransformed(node), 'lazy_init': True}, config)
 
 
+def check_coco_files() -> None:
+    """Have MMDetection, where it is loaded, refuse COCO files that it would stumble over
+    (:class:`cait_mm.datasets.coco_api.CheckedCOCO`)."""
+    if 'mmdet' in sys.modules:
+        from cait_mm.datasets.coco_api import use_checked_coco
+        use_checked_coco()
+
+
 def untransformed(node: Mapping[str, Any]) -> dict[str, Any]:
     """A dataset's config that gives its files as they are: nothing filtered, and pictures decoded as for training."""
     plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
@@ -39,6 +47,7 @@ def untransformed(node: Mapping[str, Any]) -> dict[str, Any]:
 def _built(node: Mapping[str, Any], config: Config) -> Any:
     scope = DefaultScope.get_current_instance()
     name = scope.scope_name if scope else None
+    check_coco_files()
     try:
         with (building('a dataset', config), redirect_stdout(sys.stderr),  # pycocotools prints
               DATASETS.switch_scope_and_registry(name) as registry):

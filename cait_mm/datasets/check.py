@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cait_mm.datasets.texts import PICKLE, PICKLES
 from cait_mm.errors import UserError
 from cait_mm.utils.images import walk_images
 from cait_mm.utils.inputs import require_file
@@ -20,7 +21,7 @@ _ANCHORS = {
 
 
 def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> list[str]:
-    """One sentence per folder or annotation file that the datasets of ``cfg`` name and that is not there.
+    """One sentence per folder or annotation file that the datasets of ``cfg`` name and that is missing, or is a pickle.
 
     Paths are put together as MMSegmentation and MMDetection do: ``data_root`` before the values of ``data_prefix`` and
     before ``ann_file`` unless they are absolute. A folder that is empty counts as missing; addresses of remote stores
@@ -36,7 +37,7 @@ def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> li
             names, _ = wanted.setdefault((path, is_file), ([], root))
             names.append(loader)
     return [_sentence(path, is_file, names, root) for (path, is_file), (names, root) in wanted.items()
-            if not _there(path, is_file)]
+            if not _there(path, is_file) or _is_pickle(path, is_file)]
 
 
 def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> dict[str, dict[str, list[str]]]:
@@ -143,11 +144,19 @@ def _unreadable_file(path: str) -> str | None:
     if os.path.isfile(path) and not os.path.getsize(path):
         return 'it is empty'
     require_file(path)
+    if _is_pickle(path, True):
+        return f'it {PICKLE}'
     with open(path, 'rb'):
         return None
 
 
+def _is_pickle(path: str, is_file: bool) -> bool:
+    return is_file and path.endswith(PICKLES)
+
+
 def _sentence(path: str, is_file: bool, loaders: Sequence[str], root: str) -> str:
+    if _is_pickle(path, is_file) and _there(path, is_file):
+        return f'The annotation file {path} ({" and ".join(loaders)}) {PICKLE}.'
     what = f'The annotation file {path} does not exist' if is_file else f'The folder {path} does not exist or is empty'
     return f'{what} ({" and ".join(loaders)}): {_remedy(path, root)}.'
 

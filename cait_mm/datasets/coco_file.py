@@ -88,6 +88,18 @@ def structure_problems(path: str, content: Any, annotated: bool = True) -> list[
     return found.sentences()
 
 
+def rle_problems(path: str, content: Mapping[str, Any]) -> list[str]:
+    """What a file of the right structure holds for run-length codes that pycocotools could crash on."""
+    found, sizes = Findings(path), {image['id']: (image['height'], image['width']) for image in content['images']}
+    for item in content.get('annotations', ()):
+        mask = item.get('segmentation')
+        if isinstance(mask, dict) and mask and _known(item.get('image_id'), sizes):
+            trouble = mask_trouble(mask, *sizes[item['image_id']])
+            if trouble:
+                found.add('masks that cannot be read', f'annotation {short(item["id"])}, {trouble}')
+    return found.sentences()
+
+
 def _image(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not isinstance(entry.get('file_name', entry.get('coco_url')), str) or not entry.get('file_name', 'url'):
         yield 'without a file_name', 'file_name'

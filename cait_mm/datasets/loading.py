@@ -88,15 +88,11 @@ def guard(dataset: Any) -> Any:
 
     Doing so twice changes nothing. From then on Pillow refuses PostScript in this process, and OpenCV keeps to itself
     what the sentence says better.
-
-    Raises:
-        UserError: The list of a dataset's pictures begins with a byte-order mark that has become part of a name.
     """
     forbid_postscript()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
     for part in _parts(dataset):
         _guard_transforms(getattr(part, 'pipeline', None))
-        _require_plain_list(part)
     return dataset
 
 
@@ -140,11 +136,3 @@ def _guard_transforms(node: Any) -> None:
     for inner in (getattr(node, 'transforms', None), getattr(node, 'subroutines', None)):
         if inner is not None:
             _guard_transforms(inner)
-
-
-def _require_plain_list(dataset: Any) -> None:
-    """MMSegmentation takes a byte-order mark for a part of the first name."""
-    listed = getattr(dataset, 'ann_file', '') and hasattr(dataset, 'get_data_info') and len(dataset)
-    if listed and '\ufeff' in str(dataset.get_data_info(0).get('img_path')):
-        raise UserError(f'list file {dataset.ann_file} begins with a byte-order mark, which its reader takes for '
-                        'a part of the first name: save it as UTF-8 without one.')

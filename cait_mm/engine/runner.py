@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils.data import DataLoader
 
 from cait_mm.config.load import BUILD_ERRORS, building, without_parameter_lines
+from cait_mm.datasets.build import check_coco_files
 from cait_mm.datasets.loading import guard
 from cait_mm.datasets.samplers import with_seeded_batches
 from cait_mm.engine.checkpoint_hook import safe_checkpoints
@@ -53,6 +54,7 @@ class CheckedRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'CheckedRunner':
+        check_coco_files()
         with building('the run', cfg):
             return super().from_cfg(cfg)
 

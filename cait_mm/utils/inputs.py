@@ -37,30 +37,33 @@ def require_file(path: str | Path) -> None:
         raise UserError(f'{path} cannot be read, because it is empty: remove it or get it again.')
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a text file that are not blank, without white space around them.
-
-    It is UTF-8, or UTF-16 or UTF-32 that begin with a byte-order mark; lines end as on any system. An empty file has no
-    lines.
+def read_text(path: str | Path, encoding: str = 'utf-8') -> str:
+    """The content of a text file: in UTF-8, UTF-16 or UTF-32 where it begins with their byte-order mark, which is left
+    out, otherwise in ``encoding``. Lines end as on any system and are read as ending in ``\\n``.
 
     Raises:
         UserError: It is no file, cannot be read, or holds something else than text.
     """
     if Path(path).is_file() and not Path(path).stat().st_size:
-        return []
+        return ''
     require_file(path)
     try:
         content = Path(path).read_bytes()
-        encoding = next((name for mark, name in _MARKS if content.startswith(mark)), 'utf-8')
-        text = content.decode(encoding)
+        text = content.decode(next((name for mark, name in _MARKS if content.startswith(mark)), encoding))
     except OSError as error:
-        raise UserError(f'list file {path} cannot be read ({error.strerror or error}).') from error
+        raise UserError(f'{path} cannot be read ({error.strerror or error}).') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'list file {path} is no UTF-8 text (byte {error.start}): save it as UTF-8.') from error
+        name = error.encoding.upper()
+        raise UserError(f'{path} is no {name} text (byte {error.start}): save it as UTF-8.') from error
     if '\0' in text:
-        raise UserError(f'list file {path} holds null bytes, so it is no text: save it as UTF-8.')
+        raise UserError(f'{path} holds null bytes, so it is no text: save it as UTF-8.')
+    return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file (:func:`read_text`) that are not blank, without white space around them."""
     # not str.splitlines(): names may hold the rarer separators
-    lines = (line.strip() for line in text.replace('\r\n', '\n').replace('\r', '\n').split('\n'))
+    lines = (line.strip() for line in read_text(path).split('\n'))
     return [line for line in lines if line]
 
 

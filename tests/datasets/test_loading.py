@@ -113,7 +113,7 @@ def test_a_workers_sentence_is_whole(folder, library):
 
 def test_annotations_that_cannot_become_masks_name_their_picture(folder):
     content = json.loads((folder / 'coco.json').read_text())
-    content['annotations'][1]['segmentation'] = {'size': [24, 32], 'counts': 'no code'}
+    content['annotations'][1]['segmentation'] = [[2, 2, 9, 'nine', 9, 2]]
     (folder / 'coco.json').write_text(json.dumps(content))
     node = dataset_of('mmdet', folder)
     node['pipeline'][1]['with_mask'] = True
@@ -166,11 +166,19 @@ def test_a_bug_in_another_transform_keeps_its_type(folder):
         dataset.pipeline({})
 
 
-def test_a_list_with_a_byte_order_mark_is_a_sentence(folder):
-    (folder / 'list.txt').write_text('a\nb\n', encoding='utf-8-sig')
-    node = dataset_of('mmseg', folder, ann_file='list.txt', img_suffix='.jpg')
-    with pytest.raises(UserError, match='list.txt begins with a byte-order mark'):
-        loader_of(node)
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_a_list_may_begin_with_a_byte_order_mark(folder, encoding):
+    (folder / 'list.txt').write_bytes('a\r\nb\r\n'.encode(encoding))
+    dataset = loader_of(dataset_of('mmseg', folder, ann_file='list.txt', img_suffix='.jpg')).dataset
+    assert [dataset.get_data_info(index)['img_path'] for index in (0, 1)] == [
+        str(folder / 'img' / f'{name}.jpg') for name in 'ab']
+    assert len(dataset) == 2 and dataset[1]['inputs'].shape == (3, 24, 32)
+
+
+def test_a_list_of_another_encoding_is_a_sentence(folder):
+    (folder / 'list.txt').write_bytes('a\nä\n'.encode('latin-1'))
+    with pytest.raises(UserError, match=r'list.txt is no UTF-8 text \(byte 2\)'):
+        loader_of(dataset_of('mmseg', folder, ann_file='list.txt', img_suffix='.jpg'))
 
 
 @pytest.mark.parametrize('colour, size', [('color', (32, 24)), ('color_ignore_orientation', (24, 32))])

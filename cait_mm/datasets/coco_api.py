@@ -1,0 +1,33 @@
+"""MMDetection's reader of COCO files, made to look at them before pycocotools does."""
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.coco import CocoDataset
+from mmdet.evaluation.metrics import coco_metric
+
+from cait_mm.datasets.coco_file import read_json, rle_problems, structure_problems
+from cait_mm.errors import UserError
+
+
+class CheckedCOCO(COCO):
+    """MMDetection's ``COCO``, which reads a file once and refuses one that it would stumble over later.
+
+    Raises:
+        UserError: The file cannot be read, or holds entries that the datasets or the metric cannot use; says which.
+    """
+
+    def __init__(self, annotation_file: str | None = None) -> None:
+        super().__init__()
+        if annotation_file is None:
+            return
+        content = read_json(annotation_file)
+        problems = structure_problems(annotation_file, content, annotated=False) or rle_problems(
+            annotation_file, content)
+        if problems:
+            raise UserError('\n'.join(problems))
+        self.dataset = content
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+
+def use_checked_coco() -> None:
+    """Have MMDetection's COCO datasets and its metric read by :class:`CheckedCOCO`; panoptic ones have their own."""
+    CocoDataset.COCOAPI = coco_metric.COCO = CheckedCOCO

@@ -66,7 +66,7 @@ def test_answers_are_sorted(malformed, tool, status, said, wanted):
 def test_the_campaign_sees_code_that_runs_and_files_that_change(malformed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'base').mkdir()
-    args = argparse.Namespace(out=tmp_path, seed=0, only=None)
+    args = argparse.Namespace(out=tmp_path, seed=0, only=None, hang=60)
     number = malformed['KINDS'].index('commands')
     result = malformed['attempt'](number, args)
     assert result['kind'] == 'commands' and not result['executed'] and not result['destroyed']

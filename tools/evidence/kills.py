@@ -28,7 +28,8 @@ import cait_mm  # noqa: F401  loads what every run needs, and lets torch.load re
 from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
 from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
-from cait_mm.utils.files import kept, write_json
+from cait_mm.errors import UserError
+from cait_mm.utils.files import kept, read_json
 from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,19 +262,12 @@ def prepare(args: argparse.Namespace) -> None:
         load_config(str(path))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kills', type=positive_int, default=200, metavar='N', help='of each kind (default: 200)')
-    parser.add_argument('--kinds', nargs='+', choices=list(CONFIGS), default=list(CONFIGS), metavar='KIND')
-    parser.add_argument('--seed', type=whole_number, default=0)
-    parser.add_argument('--jobs', type=positive_int, default=os.cpu_count() or 1,
-                        help='runs at a time (default: all cores)')
-    parser.add_argument('--keep', action='store_true', help='keep work directories that had nothing wrong')
-    parser.add_argument('--out', type=output_folder, default=Path('work_dirs/evidence_kills'))
-    add_json_option(parser)
-    args = parser.parse_args()
-    args.out = args.out.resolve()
-    args.out.mkdir(parents=True, exist_ok=True)
+def make_kills(args: argparse.Namespace) -> None:
+    """All kills that are not finished, in processes of their own.
+
+    Raises:
+        UserError: A process failed, and has said why.
+    """
     prepare(args)
     seconds = {kind: uninterrupted(kind, args) for kind in args.kinds}
     jobs = [(kind, index) for index in range(args.kills) for kind in args.kinds]
@@ -289,23 +283,49 @@ def main() -> int:
             os._exit(0)
         workers.append(worker)
     statuses = [finish(worker) for worker in workers]
-    found = {kind: {f'{index:04d}': json.loads(path.read_text()) for index in range(args.kills)
-                    if (path := args.out / kind / f'{index:04d}.json').is_file()} for kind in args.kinds}
-    rows = []
-    for kind, results in found.items():
+    if any(statuses):
+        raise UserError('a process failed; run this again to go on')
+
+
+def summary(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """A table of the kills that are finished, and their results."""
+    rows, found, seconds = [], {}, {}
+    for kind in args.kinds:
+        files = {index: args.out / kind / f'{index:04d}.json' for index in range(args.kills)}
+        results = found[kind] = {f'{index:04d}': read_json(path) for index, path in files.items() if path.is_file()}
+        if not results:
+            continue
+        seconds[kind] = read_json(args.out / kind / 'seconds.json')
         judged = [faults(result) for result in results.values()]
-        counts = [sum(fault[name] for fault in judged) for name in faults_names()]
+        counts = [sum(fault[name] for fault in judged) for name in judged[0]]
         early = sum(not result['checkpoints'] for result in results.values())
         ended = sum(result['status'] == 0 for result in results.values())
-        rows.append([kind, len(results), f'{seconds[kind]:.1f} s', early, ended, *counts])
-    text = table(['kind', 'kills', 'a run takes', 'before a checkpoint', 'after the end', *faults_names()], rows)
-    write_json(args.out / 'results.json', found)
-    report(text, {'seconds': seconds, 'kills': found}, args.json)
-    return 1 if any(statuses) else 0
+        equal = sum(result['resumed'] == 0 and not result['differs'] for result in results.values())
+        rows.append([kind, len(results), f'{seconds[kind]:.1f} s', early, ended, equal, *counts])
+    names = faults({'signal': 'SIGKILL', 'status': 0, 'torn': [], 'resumed': 0, 'traceback': False, 'said': []})
+    header = ['kind', 'kills', 'a run takes', 'before a checkpoint', 'after the end', 'equal', *names]
+    return table(header, rows), {'seconds': seconds, 'kills': found}
 
 
-def faults_names() -> list[str]:
-    return list(faults({'signal': 'SIGKILL', 'status': 0, 'torn': [], 'resumed': 0, 'traceback': False, 'said': []}))
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kills', type=positive_int, default=200, metavar='N', help='of each kind (default: 200)')
+    parser.add_argument('--kinds', nargs='+', choices=list(CONFIGS), default=list(CONFIGS), metavar='KIND')
+    parser.add_argument('--seed', type=whole_number, default=0)
+    parser.add_argument('--jobs', type=positive_int, default=os.cpu_count() or 1,
+                        help='runs at a time (default: all cores)')
+    parser.add_argument('--summary', action='store_true', help='count the kills that are finished, and make none')
+    parser.add_argument('--keep', action='store_true', help='keep work directories that had nothing wrong')
+    parser.add_argument('--out', type=output_folder, default=Path('work_dirs/evidence_kills'))
+    add_json_option(parser)
+    args = parser.parse_args()
+    args.out = args.out.resolve()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not args.summary:
+        make_kills(args)
+    text, result = summary(args)
+    report(text, result, args.json)
+    return 0
 
 
 if __name__ == '__main__':

@@ -35,7 +35,7 @@ from cait_mm.datasets.scenes import make_scenes  # noqa: E402
 from cait_mm.utils.files import kept, newest_checkpoint, write_json  # noqa: E402
 from cait_mm.utils.tables import table  # noqa: E402
 
-TIMEOUT, MEMORY, SHOWN = 60, 16 * 2 ** 30, 20
+MEMORY, SHOWN = 16 * 2 ** 30, 20
 ALONE = "train_dataloader['num_workers'] = 0\ntrain_dataloader['persistent_workers'] = False\n"
 SHORT = {'segmentor': 'train_cfg = dict(max_iters=8, val_interval=4)\n',
          'detector': 'train_cfg = dict(max_epochs=2, val_interval=2)\n',
@@ -60,9 +60,9 @@ def snapshot(folder: Path) -> dict[str, tuple]:
     return found
 
 
-def wait(child: int) -> int | None:
-    """A process's status; None where it hung and was killed."""
-    end = time.monotonic() + TIMEOUT
+def wait(child: int, seconds: int) -> int | None:
+    """A process's status; None where it did not end in time and was killed."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         number, status = os.waitpid(child, os.WNOHANG)
         if number:
@@ -98,7 +98,7 @@ def attempt(index: int, args: argparse.Namespace) -> dict[str, Any]:
     os.environ['CAMPAIGN_MARK'] = str(maker.mark)
     before, begin = [snapshot(place) for place in (folder, maker.base)], time.monotonic()
     os.chdir(folder / 'new')
-    status = wait(start(log, tool, *words))
+    status = wait(start(log, tool, *words), args.hang)
     os.chdir(ROOT)
     after = [snapshot(place) for place in (folder, maker.base)]
     said = log.read_text(errors='replace') if log.is_file() else ''
@@ -152,18 +152,24 @@ def main() -> int:
     parser.add_argument('--inputs', type=positive_int, default=4000, metavar='N', help='of all kinds (default: 4000)')
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, metavar='KIND', help=', '.join(KINDS))
     parser.add_argument('--seed', type=whole_number, default=0)
+    parser.add_argument('--hang', type=positive_int, default=60, metavar='SECONDS',
+                        help='an input that takes longer hangs; a machine with other work needs more (default: 60)')
+    parser.add_argument('--summary', action='store_true', help='count the inputs that are finished, and run none')
     parser.add_argument('--only', type=whole_number, metavar='INPUT', help='repeat one and keep its files')
     parser.add_argument('--out', type=output_folder, default=Path('work_dirs/evidence_malformed'))
     add_json_option(parser)
     args = parser.parse_args()
     args.out = args.out.resolve()
-    prepare(args)
+    if not args.summary:
+        prepare(args)
     if args.only is not None:
         result = attempt(args.only, args)
         report('\n'.join(f'{key}: {value}' for key, value in result.items()), result, args.json)
         return 0
-    results = {index: kept(args.out / f'seed_{args.seed}' / f'{index:05d}.json', lambda: attempt(index, args))  # noqa: B023
-               for index in range(args.inputs) if KINDS[index % len(KINDS)] in args.kinds}
+    files = {index: args.out / f'seed_{args.seed}' / f'{index:05d}.json' for index in range(args.inputs)
+             if KINDS[index % len(KINDS)] in args.kinds}
+    results = {index: kept(path, lambda: attempt(index, args)) for index, path in files.items()  # noqa: B023
+               if path.is_file() or not args.summary}
     rows = [[kind, len(mine), *(sum(map(bool, (judge(result, column) for result in mine))) for column in COLUMNS)]
             for kind in args.kinds if (mine := [result for result in results.values() if result['kind'] == kind])]
     rows.append(['all', *(sum(row[place] for row in rows) for place in range(1, len(COLUMNS) + 2))])

@@ -8,8 +8,8 @@ import argparse
 from tqdm import tqdm
 
 from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
-from cait_mm.datasets.scenes import make_scenes, preview
-from cait_mm.utils.files import atomic_path, unwritable
+from cait_mm.datasets.scenes import make_scenes
+from cait_mm.utils.files import unwritable
 
 
 def main() -> None:
@@ -27,14 +27,10 @@ def main() -> None:
     root = args.root
     try:
         meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
-                           progress=lambda steps, total: tqdm(steps, total=total, unit='scene', desc=str(root),
-                                                              disable=None))
+                           progress=lambda steps: tqdm(steps, unit='scene', desc=str(root), disable=None))
     except OSError as error:
         raise unwritable(root, error) from error
     sheet = root / 'preview.png'
-    if not meta['reused'] or not sheet.is_file():
-        with atomic_path(sheet) as temporary:
-            preview(meta).save(temporary)
     state = 'were there already' if meta['reused'] else 'are made'
     text = (f'{meta["train"]} training and {meta["val"]} validation scenes of {meta["size"][0]}x{meta["size"][1]} '
             f'pixels {state} in {root}; look at {sheet}.')

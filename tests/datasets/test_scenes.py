@@ -40,7 +40,7 @@ def quick(monkeypatch):
         semantic = np.zeros(size, np.uint8)
         semantic[:8, :16] = CLASSES.index('car')
         return Scene(np.full((*size, 3), (index + 100 * seed) % 200, np.uint8), semantic,
-                     (semantic > 0).astype(np.int32), (CLASSES.index('car'),), SCENE_KINDS[index % len(SCENE_KINDS)])
+                     (semantic > 0).astype(np.int32), (CLASSES.index('car'),))
     monkeypatch.setattr(layouts, 'draw_scene', draw)
 
 
@@ -83,7 +83,7 @@ def test_things_nobody_can_see_are_left_out():
     plan = Plan(KINDS['meadow'], rng, 1.0)
     front = Thing('house', 0.5, 0.9, 0.4, 1.0, 1)
     plan.things = [Thing('car', 0.5, 0.85, 0.1, 0.9, 2), Thing('house', 0.1, 0.7, 0.01, 0.5, 3), front]
-    scene = draw_plan(plan, (64, 64), rng, 'meadow')
+    scene = draw_plan(plan, (64, 64), rng)
     assert plan.things == [front] and scene.categories == (CLASSES.index('house'),)
     assert scene.instance.max() == 1 and CLASSES.index('car') not in scene.semantic
 
@@ -93,7 +93,7 @@ def test_labels_lie_on_the_pixels_that_were_drawn():
     def drawn(things):
         plan = Plan(KINDS['meadow'], np.random.default_rng(0), 1.0)
         plan.things = things
-        return draw_plan(plan, (96, 96), np.random.default_rng(1), 'meadow')
+        return draw_plan(plan, (96, 96), np.random.default_rng(1))
     without, scene = drawn([]), drawn([Thing('house', 0.5, 0.8, 0.5, 1.0, 1)])
     changed = np.abs(scene.image.astype(int) - without.image).max(2) > 40
     house = scene.instance == 1
@@ -277,7 +277,9 @@ def test_impossible_arguments(tmp_path, arguments, sentence):
 def test_preview_shows_eight_kinds_above_their_labels(made):
     sheet = np.asarray(Image.open(made[0] / 'preview.png'))
     assert sheet.shape == (2 * 64, 8 * 80, 3)
-    np.testing.assert_array_equal(sheet[:64, :80], draw_scene(0, 'val', (64, 80), 3).image)
+    scene = draw_scene(0, 'val', (64, 80), 3)
+    np.testing.assert_array_equal(sheet[:64, :80], scene.image)
+    np.testing.assert_array_equal(sheet[64:, :80], np.array(PALETTE)[scene.semantic])
 
 
 def command(monkeypatch, *arguments: str) -> int:

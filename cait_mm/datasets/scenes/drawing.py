@@ -42,13 +42,11 @@ class Scene:
         semantic: ``(H, W)`` uint8, indices into ``CLASSES``; every pixel has one.
         instance: ``(H, W)`` int32, 0 for background, otherwise the object's number counted from 1.
         categories: Class index of object 1, 2, ...
-        kind: One of ``SCENE_KINDS``.
     """
     image: np.ndarray
     semantic: np.ndarray
     instance: np.ndarray
     categories: tuple[int, ...]
-    kind: str
 
 
 def draw_scene(index: int, split: str = 'train', size: tuple[int, int] = (192, 192), seed: int = 0) -> Scene:
@@ -56,14 +54,13 @@ def draw_scene(index: int, split: str = 'train', size: tuple[int, int] = (192, 1
 
     It depends on these arguments alone. The kinds take turns: any eight scenes in a row hold each of them once.
     """
-    kind = SCENE_KINDS[index % len(SCENE_KINDS)]
     rng = np.random.default_rng([seed, list(SPLITS).index(split), index])
-    plan = Plan(KINDS[kind], rng, size[1] / size[0])
-    return draw_plan(plan, size, rng, kind)
+    kind = KINDS[SCENE_KINDS[index % len(SCENE_KINDS)]]
+    return draw_plan(Plan(kind, rng, size[1] / size[0]), size, rng)
 
 
-def draw_plan(plan: Plan, size: tuple[int, int], rng: np.random.Generator, kind: str) -> Scene:
-    """Draw a plan again and again until every thing can be seen that is left in it."""
+def draw_plan(plan: Plan, size: tuple[int, int], rng: np.random.Generator) -> Scene:
+    """Draw a plan, which loses the things that nobody could see."""
     light = LIGHTS[rng.choice(len(LIGHTS), p=(0.45, 0.2, 0.2, 0.15))]
     season = str(rng.choice(list(GROUNDS), p=(0.6, 0.25, 0.15)))
     backdrop = Canvas(*size)
@@ -79,7 +76,7 @@ def draw_plan(plan: Plan, size: tuple[int, int], rng: np.random.Generator, kind:
             break
         plan.things = [thing for thing, seen in zip(plan.things, areas >= least) if seen]
     categories = tuple(CLASSES.index(thing.name) for thing in plan.things)
-    return Scene(photograph(canvas.picture(), semantic, light[2], rng), semantic, instance, categories, kind)
+    return Scene(photograph(canvas.picture(), semantic, light[2], rng), semantic, instance, categories)
 
 
 def draw_backdrop(canvas: Canvas, plan: Plan, light: tuple[Colour, ...], season: str,

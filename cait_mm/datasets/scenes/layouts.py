@@ -22,16 +22,17 @@ GENERATOR_VERSION = 2
 META, PREVIEW = 'meta.json', 'preview.png'
 _GENERATOR = 'cait_mm scenes'
 _MOST, _SIDES = 10**6, (32, 4096)
-_PREVIEW_SCENES = 3 * len(SCENE_KINDS)
+
+Progress = Callable[[list], Iterable]
 
 
 def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[int, int] = (192, 192), seed: int = 0,
-                overwrite: bool = False, progress: Callable[[list], Iterable] = iter) -> dict[str, Any]:
+                overwrite: bool = False, progress: Progress = iter) -> dict[str, Any]:
     """Write a set of scenes in three layouts, or find it already there.
 
     ``images/`` with ``annotations/`` (ADE20K's folders, index PNGs), ``instances_*.json`` (COCO's format, RLE masks)
-    and ``classification/`` (ImageFolder, the same pictures). The set is made in a folder next to ``root`` and then
-    renamed: what is at ``root`` is a whole set, whenever a process dies.
+    and ``classification/`` (ImageFolder, the same pictures). The set is made in a folder next to ``root`` and renamed
+    when it is complete.
 
     Args:
         root: Folder of the set.
@@ -39,7 +40,7 @@ def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[i
         size: Height and width in pixels.
         seed: 0 or more.
         overwrite: Replace a set that was made with other arguments.
-        progress: Called with the list of what is to be drawn, as ``tqdm`` is, and returns an iterable over the same.
+        progress: Called with the list of scenes to draw, as ``tqdm`` is, and returns an iterable over the same.
 
     Returns:
         The content of ``meta.json``, and ``'reused'``: whether nothing had to be drawn.
@@ -62,21 +63,6 @@ def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[i
     return {**meta, 'reused': reused}
 
 
-def _replace(place: Path, workshop: Path, meta: dict[str, Any], progress: Callable[[list], Iterable]) -> None:
-    """Make the set in ``workshop``, then swap it with what is at ``place``."""
-    new, old = workshop / 'new', workshop / 'old'
-    try:
-        for folder in (new, old):  # of a process that was killed
-            shutil.rmtree(folder, ignore_errors=True)
-        _draw(new, meta, progress)
-        if place.exists():
-            place.rename(old)
-        new.rename(place)
-    finally:
-        for folder in (new, old):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _describe(train: int, val: int, size: tuple[int, int], seed: int) -> dict[str, Any]:
     """The content of ``meta.json`` for these arguments; refuses impossible ones."""
     kinds = len(SCENE_KINDS)
@@ -88,16 +74,13 @@ def _describe(train: int, val: int, size: tuple[int, int], seed: int) -> dict[st
                         f'height and width must lie between {_SIDES[0]} and {_SIDES[1]}.')
     if seed < 0:
         raise UserError(f'The seed is {seed}: it must be 0 or more.')
-    return {
-        'generator': _GENERATOR, 'version': GENERATOR_VERSION, 'train': int(train), 'val': int(val),
-        'size': [int(side) for side in size], 'seed': int(seed), 'classes': list(CLASSES),
-        'palette': [list(colour) for colour in PALETTE], 'thing_classes': list(THING_CLASSES),
-        'scene_kinds': list(SCENE_KINDS),
-    }
+    return {'generator': _GENERATOR, 'version': GENERATOR_VERSION, 'train': train, 'val': val, 'size': list(size),
+            'seed': seed, 'classes': list(CLASSES), 'palette': [list(colour) for colour in PALETTE],
+            'thing_classes': list(THING_CLASSES), 'scene_kinds': list(SCENE_KINDS)}
 
 
 def _is_there(place: Path, meta: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the set is there, whole.
+    """Whether the set is there, complete.
 
     Raises:
         UserError: Something else is there that must not be replaced.
@@ -125,24 +108,42 @@ def _is_there(place: Path, meta: dict[str, Any], overwrite: bool) -> bool:
 
 
 def _files(meta: dict[str, Any]) -> set[str]:
-    """The files of a whole set."""
+    """The files of a complete set."""
     names = {META, PREVIEW, *(f'instances_{folder}.json' for folder in SPLITS.values())}
     return names.union(*(_paths(split, index) for split in SPLITS for index in range(meta[split])))
 
 
 def _paths(split: str, index: int) -> tuple[str, str, str]:
-    """Picture, semantic map and the picture among those of its kind."""
+    """Picture, semantic map, and the picture among those of its kind."""
     name, folder, kind = f'scene_{index:06d}', SPLITS[split], SCENE_KINDS[index % len(SCENE_KINDS)]
     return (f'images/{folder}/{name}.jpg', f'annotations/{folder}/{name}.png',
             f'classification/{split}/{kind}/{name}.jpg')
 
 
-def _draw(root: Path, meta: dict[str, Any], progress: Callable[[list], Iterable]) -> None:
-    """Draw and write a whole set."""
+def _replace(place: Path, workshop: Path, meta: dict[str, Any], progress: Progress) -> None:
+    """Make the set in ``workshop``, then swap it with what is at ``place``."""
+    new, old = workshop / 'new', workshop / 'old'
+
+    def clear() -> None:
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    clear()  # a process may have been killed
+    try:
+        _write(new, meta, progress)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+    finally:
+        clear()
+
+
+def _write(root: Path, meta: dict[str, Any], progress: Progress) -> None:
+    """Draw and write a complete set."""
     categories = [{'id': number, 'name': name} for number, name in enumerate(THING_CLASSES, start=1)]
     coco = {split: {'info': {'description': 'CAIT-MM embedded scenes'}, 'categories': categories, 'images': [],
                     'annotations': []} for split in SPLITS}
-    shown = []
+    sheet, columns, colours = [], len(SCENE_KINDS), np.array(PALETTE, np.uint8)
     for split, index in progress([(name, index) for name in SPLITS for index in range(meta[name])]):
         scene = draw_scene(index, split, tuple(meta['size']), meta['seed'])
         picture, labels, copy = (root / path for path in _paths(split, index))
@@ -150,18 +151,19 @@ def _draw(root: Path, meta: dict[str, Any], progress: Callable[[list], Iterable]
             path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(scene.image).save(picture, quality=95, subsampling=0)
         indices = Image.fromarray(scene.semantic).convert('P')
-        indices.putpalette([channel for colour in PALETTE for channel in colour])
+        indices.putpalette(colours.tobytes())
         indices.save(labels)
         try:
             os.link(picture, copy)
         except OSError:
             shutil.copyfile(picture, copy)
         _add_to_coco(coco[split], scene, picture.name)
-        if split == 'val' and index < _PREVIEW_SCENES:
-            shown.append(scene)
+        if split == 'val' and len(sheet) < min(3, meta['val'] // columns) * columns:
+            sheet.append(np.vstack([scene.image, colours[scene.semantic]]))
     for split, folder in SPLITS.items():
         write_json(root / f'instances_{folder}.json', coco[split], indent=None)
-    preview(shown).save(root / PREVIEW)
+    rows = [np.hstack(sheet[first:first + columns]) for first in range(0, len(sheet), columns)]
+    Image.fromarray(np.vstack(rows)).save(root / PREVIEW)
     write_json(root / META, meta, indent=None)
 
 
@@ -174,19 +176,3 @@ def _add_to_coco(coco: dict[str, Any], scene: Scene, file_name: str) -> None:
             'id': len(coco['annotations']) + 1, 'image_id': len(coco['images']), 'iscrowd': 0,
             'category_id': THING_CLASSES.index(CLASSES[category]) + 1, 'area': int(rle.area(mask)),
             'bbox': rle.toBbox(mask).tolist(), 'segmentation': {**mask, 'counts': mask['counts'].decode()}})
-
-
-def preview(scenes: list[Scene]) -> Image.Image:
-    """A sheet of scenes: every row of eight pictures above the same with classes tinted and objects outlined."""
-    columns, sheet = len(SCENE_KINDS), []
-    for row in range(len(scenes) // columns):
-        shown = scenes[row * columns:(row + 1) * columns]
-        sheet += [np.hstack([scene.image for scene in shown]), np.hstack([_overlay(scene) for scene in shown])]
-    return Image.fromarray(np.vstack(sheet))
-
-
-def _overlay(scene: Scene) -> np.ndarray:
-    tinted = 0.4 * scene.image + 0.6 * np.array(PALETTE)[scene.semantic]
-    tinted[:-1][np.diff(scene.instance, axis=0) != 0] = 255
-    tinted[:, :-1][np.diff(scene.instance, axis=1) != 0] = 255
-    return tinted.astype(np.uint8)

@@ -35,8 +35,7 @@ KINDS = {
     'highway': Kind(dict(car=(3, 6), tree=(0, 4), house=(0, 1)), horizon=(0.40, 0.52), road=(0.54, 0.62)),
     'lake': Kind(dict(boat=(0, 2), tree=(1, 5), house=(0, 1)), mountains=0.6, water=((0.0, 0.05), (0.74, 1.02))),
     'meadow': Kind(dict(tree=(1, 5), house=(0, 1), car=(0, 1)), lane=0.4),
-    'mountains': Kind(dict(tree=(1, 6), house=(0, 1)), horizon=(0.58, 0.72), peaks=(0.36, 0.52), mountains=1.0,
-                      lane=0.25),
+    'mountains': Kind(dict(tree=(1, 6), house=(0, 1)), (0.58, 0.72), peaks=(0.36, 0.52), mountains=1.0, lane=0.25),
     'village': Kind(dict(house=(4, 7), tree=(1, 5), car=(0, 2)), horizon=(0.36, 0.48), mountains=0.25, lane=0.7),
 }
 SCENE_KINDS = tuple(KINDS)
@@ -56,7 +55,7 @@ class Thing:
 
 
 class Plan:
-    """One scene of a kind but its pixels: edges, and things from back to front."""
+    """One scene of a kind before it is drawn: edges, and things from back to front."""
 
     def __init__(self, kind: Kind, rng: np.random.Generator, aspect: float) -> None:
         self.kind, self.aspect, self.horizon = kind, aspect, rng.uniform(*kind.horizon)
@@ -71,9 +70,9 @@ class Plan:
     def _place(self, name: str, rng: np.random.Generator) -> None:
         """Add a thing where there is room; leave it out if twenty tries find none."""
         for _ in range(20):
-            x, y = rng.uniform(0.04, 0.96) * self.aspect, self._height(name, rng)
-            if name in ('tree', 'house') and any(band and band[0] - 0.02 < y < band[1] + 0.05
-                                                 for band in (self.water, self.road)):
+            x, y = rng.uniform(0.04, 0.96) * self.aspect, self._foot(name, rng)
+            bands = (self.water, self.road) if name in ('tree', 'house') else ()
+            if any(band and band[0] - 0.02 < y < band[1] + 0.05 for band in bands):
                 continue
             depth = max(0.0, (y - self.horizon) / (1 - self.horizon))
             if name == 'balloon':
@@ -85,8 +84,8 @@ class Plan:
                 self.things.append(Thing(name, x, y, size, depth, int(rng.integers(2**32))))
                 return
 
-    def _height(self, name: str, rng: np.random.Generator) -> float:
-        """Where the foot of a thing could be."""
+    def _foot(self, name: str, rng: np.random.Generator) -> float:
+        """How far down a thing could stand, or a balloon hang."""
         if name == 'balloon':
             return rng.uniform(0.25, self.horizon + 0.03)
         if name == 'boat':

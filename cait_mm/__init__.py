@@ -1,13 +1,25 @@
-"""CAIT-MM: compressed Vision Transformers as backbones for MMSegmentation and MMDetection.
+"""CAIT-MM: compressed Vision Transformers, in plain PyTorch and as backbones for MMSegmentation and MMDetection.
 
-Importing the package registers its classes in MMEngine's root registries, where MMSeg and MMDet find them, allows
-``torch.load`` to read MMEngine's checkpoints, and has MMEngine read checkpoints without running what is in them.
-Nothing else happens.
+The models need torch and timm alone. Where OpenMMLab's packages can be imported, importing this one registers its
+classes in MMEngine's root registries, where MMSeg and MMDet find them, and has MMEngine read checkpoints without
+running what is in them. Nothing else happens.
 """
-from cait_mm import backbones, baselines, classification, datasets, engine, evaluation, necks
+from importlib.util import find_spec
+
 from cait_mm.version import __version__
 
-engine.allow_mmengine_checkpoints()
-engine.use_checked_loader()
+OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmdet')
 
-__all__ = ['__version__', 'backbones', 'baselines', 'classification', 'datasets', 'engine', 'evaluation', 'necks']
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:
+        return False
+
+
+if all(map(_is_there, OPENMMLAB)):
+    from cait_mm import backbones, baselines, classification, datasets, engine, evaluation, necks  # noqa: F401
+    engine.use_checked_loader()
+
+__all__ = ['__version__']

@@ -28,13 +28,13 @@ ROWS = (
 ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']
 OPENMMLAB = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
-REGISTRATIONS = ('register_backend', 'use_checked_loader', 'allow_mmengine_checkpoints')
+REGISTRATIONS = ('register_backend', 'use_checked_loader')
 """Calls that a module may make when it is imported: they tell a library of a name."""
 SETTERS = ('add_safe_globals', 'clear_safe_globals', 'filterwarnings', 'manual_seed', 'seed', 'set', 'simplefilter',
            'putenv', 'use')
 """Calls by these names, and by those that begin with ``set_``, change what belongs to everybody."""
-NOT_YET = {('pruning', 'backbones'), ('deploy', 'analysis')}
-"""Imports that wait for plain models and for one view of all tasks."""
+NOT_YET = {('deploy', 'analysis')}
+"""Imports that wait for one view of all tasks."""
 
 
 def modules() -> list[Path]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
+from cait_mm.engine.loader import load_file
 from cait_mm.engine.run import build_runner, resume_from
 from cait_mm.engine.runner import CheckedRunner
 
@@ -175,7 +176,7 @@ def _train(runner: CheckedRunner) -> None:
 
 
 def load(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
+    return load_file(path)
 
 
 def differing(wanted: Any, found: Any, name: str = '') -> list:

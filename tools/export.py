@@ -13,7 +13,6 @@ from torch import nn
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.parts import load_model
-from cait_mm.backbones.checkpoint import load_file, read_checkpoint
 from cait_mm.config.cli import add_json_option, output_file, positive_int, report, run
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options
@@ -29,6 +28,7 @@ from cait_mm.deploy import (
     save_program,
 )
 from cait_mm.errors import UserError
+from cait_mm.models.checkpoint import load_file, read_checkpoint
 from cait_mm.utils.files import atomic_path
 from cait_mm.utils.weights import fitting
 

@@ -7,10 +7,11 @@ import argparse
 from pathlib import Path
 
 from cait_mm.analysis import report as figures
-from cait_mm.backbones import CAITBackbone, classifier_backbone
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.config.cli import add_json_option, output_folder, report, run
 from cait_mm.errors import UserError
+from cait_mm.models import Backbone as CAITBackbone
+from cait_mm.models import classifier_backbone
+from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.export import Training, load_training
 from cait_mm.pruning.fold import channel_scores, fold

@@ -4,7 +4,6 @@ import argparse
 
 from mmengine.runner import Runner
 
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.config.cli import logs_aside, output_folder, positive, report, run
 from cait_mm.engine.preflight import config_problems, refuse
 from cait_mm.engine.run import (
@@ -19,6 +18,7 @@ from cait_mm.engine.run import (
     use_export,
 )
 from cait_mm.engine.tta import use_tta
+from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.tables import table
 from cait_mm.utils.weights import fitting
 

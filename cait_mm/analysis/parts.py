@@ -9,10 +9,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from cait_mm.backbones import BACKBONES
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.config.load import building, load_config
 from cait_mm.errors import UserError
+from cait_mm.models.checkpoint import read_checkpoint
 
 PARTS = ('backbone', 'encoder', 'overall')
 

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from cait_mm.backbones.block import Block
-from cait_mm.backbones.deit import CAITDeiT
-from cait_mm.backbones.positions import resize_pos_embed
+from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
+from cait_mm.models.block import Block
+from cait_mm.models.positions import resize_pos_embed
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid
 

@@ -1,19 +1,19 @@
-"""A ViT classifier around a backbone of the project: training with distillation and CDCP, prediction."""
+"""The classifier that configs name: the plain one, with training by distillation and CDCP, and prediction."""
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from timm.layers import trunc_normal_
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
-from torch import Tensor, nn
+from torch import Tensor
 
-from cait_mm.backbones import CAITBackbone, classifier_backbone
-from cait_mm.backbones.checkpoint import HEAD_KEYS, Checkpoint, LoadReport, read_checkpoint, strict_load
 from cait_mm.classification.distillation import HardDistillation, dense_teacher
 from cait_mm.errors import UserError
+from cait_mm.models import Backbone, classifier_backbone
+from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint
+from cait_mm.models.classifier import Classifier as PlainClassifier
 from cait_mm.ops.compactor import add_backbone_compactors, start_from
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.cdcp import CDCPSettings
@@ -22,11 +22,8 @@ from cait_mm.utils.schema import is_share, is_whole
 
 
 @MODELS.register_module()
-class Classifier(BaseModel):
-    """A family's own classifier on any spec: the normalised CLS, in Swin the mean token, goes through a linear head.
-
-    LV-ViT adds half of what an auxiliary head finds strongest in any token, as its authors do in inference; it is
-    trained on that sum, without token labels (paper, section IV-C5).
+class Classifier(PlainClassifier, BaseModel):
+    """:class:`cait_mm.models.classifier.Classifier` as MMEngine trains it.
 
     Args:
         backbone: Config of a registered backbone. Its ``init_cfg`` names a whole classifier's checkpoint (official,
@@ -46,6 +43,8 @@ class Classifier(BaseModel):
         UserError: The description is impossible.
     """
 
+    parameters_of: ClassVar[str] = 'model.'
+
     def __init__(self,
                  backbone: Mapping[str, Any],
                  num_classes: int = 1000,
@@ -55,27 +54,19 @@ class Classifier(BaseModel):
                  distillation: Mapping[str, Any] | None = None,
                  cdcp: Mapping[str, Any] | None = None,
                  data_preprocessor: Mapping[str, Any] | None = None) -> None:
-        super().__init__(data_preprocessor=dict(data_preprocessor) if data_preprocessor else None)
         if head_rows is not None and len(head_rows) != num_classes:
             raise UserError(f'head_rows names {len(head_rows)} rows for num_classes={num_classes}.')
         if not is_whole(num_classes, 1) or not is_share(label_smoothing):
             raise UserError(f'the classifier has num_classes={num_classes!r} and label_smoothing={label_smoothing!r}: '
                             'the first is a positive whole number, the second from 0 to below 1.')
-        self.num_classes, self.head_rows, self.new_head = num_classes, head_rows, new_head
-        self.backbone: CAITBackbone = MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True})
-        self.head = self._new_head()
-        self.aux_head = self._new_head() if self.backbone.arch.aux_head else None
+        super().__init__(MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True}), num_classes,
+                         data_preprocessor=dict(data_preprocessor) if data_preprocessor else None)
+        self.head_rows, self.new_head = head_rows, new_head
         self.hard_loss, self.soft_loss = LabelSmoothingCrossEntropy(label_smoothing), SoftTargetCrossEntropy()
         self.distillation = self._build_distillation(distillation)
         self.cdcp = CDCPSettings.from_config(cdcp) if cdcp else None
         if self.cdcp:
             self._add_compactors()
-
-    def _new_head(self) -> nn.Linear:
-        head = nn.Linear(self.backbone.embed_dim, self.num_classes)
-        trunc_normal_(head.weight, std=.02)
-        nn.init.zeros_(head.bias)
-        return head
 
     def _build_distillation(self, config: Mapping[str, Any] | None) -> HardDistillation | None:
         if not config or not config.get('alpha'):
@@ -101,10 +92,7 @@ class Classifier(BaseModel):
             mode: ``tensor`` returns logits (B, num_classes); ``loss`` a dict of losses; ``predict`` one dict per image
                 with ``scores`` (num_classes,) and, where targets are given, ``target``.
         """
-        tokens, _ = self.backbone.forward_tokens(inputs)
-        logits = self.head(self.backbone.pool(tokens))
-        if self.aux_head is not None:
-            logits = logits + 0.5 * self.aux_head(tokens[:, 1:]).amax(1)
+        logits = super().forward(inputs)
         if mode == 'tensor':
             return logits
         if mode == 'predict':
@@ -135,40 +123,15 @@ class Classifier(BaseModel):
         Raises:
             UserError: The file is missing or damaged, or does not fit; every key that does not is listed.
         """
-        checkpoint = read_checkpoint(path, prefix)
-        self._refuse_more_head(checkpoint)
-        names = [key for key in checkpoint.state_dict if key.startswith(HEAD_KEYS)]
-        heads = {key: checkpoint.state_dict.pop(key) for key in names}
-        plain = self._plain_backbone() if self.cdcp else self.backbone
+        return self.load_checkpoint(read_checkpoint(path, prefix), self.head_rows, self.new_head)
+
+    def _load_backbone(self, checkpoint: Checkpoint) -> LoadReport:
+        if not self.cdcp:
+            return super()._load_backbone(checkpoint)
+        plain = self._plain_backbone()
         report = plain.load_checkpoint(checkpoint)
-        if self.cdcp:
-            start_from(self.backbone, plain)
-        self._load_heads(path, heads, report)
+        start_from(self.backbone, plain)
         return report
-
-    def _refuse_more_head(self, checkpoint: Checkpoint) -> None:
-        """Raise where the head of a checkpoint is more than a linear layer: without the rest its outputs are others."""
-        more = next((part for part in ('pre_logits.', 'fc_norm.')
-                     if any(key.startswith(part) for key in checkpoint.state_dict)), None)
-        if more and not self.new_head:
-            raise UserError(f'checkpoint {checkpoint.path} has {more[:-1]} before its head, for which this classifier '
-                            'has no place: start a head with model.new_head=True, or give a checkpoint without it.')
-
-    def _load_heads(self, path: str, heads: dict[str, Tensor], report: LoadReport) -> None:
-        rows = len(heads.get('head.weight', ()))
-        if self.new_head:
-            report.notes.append(f'the head of {self.num_classes} classes starts at random')
-            return
-        if self.head_rows is not None:
-            if max(self.head_rows) >= rows:
-                raise UserError(f'head_rows names row {max(self.head_rows)}, the head in {path} has {rows}.')
-            heads = {key: value[list(self.head_rows)] for key, value in heads.items()}
-        elif rows != self.num_classes:
-            raise UserError(f'the head in {path} has {rows} classes, model.num_classes is {self.num_classes}: make '
-                            'them equal, pick classes with model.head_rows, or start anew with model.new_head=True.')
-        own = nn.ModuleDict({'head': self.head, **({'aux_head': self.aux_head} if self.aux_head else {})})
-        strict_load(own, Checkpoint(path, heads), unused=(), optional=())
-        report.notes.append(f'its head of {rows} classes' + (f', {self.num_classes} of them' if self.head_rows else ''))
 
     @torch.no_grad()
     def calibrate(self, images: Iterable[Tensor]) -> None:
@@ -178,7 +141,7 @@ class Classifier(BaseModel):
         add_calibrated_compactors(plain, calibrate(plain, images))
         self.backbone.load_state_dict(plain.state_dict())
 
-    def _plain_backbone(self) -> CAITBackbone:
+    def _plain_backbone(self) -> Backbone:
         """The same backbone without compactors."""
         plain = classifier_backbone(self.backbone.spec, img_size=self.backbone.img_size)
         return plain.to(next(self.backbone.parameters()))

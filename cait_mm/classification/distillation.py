@@ -12,8 +12,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from cait_mm.backbones import BACKBONES, CAITBackbone
-from cait_mm.backbones.formats import find_weights
 from cait_mm.errors import UserError
+from cait_mm.models.formats import find_weights
 from cait_mm.utils.schema import is_number
 from cait_mm.utils.weights import load_file
 

@@ -1,7 +1,6 @@
 """What training needs beyond MMEngine."""
 from cait_mm.engine.cdcp_hook import CDCPHook
 from cait_mm.engine.checkpoint_hook import SafeCheckpointHook
-from cait_mm.engine.checkpoint_types import allow_mmengine_checkpoints
 from cait_mm.engine.ema import CompactorEMA
 from cait_mm.engine.hooks import EpochSeedHook, FiniteHook, NumClassesHook
 from cait_mm.engine.layer_decay import LayerDepthDecayConstructor
@@ -13,5 +12,5 @@ from cait_mm.engine.storage import AtomicBackend
 __all__ = [
     'AtomicBackend', 'CDCPHook', 'CompactorConstructor', 'CompactorEMA', 'EpochSeedHook', 'FiniteHook',
     'GradRuleAmpOptimWrapper', 'GradRuleOptimWrapper', 'LayerDepthDecayConstructor', 'NumClassesHook',
-    'SafeCheckpointHook', 'SeededEpochLoop', 'SeededIterLoop', 'allow_mmengine_checkpoints', 'use_checked_loader'
+    'SafeCheckpointHook', 'SeededEpochLoop', 'SeededIterLoop', 'use_checked_loader'
 ]

@@ -2,18 +2,44 @@
 
 ``init_cfg``, ``load_from``, ``resume``, the inferencers and ``mmengine.load_checkpoint`` all ask MMEngine's
 ``CheckpointLoader``. Its own loaders unpickle whatever an address gives (``torch.load(weights_only=False)``).
+
+The Runner's checkpoints hold ``HistoryBuffer`` objects, which refer to their own methods. Exactly those are allowed
+here, by name, and only while a file is read.
 """
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _process_mmcls_checkpoint
 
 from cait_mm.config.addresses import use_mmengine_schemes
-from cait_mm.utils.weights import load_file
+from cait_mm.utils import weights
+
+
+def load_file(path: Any, map_location: Any = 'cpu') -> Any:
+    """As :func:`cait_mm.utils.weights.load_file`, with the state of a run as MMEngine needs it to resume."""
+    with _history_buffers():
+        return weights.load_file(path, map_location)
+
+
+def _history_buffers() -> AbstractContextManager:
+    """A no-op before torch 2.6, which cannot be told other names."""
+    if torch.__version__ < torch.torch_version.TorchVersion('2.6'):
+        return nullcontext()
+    return torch.serialization.safe_globals([HistoryBuffer, (_history_buffer_method, 'builtins.getattr')])
+
+
+def _history_buffer_method(owner: Any, name: str) -> Any:
+    """Stands for pickle's ``getattr``, and names a method of HistoryBuffer or nothing."""
+    if owner is not HistoryBuffer:
+        raise TypeError(f'a checkpoint may not refer to {owner!r}.{name}')
+    return getattr(HistoryBuffer, name)
 
 
 def load_from_checked(filename: str, map_location: Any = None) -> Any:
-    """The content of a local file or an address of any scheme; see :func:`~cait_mm.utils.weights.load_file`."""
+    """The content of a local file or an address of any scheme; see :func:`load_file`."""
     content = load_file(filename, map_location)
     return _process_mmcls_checkpoint(content) if str(filename).startswith('mmcls://') else content
 

@@ -15,20 +15,20 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from cait_mm.backbones.checkpoint import WEIGHTS_PAGE, read_checkpoint
 from cait_mm.config.cli import add_json_option
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
 from cait_mm.datasets.check import LOADERS, require_data
 from cait_mm.datasets.root import move_data
+from cait_mm.engine.loader import load_file
 from cait_mm.engine.loops import VALIDATED
 from cait_mm.engine.resume import require_state
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError, reason_of
+from cait_mm.models.checkpoint import WEIGHTS_PAGE, read_checkpoint
 from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints, require_folder_place
 from cait_mm.utils.lock import locked
-from cait_mm.utils.weights import load_file
 
 TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
 TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')

@@ -19,6 +19,7 @@ from cait_mm.datasets.build import check_coco_files
 from cait_mm.datasets.loading import guard
 from cait_mm.datasets.samplers import with_seeded_batches
 from cait_mm.engine.checkpoint_hook import safe_checkpoints
+from cait_mm.engine.loader import load_file
 from cait_mm.engine.loops import PositionHook, SeededEpochLoop, data_of, seeded_loop
 from cait_mm.engine.resume import (
     POSITION,
@@ -33,7 +34,6 @@ from cait_mm.engine.stop import StopHook
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.files import newest_checkpoint
 from cait_mm.utils.signals import leave_stopping_to_parent
-from cait_mm.utils.weights import load_file
 
 
 class CheckedRunner(Runner):

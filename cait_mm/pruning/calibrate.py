@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cait_mm.backbones import CAITBackbone
 from cait_mm.errors import UserError
+from cait_mm.models import Backbone as CAITBackbone
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import add_block_compactors, linear_parameters
 from cait_mm.pruning.selection import BlockChannels

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from cait_mm.backbones import CAITBackbone
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
+from cait_mm.models import Backbone as CAITBackbone
 from cait_mm.ops.compactor import Compactor, compactor_of, split_qkv
 from cait_mm.pruning.fold import channel_scores
 from cait_mm.pruning.rule import lasso_gradient_, proximal_step, ramp_end, vanishing_steps, wanted_reduction

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cait_mm.backbones import CAITBackbone, classifier_backbone
-from cait_mm.backbones.checkpoint import HEAD_KEYS, read_checkpoint
 from cait_mm.errors import UserError
+from cait_mm.models import Backbone as CAITBackbone
+from cait_mm.models import classifier_backbone
+from cait_mm.models.checkpoint import HEAD_KEYS, read_checkpoint
 from cait_mm.pruning.calibrate import Calibration, add_calibrated_compactors, calibrate, keep_means
 from cait_mm.pruning.export import Compressed
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold

@@ -1,5 +1,4 @@
 """Exports: small, self-describing checkpoints of a compressed classifier."""
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,29 +8,19 @@ import torch
 from torch import Tensor
 
 from cait_mm.arch import as_image_size, check_keys
-from cait_mm.backbones import CAITBackbone, classifier_backbone
-from cait_mm.backbones.checkpoint import GRID_META
-from cait_mm.backbones.formats import HEAD_KEYS
 from cait_mm.errors import UserError, reason_of, shown
+from cait_mm.models import Backbone as CAITBackbone
+from cait_mm.models import classifier_backbone
+from cait_mm.models.export import make_export, save_export
+from cait_mm.models.formats import HEAD_KEYS
 from cait_mm.ops.compactor import add_backbone_compactors
-from cait_mm.ops.token_merge import Grid
 from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
 from cait_mm.spec import Spec
-from cait_mm.utils.files import atomic_path
 from cait_mm.utils.weights import load_file
-from cait_mm.version import __version__
 
 TRAINING_META = 'cait_training'
 """Where a training checkpoint describes its classifier in plain types: ``spec``, ``img_size``, ``cdcp``."""
-
-
-def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None = None,
-                **meta: Any) -> dict[str, Any]:
-    """``{'state_dict', 'meta': {'cait_spec', ...}}`` of tensors and plain types; ``grid`` is that of the positions."""
-    stated = {} if grid is None else {GRID_META: list(grid)}
-    return {'state_dict': dict(state_dict),
-            'meta': {'cait_spec': spec.to_dict(), 'cait_mm_version': __version__, **stated, **meta}}
 
 
 @dataclass(frozen=True)
@@ -49,24 +38,10 @@ class Compressed:
     meta: dict[str, Any]
 
     def save(self, path: str | Path) -> None:
-        """Write it as an export, see :func:`save_export`."""
+        """Write it as an export, see :func:`~cait_mm.models.export.save_export`."""
         backbone = self.folded.backbone
         save_export(make_export({**backbone.state_dict(), **self.head}, backbone.spec, backbone.grid, **self.meta),
                     path)
-
-
-def save_export(export: Mapping[str, Any], path: str | Path) -> None:
-    """Write an export whole or not at all.
-
-    Raises:
-        UserError: The file cannot be written (a full disk, a missing right).
-    """
-    try:
-        with atomic_path(path) as temporary:
-            torch.save(export, temporary)
-    except RuntimeError as error:  # PyTorch's writer on a full disk
-        raise UserError(f'{path} could not be written ({error}): make room or choose another place '
-                        f'({os.path.dirname(os.path.abspath(path))}).') from error
 
 
 def training_meta(backbone: CAITBackbone, cdcp: Mapping[str, Any] | None) -> dict[str, Any]:

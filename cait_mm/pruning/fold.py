@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cait_mm.backbones import CAITBackbone, classifier_backbone
-from cait_mm.backbones.base import widths_in_state_dict
 from cait_mm.errors import UserError
+from cait_mm.models import Backbone as CAITBackbone
+from cait_mm.models import classifier_backbone
+from cait_mm.models.widths import widths_in_state_dict
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import block_compactors
 from cait_mm.pruning.selection import BlockChannels, pruned_spec

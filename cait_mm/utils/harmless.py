@@ -31,6 +31,13 @@ class _Inert:
         return super().__new__(cls)
 
 
+def _method(owner: Any, name: str) -> str:
+    """Stands for ``getattr``, by which MMEngine's history buffers name their own methods, and does nothing else."""
+    if owner is not _Inert:
+        raise TypeError(f'a checkpoint may not refer to {owner!r}.{name}')
+    return name
+
+
 def _mapping(*factory: Any) -> Any:
     return collections.OrderedDict()
 
@@ -48,6 +55,7 @@ _DICTS = (
 _OBJECTS = (
     'mmcv.utils.config.Config', 'mmengine.config.config.Config', 'omegaconf.dictconfig.DictConfig',
     'omegaconf.listconfig.ListConfig', 'omegaconf.base.ContainerMetadata', 'omegaconf.base.Metadata', 'typing.Any',
+    'mmengine.logging.history_buffer.HistoryBuffer',
     *(f'omegaconf.nodes.{kind}Node' for kind in ('Any', 'String', 'Integer', 'Float', 'Boolean', 'Path')),
 )
 _PATHS = {'Path': pathlib.PurePath, 'PosixPath': pathlib.PurePosixPath, 'PurePath': pathlib.PurePath,
@@ -55,7 +63,8 @@ _PATHS = {'Path': pathlib.PurePath, 'PosixPath': pathlib.PurePosixPath, 'PurePat
           'PureWindowsPath': pathlib.PureWindowsPath}
 _PLAIN = (bool, int, float, str, bytes, list, dict, tuple, frozenset, range, slice, argparse.Namespace,
           types.SimpleNamespace, datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone)
-_ARRAYS = ('i1', 'i2', 'u2', 'c8', 'c16', 'S1', 'U1', 'M8', 'm8')
+_ARRAYS = ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', '?', 'c8', 'c16', 'S1', 'U1', 'M8', 'm8')
+_MADE_BY = {'_reconstruct': np.empty(0).__reduce__()[0], 'scalar': np.float64(0).__reduce__()[0]}
 
 
 def _named() -> list[tuple[Callable, str]]:
@@ -67,6 +76,11 @@ def _named() -> list[tuple[Callable, str]]:
         *((path, f'{module}.{name}') for name, path in _PATHS.items() for module in ('pathlib', 'pathlib._local')),
         (_mapping, 'collections.defaultdict'),
         (_sequence, 'collections.deque'),
+        (_method, 'builtins.getattr'),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+        *((function, f'numpy.{core}.multiarray.{name}') for name, function in _MADE_BY.items()
+          for core in ('core', '_core')),
         *((kind, f'{kind.__module__}.{kind.__qualname__}') for kind in {type(np.dtype(kind)) for kind in _ARRAYS}),
     ]
 
@@ -74,8 +88,11 @@ def _named() -> list[tuple[Callable, str]]:
 def harmless_types() -> AbstractContextManager:
     """While it is entered, ``torch.load(weights_only=True)`` reads these types too.
 
-    A no-op before torch 2.6, which cannot be told other names.
+    A type that was allowed before is read as its owner wishes. A no-op before torch 2.6, which cannot be told other
+    names.
     """
     if torch.__version__ < torch.torch_version.TorchVersion('2.6'):
         return nullcontext()
-    return torch.serialization.safe_globals(_named())
+    allowed = {item[1] if isinstance(item, tuple) else f'{item.__module__}.{item.__qualname__}'
+               for item in torch.serialization.get_safe_globals()}
+    return torch.serialization.safe_globals([item for item in _named() if item[1] not in allowed])

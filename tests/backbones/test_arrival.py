@@ -10,11 +10,11 @@ from torch import nn
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.backbones import CAITDeiT, CAITSwin
-from cait_mm.backbones.checkpoint import Checkpoint, read_checkpoint
-from cait_mm.backbones.positions import resize_pos_embed
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
+from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
+from cait_mm.models.positions import resize_pos_embed
 
 WIDE, SQUARE = (32, 128), 64
 """2x8 patches and 4x4: as many, on other grids."""

@@ -5,9 +5,9 @@ import timm
 import torch
 
 from cait_mm.backbones import CAITDeiT
-from cait_mm.backbones.checkpoint import read_checkpoint
-from cait_mm.backbones.positions import grid_of, resize_pos_embed
 from cait_mm.errors import UserError
+from cait_mm.models.checkpoint import read_checkpoint
+from cait_mm.models.positions import grid_of, resize_pos_embed
 
 SMALL = dict(name='custom', embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
 MERGE = ((1, 'horizontal'), (2, 'vertical'))

@@ -5,9 +5,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from cait_mm.backbones import CAITDeiT
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.models.checkpoint import read_checkpoint
 
 ARCH = dict(embed_dim=24, depth=2, num_heads=3, img_size=(64, 64))
 STUDENT = dict(type='CAITDeiT', arch=ARCH)

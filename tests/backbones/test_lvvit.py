@@ -7,9 +7,9 @@ from torch import nn
 
 from cait_mm.analysis.flops import count_params
 from cait_mm.backbones import CAITLVViT
-from cait_mm.backbones.checkpoint import Checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.models.checkpoint import Checkpoint
 
 
 def small(**kwargs):

@@ -6,8 +6,8 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from cait_mm.backbones import CAITSwin
-from cait_mm.backbones.checkpoint import Checkpoint, read_checkpoint
 from cait_mm.errors import UserError
+from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
 
 MERGE = (('2.4', 'horizontal'), ('2.5', 'vertical'))
 

@@ -7,10 +7,10 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from cait_mm.analysis.flops import count_params
-from cait_mm.backbones import classifier_backbone
-from cait_mm.backbones.checkpoint import Checkpoint
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
+from cait_mm.models import classifier_backbone
+from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.ops.compactor import add_block_compactors, compactor_of
 from cait_mm.pruning.fold import channel_scores, fold, removable
 from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select

@@ -16,8 +16,9 @@ from conftest import FAMILIES, ROOT
 from mmengine.registry import MODELS
 from PIL import Image
 
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
+from cait_mm.engine.loader import load_file
+from cait_mm.models.checkpoint import read_checkpoint
 
 BACKBONES = {**FAMILIES, 'lvvit': dict(FAMILIES['lvvit'], norm_eval=True)}  # batches are tiny
 ARCH = FAMILIES['deit']['arch']
@@ -113,7 +114,7 @@ def train(*arguments, processes: int = 1, **options) -> subprocess.CompletedProc
 
 
 def load(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
+    return load_file(path)
 
 
 def scalars(work_dir: Path, key: str) -> list:

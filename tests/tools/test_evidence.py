@@ -9,8 +9,8 @@ import torch
 from conftest import ROOT
 
 from cait_mm.analysis.modes import Mode
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.macs import reduction
+from cait_mm.models.checkpoint import read_checkpoint
 
 SPEED = runpy.run_path(str(ROOT / 'tools/evidence/speed.py'))
 MEANS = runpy.run_path(str(ROOT / 'tools/evidence/means.py'))

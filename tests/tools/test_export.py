@@ -8,7 +8,7 @@ from conftest import ROOT
 from cait_mm.analysis.parts import load_model
 from cait_mm.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.errors import UserError
-from cait_mm.pruning.export import make_export, save_export
+from cait_mm.models.export import make_export, save_export
 
 CLASSIFIER, SEGMENTOR = 'configs/compress_cait_deit_scenes.py', 'configs/upernet_cait_deit_scenes.py'
 

@@ -36,6 +36,7 @@ from damage import (
 from kills import CONFIGS
 
 from cait_mm.config.load import load_config
+from cait_mm.engine.loader import load_file
 
 RUNS = {'segmentor': 'run.pth', 'detector': 'detected.pth', 'compression': 'trained.pth'}
 COMMANDS = {
@@ -112,7 +113,7 @@ class Maker:
     def checkpoint(self, source: str) -> str:
         """A spoilt copy of a checkpoint, or an address where there is none."""
         path, way = self.folder / 'checkpoint.pth', self.chance.randrange(8)
-        content = torch.load(self.base / source, weights_only=True)
+        content = load_file(self.base / source)
         if way == 0:
             return self.chance.choice(('http://127.0.0.1:9/a.pth', 'torchvision://x', 'local://x', 's3://a/b', ''))
         if way < 3:

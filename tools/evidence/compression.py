@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.config.cli import add_json_option, positive, positive_int, report, result_of, run, run_python, whole_number
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
+from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.files import write_json
 from cait_mm.utils.tables import table
 

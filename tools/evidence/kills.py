@@ -24,10 +24,11 @@ from typing import Any
 
 import torch
 
-import cait_mm  # noqa: F401  loads what every run needs, and lets torch.load read checkpoints
+import cait_mm  # noqa: F401  loads what every run needs
 from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
 from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
+from cait_mm.engine.loader import load_file
 from cait_mm.errors import UserError
 from cait_mm.utils.files import kept, read_json
 from cait_mm.utils.tables import table
@@ -161,7 +162,7 @@ def compare(whole: Path, folder: Path) -> list[str]:
         if not (folder / name).is_file():
             found.append(f'{name} is missing')
             continue
-        wanted, mine = (torch.load(path / name, map_location='cpu', weights_only=True) for path in (whole, folder))
+        wanted, mine = (load_file(path / name) for path in (whole, folder))
         found += [f'{name}: {other} differs' for key in COMPARED
                   if (other := differing(wanted.get(key), mine.get(key), key))]
     found += [f'{name} is another best' for name in weights(folder, 'best_*.pth').keys() - weights(whole, 'best_*.pth')]

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from cait_mm.backbones.checkpoint import read_checkpoint
 from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, positive_int, report, result_of, run
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
-from cait_mm.pruning.export import make_export, save_export
+from cait_mm.models.checkpoint import read_checkpoint
+from cait_mm.models.export import make_export, save_export
 from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,17 +1,14 @@
 """What a backbone accepts as arguments: every check is here, once, and says in one sentence what is wrong."""
-from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 
 from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
 
 MOST_PIXELS = 16384
 """The longest side of ``img_size``; a positional embedding of a million patches belongs to it."""
-INIT_KEYS = ('type', 'checkpoint', 'prefix', 'map_location')
 
 
 def checked_whole(name: str, value: Any, least: int, most: int | None = None) -> int:
@@ -72,40 +69,6 @@ def checked_outputs(out_indices: Any, count: int, what: str) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise UserError(f'out_indices={out_indices!r} names an output twice: {there}.')
     return found
-
-
-def checked_init_cfg(init_cfg: Any, who: str) -> dict[str, Any] | None:
-    """``init_cfg`` as a plain dict of :data:`INIT_KEYS`, or None where it is empty.
-
-    A list is fine where it holds one entry: a checkpoint sets every weight, so nothing is left for a second one.
-
-    Raises:
-        UserError: It asks for what ``who`` does not do.
-    """
-    if not init_cfg:
-        return None
-    how = f'{who} takes one dict(type=\'Pretrained\', checkpoint=FILE), with prefix and map_location if need be'
-    if isinstance(init_cfg, (list, tuple)):
-        if len(init_cfg) != 1:
-            raise UserError(f'init_cfg has {len(init_cfg)} entries: {how}; it sets all weights.')
-        init_cfg = init_cfg[0]
-    if not isinstance(init_cfg, Mapping):
-        raise UserError(f'init_cfg={init_cfg!r}: {how}.')
-    kind = init_cfg.get('type')
-    if getattr(kind, '__name__', kind) not in ('Pretrained', 'PretrainedInit') or not init_cfg.get('checkpoint'):
-        raise UserError(f'init_cfg={dict(init_cfg)}: {how}.')
-    unknown = [str(key) for key in init_cfg if key not in INIT_KEYS]
-    if unknown:
-        raise UserError(f'init_cfg has unknown keys {", ".join(unknown)}: {how}.')
-    prefix, device = init_cfg.get('prefix'), init_cfg.get('map_location')
-    if prefix is not None and (not isinstance(prefix, str) or not prefix.strip('.')):
-        raise UserError(f'init_cfg prefix={prefix!r}: give the name of the module in the checkpoint, such as '
-                        '\'backbone.\'.')
-    try:
-        torch.device('cpu' if device is None else device)
-    except (RuntimeError, TypeError):
-        raise UserError(f'init_cfg map_location={device!r}: give a device, such as \'cpu\'.') from None
-    return {**init_cfg, 'type': 'Pretrained', 'checkpoint': str(init_cfg['checkpoint'])}
 
 
 def checked_grid(stated: Any) -> Grid | None:

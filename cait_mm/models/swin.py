@@ -1,20 +1,19 @@
-"""CAITSwin: a Swin Transformer with tokens merged in its third stage and per-block widths."""
+"""A Swin Transformer with tokens merged in its third stage and per-block widths."""
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
 from cait_mm.arch.swin import SwinArch
-from cait_mm.backbones.arguments import checked_flag, checked_outputs, checked_size
-from cait_mm.backbones.base import CAITBackbone, last
-from cait_mm.backbones.block import Block, DropPathRate
-from cait_mm.backbones.checkpoint import Checkpoint
-from cait_mm.backbones.positions import resize_bias_table, widen_bias_table, window_of_table
-from cait_mm.backbones.swin_names import official_names
+from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
+from cait_mm.models.base import Backbone, last
+from cait_mm.models.block import Block, DropPathRate
+from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.models.positions import resize_bias_table, widen_bias_table, window_of_table
+from cait_mm.models.swin_names import official_names
 from cait_mm.ops.token_merge import Grid, TokenMerge, restore
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
@@ -59,8 +58,7 @@ class Stage(nn.Module):
         self.downsample = downsample
 
 
-@MODELS.register_module()
-class CAITSwin(CAITBackbone):
+class Swin(Backbone):
     """Swin with asymmetric token merging in its third stage and per-block widths (paper, section IV-D2).
 
     Windows are ``min(window_size, side)`` on each axis, an axis of one window is not shifted, so merged maps and images
@@ -74,8 +72,8 @@ class CAITSwin(CAITBackbone):
             all stages; None is dense.
         spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
         img_size: Pixels (H, W) of a classifier's images; None is the pretraining size. Any input size works.
-        in_channels: Channels of the image; None is 3, or those of the export in ``init_cfg``. Weights of 3 channels are
-            adapted as timm does: repeated and scaled, summed for 1.
+        in_channels: Channels of the image; None is the spec's, or 3. Weights of 3 channels are adapted as timm does:
+            repeated and scaled, summed for 1.
         out_indices: Stages whose output is returned, one number or several. Stages after the last one are not built.
         final_norm: Apply the classifier's final norm to the last output, instead of a norm of its own (``norm0`` to
             ``norm3``, as in MMSeg and MMDet) to each.
@@ -83,11 +81,9 @@ class CAITSwin(CAITBackbone):
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n stages.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` says where the backbone stands
-            in the file, if not in its usual place. None starts from random weights.
 
     Raises:
-        UserError: The description is impossible, or contradicts the checkpoint's spec.
+        UserError: The description is impossible.
     """
 
     family: ClassVar[str] = 'swin'
@@ -106,10 +102,9 @@ class CAITSwin(CAITBackbone):
                  restore_mode: str = 'nearest',
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
-                 frozen_stages: int = -1,
-                 init_cfg: Mapping[str, Any] | None = None) -> None:
+                 frozen_stages: int = -1) -> None:
         super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
-                         restore_mode, drop_path_rate, with_cp, frozen_stages, init_cfg)
+                         restore_mode, drop_path_rate, with_cp, frozen_stages)
         arch: SwinArch = self.arch
         self.out_indices = checked_outputs(out_indices, len(arch.depths), f'{arch.name} has stages')
         self._check_frozen(len(arch.depths), 'stages')
@@ -202,14 +197,14 @@ class CAITSwin(CAITBackbone):
             if stage.downsample is not None:
                 x, grid = stage.downsample(x, grid)
 
-    def _unused(self) -> list[str]:
+    def unused(self) -> list[str]:
         behind = [f'layers.{stage}.' for stage in range(self.stages, len(self.arch.depths))]
         return [*([] if self.norm else ['norm.']), f'layers.{self.stages - 1}.downsample.', *behind]
 
-    def _optional(self) -> list[str]:
+    def optional(self) -> list[str]:
         return [f'norm{stage}.' for stage in self.out_indices]
 
-    def _fit(self, checkpoint: Checkpoint) -> list[str]:
+    def fit(self, checkpoint: Checkpoint) -> list[str]:
         """Take others' names for ours, leave out what is computed, bring bias tables to this window."""
         checkpoint.state_dict = official_names(checkpoint.state_dict)
         notes = set(self._fit_bias_tables(checkpoint.state_dict))

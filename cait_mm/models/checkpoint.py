@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cait_mm.backbones.arguments import checked_grid
-from cait_mm.backbones.formats import HEAD_KEYS, as_plain_vit, backbone_of, check_dimensions, find_weights
 from cait_mm.errors import UserError
+from cait_mm.models.arguments import checked_grid
+from cait_mm.models.formats import HEAD_KEYS, as_plain_vit, backbone_of, check_dimensions, find_weights
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
@@ -20,6 +20,8 @@ __all__ = [
     'CLASSIFIER_KEYS', 'Checkpoint', 'HEAD_KEYS', 'LoadReport', 'WEIGHTS_PAGE', 'load_file', 'read_checkpoint',
     'matching', 'state_grid', 'strict_load'
 ]
+SPEC_META, VERSION_META = 'cait_spec', 'cait_mm_version'
+"""Where an export states its spec, and the version that wrote it."""
 GRID_META = 'cait_grid'
 """Where files state the grid (H, W) of their positional embedding."""
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
@@ -36,6 +38,8 @@ class Checkpoint:
     notes: list[str] = field(default_factory=list)
     """What reading it decided, as sentences for the log."""
     grid: Grid | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What an export says of its origin."""
 
 
 @dataclass
@@ -58,7 +62,7 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``), exports
     of ours and OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) are understood, wrapped by DDP,
     ``torch.compile`` or Lightning or not. A classifier's head is kept, as ``head.``. Relatives of DeiT that a plain one
-    can compute are converted (:func:`~cait_mm.backbones.formats.as_plain_vit`).
+    can compute are converted (:func:`~cait_mm.models.formats.as_plain_vit`).
 
     Args:
         path: The file or address.
@@ -75,12 +79,16 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     weights = backbone_of(found)
     check_dimensions(path, weights)
     meta = content.get('meta')
-    spec = meta.get('cait_spec') if isinstance(meta, Mapping) else None
+    spec = meta.get(SPEC_META) if isinstance(meta, Mapping) else None
     if spec is None and not any(key.startswith('backbone.') for key in found):
         weights, more = as_plain_vit(path, weights)
         notes += more
-    return Checkpoint(path, weights, None if spec is None else _carried_spec(path, spec, weights), notes,
-                      stated_grid(content, prefix))
+    checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix))
+    if spec is not None:
+        checkpoint.spec = _carried_spec(path, spec, weights)
+        checkpoint.provenance = {key: value for key, value in meta.items()
+                                 if isinstance(key, str) and key not in (SPEC_META, VERSION_META, GRID_META)}
+    return checkpoint
 
 
 def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:

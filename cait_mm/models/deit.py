@@ -1,28 +1,25 @@
-"""CAITDeiT: a DeiT with merged tokens and per-block widths that gives dense feature maps."""
+"""A DeiT with merged tokens and per-block widths that gives dense feature maps."""
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from mmengine.registry import MODELS
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
-from cait_mm.backbones.arguments import checked_flag, checked_outputs, checked_size
-from cait_mm.backbones.base import CAITBackbone, last
-from cait_mm.backbones.block import Block, DropPathRate
-from cait_mm.backbones.checkpoint import Checkpoint
-from cait_mm.backbones.positions import grid_of, resize_pos_embed
+from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
+from cait_mm.models.base import Backbone, last
+from cait_mm.models.block import Block, DropPathRate
+from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.models.positions import grid_of, resize_pos_embed
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid, TokenMerge, restore
 from cait_mm.spec import Spec, Widths
 
 
-@MODELS.register_module()
-class CAITDeiT(CAITBackbone):
+class DeiT(Backbone):
     """DeiT with asymmetric token merging and per-block widths (the paper's ATME and what CDCP leaves).
 
-    ``arch``, ``merge`` and the widths, or ``spec`` alone, say what to build. When ``init_cfg`` names a checkpoint that
-    carries a spec (an export of ours), that spec decides the widths, and a config needs no second mention of them.
+    ``arch``, ``merge`` and the widths, or ``spec`` alone, say what to build.
 
     Args:
         arch: ``deit_tiny``, ``deit_small``, ``deit_base``, or a dict with ``embed_dim``, ``depth``, ``num_heads`` and
@@ -32,8 +29,8 @@ class CAITDeiT(CAITBackbone):
         spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
         img_size: Pixels (H, W) the positional embedding is held for; None is the pretraining size. Other inputs work
             too, at the price of resizing it in every forward pass.
-        in_channels: Channels of the image; None is 3, or those of the export in ``init_cfg``. Weights of 3 channels are
-            adapted as timm does: repeated and scaled, summed for 1.
+        in_channels: Channels of the image; None is the spec's, or 3. Weights of 3 channels are adapted as timm does:
+            repeated and scaled, summed for 1.
         out_indices: Blocks whose output is returned, one number or several. Blocks after the last one are not built.
         with_cls_token: Keep the CLS token. It costs one token and takes part in attention, as it did in pretraining.
         final_norm: Apply the classifier's final norm to the last output.
@@ -41,11 +38,9 @@ class CAITDeiT(CAITBackbone):
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` says where the backbone stands
-            in the file, if not in its usual place. None starts from random weights.
 
     Raises:
-        UserError: The description is impossible, or contradicts the checkpoint's spec.
+        UserError: The description is impossible.
     """
 
     family: ClassVar[str] = 'deit'
@@ -65,10 +60,9 @@ class CAITDeiT(CAITBackbone):
                  restore_mode: str = 'nearest',
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
-                 frozen_stages: int = -1,
-                 init_cfg: Mapping[str, Any] | None = None) -> None:
+                 frozen_stages: int = -1) -> None:
         super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
-                         restore_mode, drop_path_rate, with_cp, frozen_stages, init_cfg)
+                         restore_mode, drop_path_rate, with_cp, frozen_stages)
         depth = self.arch.depth
         self.out_indices = checked_outputs(out_indices, depth, f'{self.arch.name} has blocks')
         self._check_frozen(depth, 'blocks')
@@ -165,11 +159,11 @@ class CAITDeiT(CAITBackbone):
             x = self._run(block, x)
             yield x, grid
 
-    def _unused(self) -> list[str]:
+    def unused(self) -> list[str]:
         behind = [f'{part}.{index}.' for part in ('blocks', 'merges') for index in range(self.depth, self.arch.depth)]
         return [*([] if self.norm else ['norm.']), *([] if self.num_cls else ['cls_token']), *behind]
 
-    def _fit(self, checkpoint: Checkpoint) -> list[str]:
+    def fit(self, checkpoint: Checkpoint) -> list[str]:
         """Resample the checkpoint's pos_embed to this backbone's grid; say so."""
         pos_embed = checkpoint.state_dict.get('pos_embed')
         if pos_embed is None or pos_embed.dim() != 3:

@@ -1,14 +1,13 @@
-"""CAITLVViT: LV-ViT with merged tokens and per-block widths; CAITDeiT with another stem and scaled residuals."""
+"""LV-ViT with merged tokens and per-block widths: DeiT with another stem and scaled residuals."""
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from cait_mm.backbones.arguments import checked_flag
-from cait_mm.backbones.block import Block
-from cait_mm.backbones.deit import CAITDeiT
+from cait_mm.models.arguments import checked_flag
+from cait_mm.models.block import Block
+from cait_mm.models.deit import DeiT
 
 
 class ConvStem(nn.Module):
@@ -36,8 +35,7 @@ class ConvStem(nn.Module):
         return self.proj(x)
 
 
-@MODELS.register_module()
-class CAITLVViT(CAITDeiT):
+class LVViT(DeiT):
     """LV-ViT with asymmetric token merging and per-block widths.
 
     Args:
@@ -45,7 +43,7 @@ class CAITLVViT(CAITDeiT):
             ``mlp_ratio``, ``residual_scale``, ``stem_dim``, ``patch_size``, ``img_size``.
         out_indices: Blocks whose output is returned.
         norm_eval: Keep the stem's batch norms on their running statistics in training: for small batches.
-        kwargs: As in :class:`~cait_mm.backbones.deit.CAITDeiT`.
+        kwargs: As in :class:`~cait_mm.models.deit.DeiT`.
     """
 
     family: ClassVar[str] = 'lvvit'
@@ -65,7 +63,7 @@ class CAITLVViT(CAITDeiT):
     def _block(self, index: int, residual_scale: float = 1.) -> Block:
         return super()._block(index, self.arch.residual_scale)
 
-    def train(self, mode: bool = True) -> 'CAITLVViT':
+    def train(self, mode: bool = True) -> 'LVViT':
         super().train(mode)
         if self.norm_eval:
             for norm in (self.patch_embed.bn1, self.patch_embed.bn2, self.patch_embed.bn3):

@@ -1,0 +1,49 @@
+"""The spec that an export carries, held against the one that is wanted."""
+from dataclasses import replace
+
+from cait_mm.errors import UserError
+from cait_mm.spec import Spec
+
+
+def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False, who: str = 'is wanted') -> Spec:
+    """The spec to build for the export in ``path``: its widths, with merges and channels of the image as wanted.
+
+    Args:
+        path: For the sentence.
+        carried: The export's.
+        wanted: Of another source, whose widths do not matter.
+        channels_stated: Whether 3 channels are wanted or only the default.
+        who: Says where ``wanted`` comes from.
+
+    Raises:
+        UserError: The export is of another architecture or has other merges.
+    """
+    if not channels_stated and wanted.arch.in_channels == 3:
+        wanted = with_channels(wanted, carried.arch.in_channels)
+    carried = as_wanted(carried, wanted)
+    if carried.arch != wanted.arch or carried.merges != wanted.merges:
+        raise UserError(f'checkpoint {path} is another model than {who}: {difference(carried, wanted)}.')
+    return carried
+
+
+def as_wanted(carried: Spec, wanted: Spec) -> Spec:
+    """The spec of an export after loading: the image may have other channels, for which the stem is adapted, and
+    merges that it lacks start as means.
+    """
+    carried = with_channels(carried, wanted.arch.in_channels)
+    return carried if carried.merges or carried.arch != wanted.arch else carried.replace(merges=wanted.merges)
+
+
+def with_channels(spec: Spec, in_channels: int) -> Spec:
+    """``spec`` for images of ``in_channels`` channels."""
+    return spec.replace(arch=replace(spec.arch, in_channels=in_channels))
+
+
+def difference(carried: Spec, wanted: Spec) -> str:
+    """How an export differs from the model that is wanted."""
+    if carried.arch != wanted.arch:
+        return f'it is {carried.arch}, wanted {wanted.arch}'
+    if carried.merges != wanted.merges:
+        it, we = (', '.join(map(str, spec.merges)) or 'nothing' for spec in (carried, wanted))
+        return f'it merges {it}, wanted {we}'
+    return 'its channel widths differ'

@@ -1,0 +1,182 @@
+"""A whole classifier as a plain PyTorch module: what is loaded, compressed, trained and saved."""
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from cait_mm.arch import ARCHS, Arch
+from cait_mm.errors import UserError
+from cait_mm.models.base import Backbone
+from cait_mm.models.carried import agreed
+from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
+from cait_mm.models.export import make_export, save_export
+from cait_mm.models.families import classifier_backbone
+from cait_mm.models.formats import HEAD_KEYS
+from cait_mm.spec import Spec, make_spec
+
+LOGGER = logging.getLogger('cait_mm')
+
+
+class Classifier(nn.Module):
+    """A family's own classifier on any spec: the normalised CLS, in Swin the mean token, goes through a linear head.
+
+    LV-ViT adds half of the highest score that an auxiliary head gives to any token, as its authors do in inference; it
+    is trained on that sum, without token labels (paper, section IV-C5).
+
+    Args:
+        backbone: With the last output alone, behind the final norm
+            (:func:`~cait_mm.models.families.classifier_backbone`).
+        num_classes: Classes of the head.
+        provenance: Where the weights come from, as plain types; :meth:`save` keeps it.
+        base: For a class that is another's too.
+    """
+
+    parameters_of: ClassVar[str] = ''
+    """What stands before the names of parameters in errors: ``model.`` where they are a config's."""
+
+    def __init__(self, backbone: Backbone, num_classes: int = 1000, provenance: Mapping[str, Any] | None = None,
+                 **base: Any) -> None:
+        super().__init__(**base)
+        self.num_classes = num_classes
+        self.provenance = dict(provenance or {})
+        self.backbone = backbone
+        self.head = self._new_head()
+        self.aux_head = self._new_head() if backbone.arch.aux_head else None
+
+    def _new_head(self) -> nn.Linear:
+        head = nn.Linear(self.backbone.embed_dim, self.num_classes)
+        trunc_normal_(head.weight, std=.02)
+        nn.init.zeros_(head.bias)
+        return head
+
+    @property
+    def spec(self) -> Spec:
+        """What is merged and how wide every block is."""
+        return self.backbone.spec
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> logits (B, num_classes)."""
+        tokens, _ = self.backbone.forward_tokens(images)
+        logits = self.head(self.backbone.pool(tokens))
+        if self.aux_head is not None:
+            logits = logits + 0.5 * self.aux_head(tokens[:, 1:]).amax(1)
+        return logits
+
+    def load_checkpoint(self, checkpoint: Checkpoint, head_rows: Sequence[int] | None = None,
+                        new_head: bool = False) -> LoadReport:
+        """Load backbone and head strictly from an official, timm or exported checkpoint.
+
+        Args:
+            checkpoint: From :func:`~cait_mm.models.checkpoint.read_checkpoint`; it is used up.
+            head_rows: Rows of the checkpoint's head that this one takes, for a subset of its classes.
+            new_head: Leave the head at its random weights: the checkpoint is of other classes.
+
+        Raises:
+            UserError: Something does not fit; every key that does not is listed.
+        """
+        self._refuse_more_head(checkpoint, new_head)
+        names = [key for key in checkpoint.state_dict if key.startswith(HEAD_KEYS)]
+        heads = {key: checkpoint.state_dict.pop(key) for key in names}
+        report = self._load_backbone(checkpoint)
+        if new_head:
+            report.notes.append(f'the head of {self.num_classes} classes starts at random')
+        else:
+            report.notes.append(self._load_heads(checkpoint.path, heads, head_rows))
+        return report
+
+    def _load_backbone(self, checkpoint: Checkpoint) -> LoadReport:
+        return self.backbone.load_checkpoint(checkpoint)
+
+    def _refuse_more_head(self, checkpoint: Checkpoint, new_head: bool) -> None:
+        """Raise where the head of a checkpoint is more than a linear layer: without the rest its outputs are others."""
+        more = next((part for part in ('pre_logits.', 'fc_norm.')
+                     if any(key.startswith(part) for key in checkpoint.state_dict)), None)
+        if more and not new_head:
+            raise UserError(f'checkpoint {checkpoint.path} has {more[:-1]} before its head, for which this classifier '
+                            f'has no place: start a head with {self.parameters_of}new_head=True, or give a checkpoint '
+                            'without it.')
+
+    def _load_heads(self, path: str, heads: dict[str, Tensor], head_rows: Sequence[int] | None) -> str:
+        """Load ``heads``; the sentence for the log."""
+        rows, own = len(heads.get('head.weight', ())), self.parameters_of
+        if head_rows is not None:
+            if max(head_rows) >= rows:
+                raise UserError(f'head_rows names row {max(head_rows)}, the head in {path} has {rows}.')
+            heads = {key: value[list(head_rows)] for key, value in heads.items()}
+        elif rows != self.num_classes:
+            raise UserError(f'the head in {path} has {rows} classes, {own}num_classes is {self.num_classes}: make '
+                            f'them equal, pick classes with {own}head_rows, or start anew with {own}new_head=True.')
+        modules = nn.ModuleDict({'head': self.head, **({'aux_head': self.aux_head} if self.aux_head else {})})
+        strict_load(modules, Checkpoint(path, heads), unused=(), optional=())
+        return f'its head of {rows} classes' + (f', {self.num_classes} of them' if head_rows else '')
+
+    def export(self) -> dict[str, Any]:
+        """The content of an export: weights, spec, grid of positions and provenance, in plain types on the CPU.
+
+        Raises:
+            UserError: Compactors are still in place: the spec does not describe what is left of them.
+        """
+        weights = {key.removeprefix('backbone.'): value.cpu() for key, value in self.state_dict().items()}
+        if any('.parametrizations.' in key for key in weights):
+            raise UserError('the model still holds compactors: fold it before it is saved.')
+        return make_export(weights, self.spec, self.backbone.grid, **self.provenance)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write an export whole or not at all; :func:`load_classifier` and ``init_cfg`` in configs read it.
+
+        Raises:
+            UserError: As :meth:`export`, or the file cannot be written.
+        """
+        save_export(self.export(), path)
+
+
+def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[str, Any] = None,
+                    merge: Sequence[tuple[int | str, str]] = (), num_classes: int | None = None,
+                    head_rows: Sequence[int] | None = None, new_head: bool = False, **options: Any) -> Classifier:
+    """The classifier that a file holds, in eval mode.
+
+    Args:
+        path: Official, timm's or Hugging Face's weights, or an export.
+        arch: The architecture; an export knows its own.
+        merge: Merges to put in, as means; an export knows its own.
+        num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
+        head_rows, new_head: See :meth:`Classifier.load_checkpoint`.
+        options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``. ``img_size`` is by default
+            the one that the file states for its positions, or the architecture's.
+
+    Raises:
+        UserError: The file cannot be read, or is not the model that is asked for.
+    """
+    checkpoint = read_checkpoint(str(path))
+    spec = spec_to_load(checkpoint, arch, merge)
+    classes = num_classes or len(checkpoint.state_dict.get('head.weight', ()) if head_rows is None else head_rows)
+    if not classes:
+        raise UserError(f'checkpoint {path} has no head: give num_classes, and new_head=True for one that starts at '
+                        'random.')
+    if options.get('img_size') is None and checkpoint.grid is not None:
+        options['img_size'] = tuple(side * spec.arch.patch_size for side in checkpoint.grid)
+    model = Classifier(classifier_backbone(spec, **options), classes,
+                       {'source': Path(path).name, **checkpoint.provenance})
+    LOGGER.info('%s', model.load_checkpoint(checkpoint, head_rows, new_head))
+    return model.eval()
+
+
+def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, Any],
+                 merge: Sequence[tuple[int | str, str]]) -> Spec:
+    """The spec of the model that a checkpoint is to be loaded into; arguments as in :func:`load_classifier`.
+
+    Raises:
+        UserError: The file is another model, or does not tell its architecture and ``arch`` is None.
+    """
+    carried = checkpoint.spec
+    if carried is None:
+        if arch is None:
+            raise UserError(f'checkpoint {checkpoint.path} does not say its architecture: name it, one of '
+                            f'{", ".join(ARCHS)}.')
+        return make_spec(arch, merge)
+    wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges)
+    return agreed(checkpoint.path, carried, wanted)

@@ -1,0 +1,99 @@
+"""Bringing a checkpoint to a backbone's names and shapes, and loading all of it or nothing."""
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from timm.models import adapt_input_conv
+
+from cait_mm.arch import ARCHS
+from cait_mm.errors import UserError
+from cait_mm.models.carried import as_wanted, difference
+from cait_mm.models.checkpoint import CLASSIFIER_KEYS, Checkpoint, LoadReport, strict_load
+from cait_mm.models.widths import told_widths
+from cait_mm.ops.token_merge import TokenMerge
+
+if TYPE_CHECKING:
+    from cait_mm.models.base import Backbone
+
+
+class Fitted(NamedTuple):
+    """How a checkpoint that was brought to a backbone's names and shapes is to be loaded."""
+
+    unused: list[str]
+    """Prefixes of what the backbone does not use."""
+    optional: list[str]
+    """Prefixes of what may be absent."""
+    notes: list[str]
+    """Sentences for the log."""
+    hint: str
+    """What to do where the rest does not match."""
+
+
+def load_checkpoint(backbone: 'Backbone', checkpoint: Checkpoint) -> LoadReport:
+    """See :meth:`cait_mm.models.base.Backbone.load_checkpoint`."""
+    carried = checkpoint.spec and as_wanted(checkpoint.spec, backbone.spec)
+    if carried is not None and carried != backbone.spec:
+        raise UserError(f'checkpoint {checkpoint.path} is another model than this backbone: '
+                        f'{difference(carried, backbone.spec)}.')
+    return strict_load(backbone, checkpoint, *fit(backbone, checkpoint))
+
+
+def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
+    """Bring a checkpoint to a backbone's names and shapes, in place.
+
+    Raises:
+        UserError: It holds compactors, or is of another architecture or other channels of the image.
+    """
+    state, own = checkpoint.state_dict, backbone.state_dict()
+    if any('.parametrizations.' in key for key in state) and not any('.parametrizations.' in key for key in own):
+        raise UserError(f'checkpoint {checkpoint.path} still holds compactors: export it first with python '
+                        'tools/fold.py CHECKPOINT OUT.')
+    notes, optional = backbone.fit(checkpoint) + _fit_channels(backbone, checkpoint), backbone.optional()
+    _refuse_other_size(backbone, checkpoint)
+    state = checkpoint.state_dict
+    merges = [key for key in own if _is_merge(key)]
+    if merges and not any(map(_is_merge, state)) and not (checkpoint.spec and checkpoint.spec.merges):
+        optional = optional + merges
+        blocks = ', '.join(str(merge.block) for merge in backbone.spec.merges)
+        notes.append(f'merges before blocks {blocks} start as the mean of their tokens')
+        for module in backbone.modules():
+            if isinstance(module, TokenMerge):
+                module.reset_parameters()
+    if any(key.startswith('pre_logits.') for key in state):
+        notes.append('the representation layer pre_logits, which stands before a classifier\'s head, is left out')
+    hint = ''
+    if told_widths(backbone.spec, state) != backbone.spec:
+        hint = ('Its channel widths are not this backbone\'s: give the export it was trained from in init_cfg, or '
+                'its widths.')
+    return Fitted([*CLASSIFIER_KEYS, *backbone.unused()], optional, notes, hint)
+
+
+def _fit_channels(backbone: 'Backbone', checkpoint: Checkpoint) -> list[str]:
+    """Adapt a stem of 3 channels to this backbone's, as timm does."""
+    stem, wanted = checkpoint.state_dict.get(backbone.stem_key), backbone.arch.in_channels
+    if stem is None or stem.dim() != 4 or stem.shape[1] == wanted:
+        return []
+    if stem.shape[1] != 3:
+        raise UserError(f'checkpoint {checkpoint.path} is for images of {stem.shape[1]} channels, this backbone '
+                        f'for {wanted}: set in_channels={stem.shape[1]}; only 3 channels can become others.')
+    checkpoint.state_dict[backbone.stem_key] = adapt_input_conv(wanted, stem)
+    return [f'the stem is adapted from 3 to {wanted} channels']
+
+
+def _refuse_other_size(backbone: 'Backbone', checkpoint: Checkpoint) -> None:
+    """Raise where the checkpoint's sizes are those of another architecture with a name."""
+    arch = backbone.arch
+    sizes = arch.sizes(checkpoint.state_dict)
+    own = {key: getattr(arch, key) for key in sizes}
+    name = next((name for name, known in ARCHS.items() if known.family == arch.family
+                 and sizes and all(getattr(known, key) == value for key, value in sizes.items())), None)
+    if name is not None and sizes != own:
+        raise UserError(f'checkpoint {checkpoint.path} is a {name} ({_listed(sizes)}), this backbone is '
+                        f'{arch.name} ({_listed(own)}): give the checkpoint of the same size, or change arch.')
+
+
+def _listed(sizes: Mapping[str, Any]) -> str:
+    return ', '.join(f'{key}={value}' for key, value in sizes.items())
+
+
+def _is_merge(key: str) -> bool:
+    return 'merges' in key.split('.')

@@ -1,0 +1,70 @@
+"""The models and the front door need torch and timm alone."""
+import subprocess
+import sys
+
+import torch
+from conftest import ROOT
+
+BLOCK = '''
+import sys
+
+BLOCKED = {'mmengine', 'mmcv', 'mmseg', 'mmdet', 'fvcore', 'h5py', 'matplotlib', 'medpy', 'pycocotools', 'scipy',
+           'tifffile', 'cv2', 'tensorboard'}
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in BLOCKED:
+            raise ModuleNotFoundError(f'{name} is blocked', name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+'''
+"""Makes the rest of the process one in which only torch and timm, and what they need, are installed."""
+
+
+def run_without_openmmlab(code, *words):
+    """What a process prints that runs ``code`` after :data:`BLOCK`."""
+    done = subprocess.run([sys.executable, '-c', BLOCK + code, *map(str, words)], cwd=ROOT, text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_models_are_built_loaded_and_saved_without_openmmlab(tmp_path):
+    code = '''
+import timm, torch
+before = set(torch.serialization.get_safe_globals())
+import cait_mm
+from cait_mm.models import Classifier, classifier_backbone, load_classifier
+from cait_mm.spec import make_spec
+
+torch.set_grad_enabled(False)
+for name, arch, merge in (
+        ('deit', dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64)), ((1, 'horizontal'),)),
+        ('lvvit', dict(family='lvvit', embed_dim=48, depth=3, num_heads=3, stem_dim=2, img_size=(64, 64)), ()),
+        ('swin', dict(family='swin', embed_dim=16, depths=(1, 2, 3, 1), num_heads=(1, 2, 2, 4), window_size=4,
+                      img_size=(64, 64)), (('2.1', 'horizontal'),))):
+    torch.manual_seed(0)
+    path, image = f'{sys.argv[1]}/{name}.pth', torch.randn(2, 3, 64, 64)
+    model = Classifier(classifier_backbone(make_spec(arch, merge)), num_classes=5).eval()
+    model.save(path)
+    assert torch.equal(load_classifier(path)(image), model(image))
+    torch.save(model(image), f'{sys.argv[1]}/{name}.logits')
+assert set(torch.serialization.get_safe_globals()) == before
+print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
+'''
+    assert run_without_openmmlab(code, tmp_path) == '[]\n'
+    # The same files in this process, where OpenMMLab is there, as a registered classifier.
+    from cait_mm.classification import Classifier
+    from cait_mm.models.checkpoint import read_checkpoint
+    for name, kind in (('deit', 'CAITDeiT'), ('lvvit', 'CAITLVViT'), ('swin', 'CAITSwin')):
+        path = str(tmp_path / f'{name}.pth')
+        spec = read_checkpoint(path).spec
+        model = Classifier(dict(type=kind, spec=spec.to_dict(), init_cfg=dict(type='Pretrained', checkpoint=path)),
+                           num_classes=5).eval()
+        model.init_weights()
+        torch.manual_seed(0)
+        image = torch.randn(2, 3, 64, 64)
+        with torch.no_grad():
+            assert torch.equal(model(image), torch.load(tmp_path / f'{name}.logits'))

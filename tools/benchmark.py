@@ -16,13 +16,13 @@ import torch
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
-from cait_mm.analysis.parts import PARTS, load_model, parts_of
 from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.config.cli import add_json_option, positive_int, report, run
 from cait_mm.config.options import add_cfg_options
 from cait_mm.deploy import OnnxModel, deployed
 from cait_mm.errors import UserError, reason_of
+from cait_mm.tasks import PARTS, load_model, parts_of, task_of
 from cait_mm.utils.memory import keep_freed_memory
 from cait_mm.utils.tables import table
 
@@ -78,19 +78,20 @@ def paths_of(args: argparse.Namespace) -> list[str]:
 
 def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
     """Build all models, count them, time encoder and overall in one interleaved run."""
-    image, batch = torch.rand(1, 3, *args.shape), mode.batch(args.batch_size, *args.shape)
     models: dict[str, dict[str, Any]] = {}
     calls: dict[str, dict[str, Callable[[], Any]]] = {name: {} for name in PARTS}
     for path in paths_of(args):
         if path.endswith('.onnx'):
             saved = saved_model(path, mode)
             models[path] = {'params': saved.about['params'], 'overall': {'macs': saved.about['macs']}}
-            calls['overall'][path] = partial(saved, batch)
+            calls['overall'][path] = partial(saved, mode.batch(args.batch_size, *args.shape, saved.in_channels))
             continue
         model = load_model(path, args.cfg_options)
         if args.deploy:
             deployed(model)
         parts, models[path] = parts_of(model, args.parts), {'params': count_params(model)}
+        channels = task_of(model).in_channels
+        image, batch = torch.rand(1, channels, *args.shape), mode.batch(args.batch_size, *args.shape, channels)
         for name, part in parts.items():
             models[path][name] = {'macs': count_macs(part, (image,))['']}
         mode.prepare(model)
@@ -144,7 +145,7 @@ def tried(calls: dict[str, Callable[[], Any]], name: str) -> None:
             with torch.inference_mode():
                 call()
         except RuntimeError as error:
-            raise UserError(f'{path}, {name}: this cannot run in the mode asked for ({reason_of(error)[:200]}): give '
+            raise UserError(f'{path}, {name}: this cannot run in the mode asked for ({reason_of(error)}): give '
                             'another --dtype, or time --parts backbone encoder.') from error
 
 
@@ -237,4 +238,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, ('device', 'cuda_graph', 'parts', 'shape'))

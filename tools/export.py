@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from cait_mm.analysis.flops import count_macs, count_params
-from cait_mm.analysis.parts import load_model
 from cait_mm.config.cli import add_json_option, output_file, positive_int, report, run
-from cait_mm.config.load import load_config
+from cait_mm.config.load import is_classifier, load_config
 from cait_mm.config.options import add_cfg_options
 from cait_mm.deploy import (
     PARTS,
@@ -29,6 +28,7 @@ from cait_mm.deploy import (
 )
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import load_file, read_checkpoint
+from cait_mm.tasks import load_model
 from cait_mm.utils.files import atomic_path
 from cait_mm.utils.weights import fitting
 
@@ -66,7 +66,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
 
 def load_export(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
     """The classifier that an export holds, or for a segmentor's or detector's config its backbone from the export."""
-    if load_config(args.config, args.cfg_options).get('model', {}).get('type') == 'Classifier':
+    if is_classifier(load_config(args.config, args.cfg_options)):
         return load_model(args.checkpoint)
     if args.part == 'whole':
         raise UserError(f'{args.checkpoint} is a compressed classifier and holds no trained head of {args.config}: '
@@ -83,7 +83,7 @@ def main() -> None:
     content = load_file(args.checkpoint)
     model = load_trained(args, content)
     module = deployable(model, args.part)
-    macs = count_macs(module, (torch.rand(1, 3, *shape),))['']
+    macs = count_macs(module, (torch.rand(1, module.in_channels, *shape),))['']
     classes = (content.get('meta') or {}).get('dataset_meta') or {}
     about = about_model(args.part, shape, macs, count_params(module), getattr(model, 'data_preprocessor', None),
                         classes.get('classes'))
@@ -101,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, ('part', 'shape'))

@@ -6,14 +6,13 @@ from typing import Any
 import torch
 
 from cait_mm.analysis.flops import count_macs, count_params
-from cait_mm.analysis.parts import Overall, load_model
 from cait_mm.arch import ARCHS
-from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, parse_merges, positive_int, report, run
 from cait_mm.config.options import add_cfg_options
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
 from cait_mm.spec import Spec, make_spec
+from cait_mm.tasks import Overall, load_model
 from cait_mm.utils.tables import table
 
 
@@ -36,8 +35,9 @@ def parse_args() -> argparse.Namespace:
 def count_config(path: str, shape: tuple[int, int] | None, cfg_options: dict[str, Any]) -> dict[str, Any]:
     """MACs and parameters of a config's model and its parts on one image of ``shape`` (H, W)."""
     model = load_model(path, cfg_options)
-    shape = shape or (model.backbone.img_size if isinstance(model, Classifier) else (512, 512))
-    macs = count_macs(Overall(model), (torch.rand(1, 3, *shape),))
+    whole = Overall(model)
+    shape = shape or whole.task.shape
+    macs = count_macs(whole, (torch.rand(1, whole.in_channels, *shape),))
     total = {'macs': macs[''], 'params': count_params(model)}
     parts = {}
     for name in ('backbone', 'neck'):
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(main, ('merge', 'shape'))

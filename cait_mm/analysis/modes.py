@@ -42,9 +42,9 @@ class Mode:
 
     def __post_init__(self) -> None:
         if self.device == 'cuda' and not torch.cuda.is_available():
-            raise UserError('--device cuda: there is no GPU here that PyTorch can use.')
+            raise UserError('device=\'cuda\': there is no GPU here that PyTorch can use.')
         if self.cuda_graph and self.device != 'cuda':
-            raise UserError('--cuda-graph records what a GPU does: give --device cuda.')
+            raise UserError('cuda_graph=True records the work of a GPU: give device=\'cuda\'.')
 
     @property
     def autocast(self) -> bool:
@@ -94,13 +94,13 @@ class Mode:
                 with torch.cuda.graph(graph):
                     call()
         except RuntimeError as error:
-            raise UserError(f'--cuda-graph: this cannot be recorded ({reason_of(error)[:200]}); time --parts backbone '
-                            'or encoder, or leave it out.') from error
+            raise UserError(f'cuda_graph=True: this cannot be recorded ({reason_of(error)}); time parts=(backbone, '
+                            'encoder), or leave it out.') from error
         return graph.replay
 
-    def batch(self, size: int, height: int, width: int) -> torch.Tensor:
-        """Random images (size, 3, height, width) as this mode wants them."""
-        images = torch.rand(size, 3, height, width, device=self.device, dtype=self.held)
+    def batch(self, size: int, height: int, width: int, channels: int = 3) -> torch.Tensor:
+        """Random images (size, channels, height, width) as this mode wants them."""
+        images = torch.rand(size, channels, height, width, device=self.device, dtype=self.held)
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     @contextmanager

@@ -5,17 +5,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from cait_mm.analysis.modes import Mode
-from cait_mm.analysis.parts import build_model
-from cait_mm.classification import Classifier
-from cait_mm.config.load import building, load_config, without_parameter_lines
+from cait_mm.config.load import building, is_classifier, load_config, without_parameter_lines
 from cait_mm.engine.run import use_amp
 from cait_mm.pruning.cdcp import CDCP
+from cait_mm.tasks import Classification, Segmentation, build_model, task_of
 
 OBJECTS = 8
 """Instances on every random picture of a detector."""
@@ -33,14 +31,14 @@ def training_step(path: str, cfg_options: Mapping[str, Any] | None, batch_size: 
         UserError: The config cannot be read or built, or there is no GPU for 16 bits.
     """
     config = load_config(path, cfg_options)
-    if config.get('model', {}).get('type') == 'Classifier':
+    if is_classifier(config):
         config.model.distillation = None
     if mode.autocast:
         use_amp(config, mode.dtype)
     model = mode.prepare(build_model(config).train())
     with building('the optim_wrapper', config), without_parameter_lines():
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    batch = random_batch(model, config, batch_size, shape, mode)
+    batch = random_batch(model, batch_size, shape, mode)
     if not getattr(model, 'cdcp', None):
         return lambda: model.train_step(batch, wrapper)
     cdcp = CDCP(model.backbone, model.cdcp, start=0, iterations=10**9)
@@ -54,15 +52,15 @@ def training_step(path: str, cfg_options: Mapping[str, Any] | None, batch_size: 
     return step
 
 
-def random_batch(model: nn.Module, config: Config, batch_size: int, shape: tuple[int, int],
-                 mode: Mode) -> dict[str, Any]:
-    """What a data loader of the config's library would give."""
-    if isinstance(model, Classifier):
-        return dict(inputs=mode.batch(batch_size, *model.backbone.img_size),
+def random_batch(model: nn.Module, batch_size: int, shape: tuple[int, int], mode: Mode) -> dict[str, Any]:
+    """A batch as a data loader of the config's library gives it."""
+    task = task_of(model)
+    if isinstance(task, Classification):
+        return dict(inputs=mode.batch(batch_size, *task.shape, task.in_channels),
                     targets=torch.randint(model.num_classes, (batch_size,), device=mode.device))
-    images = [torch.randint(256, (3, *shape), dtype=torch.uint8) for _ in range(batch_size)]
+    images = [torch.randint(256, (task.in_channels, *shape), dtype=torch.uint8) for _ in range(batch_size)]
     meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1., 1.))
-    sample = _objects if config.get('default_scope') == 'mmdet' else _labels
+    sample = _labels if isinstance(task, Segmentation) else _objects
     if hasattr(model.data_preprocessor, 'size'):
         model.data_preprocessor.size = shape  # training pictures are padded to it
     return dict(inputs=images, data_samples=[sample(model, meta) for _ in range(batch_size)])

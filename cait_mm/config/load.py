@@ -54,6 +54,11 @@ def load_config(path: str, cfg_options: Mapping[str, Any] | None = None) -> Conf
     return config
 
 
+def is_classifier(config: Mapping[str, Any]) -> bool:
+    """Whether a config's model is the classifier of this package."""
+    return (config.get('model') or {}).get('type') == 'Classifier'
+
+
 def _reason(path: str, error: BaseException) -> str:
     if path.endswith(SUFFIXES) and isinstance(error, (AttributeError, TypeError)):
         return 'it holds no keys with values'

@@ -84,11 +84,13 @@ class OnnxModel(nn.Module):
             found = self.session.get_modelmeta().custom_metadata_map
             self.about = {key: json.loads(value) for key, value in found.items()}
             self.shape: Sequence[int] = self.about['shape']
+            self.in_channels = int(self.session.get_inputs()[0].shape[1])
         except Exception as error:  # ONNX Runtime's own exceptions are private
-            raise UserError(f'{path} is no ONNX file of tools/export.py ({reason_of(error)[:200]}).') from error
+            raise UserError(f'{path} is no ONNX file of tools/export.py ({reason_of(error)}).') from error
 
     def forward(self, images: Tensor) -> list[Tensor]:
         if tuple(images.shape[-2:]) != tuple(self.shape):
             raise UserError(f'this ONNX file is for images of {self.shape[0]}x{self.shape[1]}, not '
-                            f'{images.shape[-2]}x{images.shape[-1]}: give --shape, or export it anew.')
+                            f'{images.shape[-2]}x{images.shape[-1]}: give shape=({self.shape[0]}, {self.shape[1]}), or '
+                            'export it for the other size.')
         return [torch.from_numpy(item) for item in self.session.run(None, {'images': images.numpy()})]

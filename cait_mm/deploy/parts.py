@@ -6,25 +6,22 @@ import torch
 from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
 from torch import Tensor, nn
 
-from cait_mm.analysis.parts import Backbone
-from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.tasks import Backbone, task_of
 
 PARTS = ('whole', 'backbone')
 
 
 class Whole(nn.Module):
-    """A classifier or segmentor without what only training needs: normalised images (B, 3, H, W) -> logits."""
+    """A classifier or segmentor without what only training needs: normalised images (B, C, H, W) -> logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.task = model, task_of(model)
+        self.in_channels = self.task.in_channels
 
     def forward(self, images: Tensor) -> Tensor:
-        if isinstance(self.model, Classifier):
-            return self.model(images)
-        shape = tuple(images.shape[-2:])
-        return self.model.encode_decode(images, [dict(img_shape=shape, ori_shape=shape, pad_shape=shape)])
+        return self.task.predict(images, count=1)[0]  # the number of images is no constant of the graph
 
 
 def deployed(model: nn.Module) -> nn.Module:
@@ -42,9 +39,9 @@ def deployable(model: nn.Module, part: str) -> nn.Module:
     Raises:
         UserError: The whole of a detector was asked for.
     """
-    if part == 'whole' and not isinstance(model, Classifier) and not hasattr(model, 'encode_decode'):
+    if part == 'whole' and not task_of(model).fixed:
         raise UserError('a detector\'s proposals and suppression differ from picture to picture, which no fixed graph '
-                        'holds: export its backbone with --part backbone.')
+                        'holds: export part=\'backbone\'.')
     return {'whole': Whole, 'backbone': Backbone}[part](deployed(model)).eval()
 
 

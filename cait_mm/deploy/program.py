@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.files import atomic_path
+
+
+def example(module: nn.Module, batch: int, shape: tuple[int, int]) -> Tensor:
+    """Random images (batch, C, H, W) of ``shape`` (H, W) and of as many channels as ``module`` says, or 3."""
+    return torch.rand(batch, getattr(module, 'in_channels', 3), *shape)
 
 
 def traced(module: nn.Module, shape: tuple[int, int]) -> torch.export.ExportedProgram:
@@ -21,14 +26,14 @@ def traced(module: nn.Module, shape: tuple[int, int]) -> torch.export.ExportedPr
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return torch.export.export(module, (torch.rand(2, 3, *shape),), dynamic_shapes=({0: batch},))
+            return torch.export.export(module, (example(module, 2, shape),), dynamic_shapes=({0: batch},))
     except Exception as error:  # torch.export raises what it likes
         raise refusal(error) from error
 
 
 def refusal(error: Exception) -> UserError:
-    return UserError(f'this cannot be exported ({reason_of(error)[:200]}): heads with operators of MMCV such as '
-                     'deformable attention have no place in the format; --part backbone leaves the head out.')
+    return UserError(f'this cannot be exported ({reason_of(error)}): heads with operators of MMCV such as '
+                     'deformable attention have no place in the format; part=\'backbone\' leaves the head out.')
 
 
 def save_program(module: nn.Module, shape: tuple[int, int], path: str | Path, about: dict[str, Any]) -> None:

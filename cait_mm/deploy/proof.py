@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cait_mm.deploy.onnx_file import OnnxModel
+from cait_mm.deploy.program import example
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 TOLERANCE = 1e-4
@@ -24,7 +25,7 @@ def difference(module: nn.Module, saved: nn.Module, shape: tuple[int, int], batc
     """
     apart = []
     for batch in batches:
-        images = torch.rand(batch, 3, *shape)
+        images = example(module, batch, shape)
         with torch.no_grad():
             expected, found = (_listed(item(images)) for item in (module, saved))
         if [item.shape for item in expected] != [item.shape for item in found]:

@@ -7,8 +7,8 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from cait_mm.analysis.modes import Mode, attention_kernels
-from cait_mm.analysis.parts import load_model, parts_of
 from cait_mm.errors import UserError
+from cait_mm.tasks import load_model, parts_of
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -33,7 +33,7 @@ def test_what_is_compiled_and_how_images_lie():
     model = Mode(compile='backbone', channels_last=True).prepare(Model())
     assert model.compiled == [dict(fullgraph=True)] and not Mode(compile='all').prepare(Model()).compiled
     assert Mode(channels_last=True).batch(2, 8, 6).is_contiguous(memory_format=torch.channels_last)
-    assert Mode().batch(2, 8, 6).shape == (2, 3, 8, 6)
+    assert Mode().batch(2, 8, 6).shape == (2, 3, 8, 6) and Mode().batch(2, 8, 6, 4).shape == (2, 4, 8, 6)
 
 
 def test_a_classifiers_backbone_is_compiled_too(monkeypatch):
@@ -75,7 +75,7 @@ def test_16_bit_weights_need_no_autocast():
 
 
 def test_what_needs_a_gpu_says_so():
-    with pytest.raises(UserError, match='give --device cuda'):
+    with pytest.raises(UserError, match="give device='cuda'"):
         Mode(cuda_graph=True)
 
 

@@ -8,9 +8,9 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 
 from cait_mm.analysis.modes import Mode
-from cait_mm.analysis.parts import build_model
 from cait_mm.analysis.training import random_batch
 from cait_mm.config.load import load_config
+from cait_mm.tasks import build_model
 
 KINDS = ('upernet', 'fpn', 'mask2former')
 CONFIGS = sorted(path.name for kind in KINDS for path in (ROOT / 'configs').glob(f'{kind}_*.py'))

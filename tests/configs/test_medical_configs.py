@@ -10,9 +10,9 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from cait_mm.analysis.modes import Mode
-from cait_mm.analysis.parts import build_model
 from cait_mm.analysis.training import random_batch
 from cait_mm.config.load import load_config
+from cait_mm.tasks import build_model
 
 CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('cascade_decoder_*.py'))
 FOLDERS = {'acdc': 'acdc_subset', 'polyp': 'cvc_clinicdb_subset'}

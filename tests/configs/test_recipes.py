@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cait_mm.analysis.flops import count_macs
-from cait_mm.analysis.parts import build_model, parts_of
 from cait_mm.config.load import load_config
+from cait_mm.tasks import build_model, parts_of
 
 
 def read(name):

@@ -7,8 +7,8 @@ from scipy.ndimage import zoom
 pytest.importorskip('mmseg')
 from mmseg.structures import SegDataSample  # noqa: E402
 
-from cait_mm.analysis.parts import build_model  # noqa: E402
 from cait_mm.config.load import load_config  # noqa: E402
+from cait_mm.tasks import build_model  # noqa: E402
 
 
 @pytest.fixture(scope='module')

@@ -6,8 +6,8 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.models.decode_heads import Mask2FormerHead
 from mmseg.structures import SegDataSample
 
-from cait_mm.analysis.parts import build_model
 from cait_mm.config.load import load_config
+from cait_mm.tasks import build_model
 
 SIZE, CLASSES = (64, 64), 11
 

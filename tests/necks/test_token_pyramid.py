@@ -2,10 +2,10 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from cait_mm.analysis.parts import Encoder, build_model
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
 from cait_mm.necks import TokenPyramid
+from cait_mm.tasks import Encoder, build_model
 
 
 @pytest.mark.parametrize('library', ['mmseg', 'mmdet'])

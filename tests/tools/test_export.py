@@ -5,10 +5,10 @@ import pytest
 import torch
 from conftest import ROOT
 
-from cait_mm.analysis.parts import load_model
 from cait_mm.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.errors import UserError
 from cait_mm.models.export import make_export, save_export
+from cait_mm.tasks import load_model
 
 CLASSIFIER, SEGMENTOR = 'configs/compress_cait_deit_scenes.py', 'configs/upernet_cait_deit_scenes.py'
 
@@ -54,6 +54,17 @@ def test_classifiers_of_every_family(tmp_path, name):
     assert all(part.fused_attn for part in module.modules() if hasattr(part, 'fused_attn'))
 
 
+def test_images_of_four_channels(tmp_path):
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    model = load_model(str(ROOT / SEGMENTOR), {'model.backbone.in_channels': 4, 'model.backbone.init_cfg': None})
+    for part, save, form in (('whole', save_onnx, 'onnx'), ('backbone', save_program, 'torch-export')):
+        module, path = deployable(model, part), tmp_path / part
+        save(module, (64, 64), path, {'shape': [64, 64]})
+        saved = load_saved(path, form)
+        assert difference(module, saved, (64, 64)) < 1e-4
+        assert module.in_channels == 4 and getattr(saved, 'in_channels', 4) == 4
+
+
 def test_what_is_deployed_computes_the_same_with_fewer_parameters():
     model = load_model(str(ROOT / SEGMENTOR))
     for module in model.modules():
@@ -83,7 +94,7 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
 
 
 def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
-    with pytest.raises(UserError, match='--part backbone'):
+    with pytest.raises(UserError, match="part='backbone'"):
         deployable(load_model(str(ROOT / 'configs/mask_rcnn_deit_scenes.py')), 'whole')
     config = 'configs/mask2former_cait_deit_t_camvid.py'
     torch.save({'state_dict': load_model(str(ROOT / config)).state_dict(), 'meta': {}}, tmp_path / 'm.pth')

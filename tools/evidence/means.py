@@ -15,7 +15,6 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from cait_mm.analysis.modes import Mode
-from cait_mm.analysis.parts import Overall, load_model
 from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.backbones import CAITDeiT
 from cait_mm.config.cli import add_json_option, positive_int, report, run
@@ -23,6 +22,7 @@ from cait_mm.deploy import deployed
 from cait_mm.necks import TokenPyramid
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import TokenMerge, restore
+from cait_mm.tasks import Overall, load_model
 from cait_mm.utils.files import kept
 from cait_mm.utils.tables import table
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from cait_mm.analysis.parts import build_model
 from cait_mm.config.cli import add_json_option, positive_int, report, result_of, run, run_python
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
+from cait_mm.tasks import build_model
 from cait_mm.utils.files import newest_checkpoint, write_json
 from cait_mm.utils.tables import table
 

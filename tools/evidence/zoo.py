@@ -13,11 +13,11 @@ import torch
 import yaml
 
 from cait_mm.analysis.flops import count_macs, count_params
-from cait_mm.analysis.parts import load_model, parts_of
 from cait_mm.config.cli import add_json_option, report, run
 from cait_mm.config.load import load_config
 from cait_mm.macs import classifier_cost
 from cait_mm.spec import Spec
+from cait_mm.tasks import load_model, parts_of
 from cait_mm.utils.files import atomic_path
 
 ROOT = Path(__file__).resolve().parents[2]

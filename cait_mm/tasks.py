@@ -1,6 +1,7 @@
-"""Any MMSeg or MMDet model, or a classifier of ours, as the callables that are counted and timed."""
+"""Classifiers, segmentors and detectors, whatever their library: how they are built, and their parts as modules."""
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.config import Config
@@ -10,57 +11,130 @@ from torch import Tensor, nn
 
 from cait_mm.backbones import BACKBONES
 from cait_mm.classification import Classifier
-from cait_mm.config.load import building, load_config
+from cait_mm.config.load import building, is_classifier, load_config
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
 
 PARTS = ('backbone', 'encoder', 'overall')
 
 
+class Task(ABC):
+    """A model of one task: what it takes and gives, whatever its library. :func:`task_of` finds a model's.
+
+    Args:
+        model: The model; it is not copied.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = PARTS
+    """What can be measured of it apart."""
+    fixed: ClassVar[bool] = True
+    """Whether the whole prediction is the same computation for every image of one size."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixels (H, W) of its images, where nobody says otherwise."""
+        return 512, 512
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of its images; 3 where its backbone does not say."""
+        return getattr(getattr(self.model.backbone, 'arch', None), 'in_channels', 3)
+
+    @abstractmethod
+    def predict(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        """The whole prediction on a preprocessed batch (B, C, H, W).
+
+        Args:
+            x: The images.
+            count: How many of them are described to heads that look at each; None is all.
+        """
+
+
+class Classification(Task):
+    """Images -> logits (B, classes)."""
+
+    parts = ('overall', )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.model.backbone.img_size
+
+    def predict(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        return [self.model(x)]
+
+
+class Segmentation(Task):
+    """Images -> logits at their own size."""
+
+    def predict(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        return [self.model.encode_decode(x, _metas(x, count))]
+
+
+class Detection(Task):
+    """Images -> raw outputs of the heads: boxes of all proposals, whose number depends on the weights, and masks of as
+    many as the detector may return.
+    """
+
+    fixed = False
+
+    def predict(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        from mmdet.structures import DetDataSample
+        samples = [DetDataSample(metainfo=meta) for meta in _metas(x, count)]
+        if getattr(self.model, 'with_rpn', False):
+            return _tensors(_two_stages(self.model, x, samples))
+        return _tensors(self.model.forward(x, samples, mode='tensor'))
+
+
+def task_of(model: nn.Module) -> Task:
+    """The task of a model.
+
+    Raises:
+        UserError: It is no classifier, segmentor or detector.
+    """
+    if isinstance(model, Classifier):
+        return Classification(model)
+    if hasattr(model, 'encode_decode'):
+        return Segmentation(model)
+    if hasattr(model, 'extract_feat'):
+        return Detection(model)
+    raise UserError(f'{type(model).__name__} is no classifier, segmentor or detector: it has no extract_feat.')
+
+
 class Backbone(nn.Module):
-    """The backbone alone: image (B, 3, H, W) -> its maps, restored."""
+    """The backbone alone: image (B, C, H, W) -> its maps, restored."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.backbone = model.backbone
+        self.backbone, self.in_channels = model.backbone, task_of(model).in_channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.backbone(x))
 
 
 class Encoder(nn.Module):
-    """Backbone and neck: image (B, 3, H, W) -> tuple of maps (the paper's "backbone, upsampling and downsampling")."""
+    """Backbone and neck: image (B, C, H, W) -> tuple of maps (the paper's "backbone, upsampling and downsampling")."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.in_channels = model, task_of(model).in_channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.model.extract_feat(x))
 
 
 class Overall(nn.Module):
-    """The whole prediction on a preprocessed batch (B, 3, H, W).
-
-    A classifier gives logits, a segmentor logits at the input's size. A detector runs through its heads up to the raw
-    outputs: boxes of all proposals, whose number depends on the weights, and masks of as many as it may return.
-    """
+    """The whole prediction, see :meth:`Task.predict`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.task = model, task_of(model)
+        self.in_channels = self.task.in_channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        if isinstance(self.model, Classifier):
-            return [self.model(x)]
-        metas = _metas(x)
-        if hasattr(self.model, 'encode_decode'):
-            return [self.model.encode_decode(x, metas)]
-        from mmdet.structures import DetDataSample
-        samples = [DetDataSample(metainfo=meta) for meta in metas]
-        if getattr(self.model, 'with_rpn', False):
-            return _tensors(_two_stages(self.model, x, samples))
-        return _tensors(self.model.forward(x, samples, mode='tensor'))
+        return self.task.predict(x)
 
 
 def build_model(config: Config) -> nn.Module:
@@ -75,8 +149,7 @@ def build_model(config: Config) -> nn.Module:
     with (building('the model', config),
           MODELS.switch_scope_and_registry(scope.scope_name if scope else None) as registry):
         model = registry.build(config.model)
-    if not hasattr(model, 'extract_feat') and not isinstance(model, Classifier):
-        raise UserError(f'{type(model).__name__} is no classifier, segmentor or detector: it has no extract_feat.')
+    task_of(model)
     return revert_sync_batchnorm(model).eval()
 
 
@@ -88,7 +161,7 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
     """
     if path.endswith('.py'):
         config = load_config(path, cfg_options)
-        if config.get('model', {}).get('type') == 'Classifier':
+        if is_classifier(config):
             config.model.update(cdcp=None, distillation=None)
         return build_model(config)
     checkpoint = read_checkpoint(path)
@@ -102,11 +175,12 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
 
 
 def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) -> dict[str, nn.Module]:
-    """What is measured of a model, by name, of :data:`PARTS`; of a classifier overall alone."""
-    if isinstance(model, Classifier):
-        return {'overall': Overall(model)}
+    """What is measured of a model, by name, of :data:`PARTS`: of those in ``names`` the ones that its task has, or
+    overall.
+    """
     wrappers = dict(zip(PARTS, (Backbone, Encoder, Overall)))
-    return {name: wrappers[name](model) for name in names}
+    found = [name for name in names if name in task_of(model).parts] or ['overall']
+    return {name: wrappers[name](model) for name in found}
 
 
 def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> list[Any]:
@@ -130,11 +204,11 @@ def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> list[Any
     return outputs
 
 
-def _metas(x: Tensor) -> list[dict[str, Any]]:
+def _metas(x: Tensor, count: int | None) -> list[dict[str, Any]]:
     shape = tuple(int(side) for side in x.shape[-2:])
     meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape, scale_factor=(1., 1.),
                 padding_size=[0, 0, 0, 0])
-    return [dict(meta) for _ in range(len(x))]
+    return [dict(meta) for _ in range(len(x) if count is None else count)]
 
 
 def _tensors(outputs: Any) -> list[Tensor]:

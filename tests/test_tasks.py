@@ -4,7 +4,7 @@ import torch
 from conftest import ROOT
 
 from cait_mm.analysis.flops import count_macs
-from cait_mm.analysis.parts import Overall, load_model
+from cait_mm.tasks import Overall, load_model
 
 
 @pytest.mark.parametrize('name', ['mask_rcnn_atme_deit_t_coco', 'cascade_mask_rcnn_atme_swin_coco'])

@@ -10,6 +10,9 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
+from cait_mm import models
+from cait_mm.models import Backbone, Classifier
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('CAIT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
@@ -24,6 +27,17 @@ FAMILIES = {
     'swin': dict(type='CAITSwin', arch=_STAGES, merge=(('2.1', 'horizontal'), ('2.2', 'vertical'))),
 }
 """A small merged backbone of every family, for images of 64x64."""
+
+
+def plain_backbone(family: str, **kwargs) -> Backbone:
+    """The plain model of :data:`FAMILIES`, with other arguments where they are given."""
+    described = {name: value for name, value in FAMILIES[family].items() if name != 'type'}
+    return models.FAMILIES[family](**{**described, **kwargs})
+
+
+def plain_classifier(family: str, num_classes: int = 5, **kwargs) -> Classifier:
+    """A plain classifier around it."""
+    return Classifier(plain_backbone(family, out_indices=-1, final_norm=True, **kwargs), num_classes)
 
 
 class ModelOwner:

@@ -1,8 +1,37 @@
-"""The spec that an export carries, held against the one that is wanted."""
+"""The model that a file is: the spec that an export carries, held against the one that is wanted."""
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from cait_mm.arch import ARCHS, Arch
 from cait_mm.errors import UserError
-from cait_mm.spec import Spec
+from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.spec import Spec, make_spec
+
+
+def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, Any],
+                 merge: Sequence[tuple[int | str, str]]) -> Spec:
+    """The spec of the model that a checkpoint is to be loaded into; arguments as in :func:`cait_mm.api.load`.
+
+    Raises:
+        UserError: The file is another model, or does not tell its architecture and ``arch`` is None.
+    """
+    carried = checkpoint.spec
+    if carried is None:
+        if arch is None:
+            raise UserError(f'checkpoint {checkpoint.path} does not say its architecture: name it, one of '
+                            f'{", ".join(ARCHS)}.')
+        return make_spec(arch, merge)
+    wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges)
+    return agreed(checkpoint.path, carried, wanted)
+
+
+def stated_size(checkpoint: Checkpoint, spec: Spec) -> tuple[int, int] | None:
+    """Pixels (H, W) of the images that a file says its positions are for; None where it says none or has others."""
+    grid, held = checkpoint.grid, len(checkpoint.state_dict.get('pos_embed', ((), ))[0])
+    if grid is None or held - grid[0] * grid[1] not in (0, 1):
+        return None
+    return grid[0] * spec.arch.patch_size, grid[1] * spec.arch.patch_size
 
 
 def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False, who: str = 'is wanted') -> Spec:

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from cait_mm.arch import ARCHS, Arch
+from cait_mm.arch import Arch
 from cait_mm.errors import UserError
 from cait_mm.models.base import Backbone
-from cait_mm.models.carried import agreed
+from cait_mm.models.carried import spec_to_load, stated_size
 from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
 from cait_mm.models.export import make_export, save_export
 from cait_mm.models.families import classifier_backbone
 from cait_mm.models.formats import HEAD_KEYS
-from cait_mm.spec import Spec, make_spec
+from cait_mm.spec import Spec
 
 LOGGER = logging.getLogger('cait_mm')
 
@@ -157,26 +157,8 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
     if not classes:
         raise UserError(f'checkpoint {path} has no head: give num_classes, and new_head=True for one that starts at '
                         'random.')
-    if options.get('img_size') is None and checkpoint.grid is not None:
-        options['img_size'] = tuple(side * spec.arch.patch_size for side in checkpoint.grid)
+    options = {'img_size': stated_size(checkpoint, spec), **options}
     model = Classifier(classifier_backbone(spec, **options), classes,
                        {'source': Path(path).name, **checkpoint.provenance})
     LOGGER.info('%s', model.load_checkpoint(checkpoint, head_rows, new_head))
     return model.eval()
-
-
-def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, Any],
-                 merge: Sequence[tuple[int | str, str]]) -> Spec:
-    """The spec of the model that a checkpoint is to be loaded into; arguments as in :func:`load_classifier`.
-
-    Raises:
-        UserError: The file is another model, or does not tell its architecture and ``arch`` is None.
-    """
-    carried = checkpoint.spec
-    if carried is None:
-        if arch is None:
-            raise UserError(f'checkpoint {checkpoint.path} does not say its architecture: name it, one of '
-                            f'{", ".join(ARCHS)}.')
-        return make_spec(arch, merge)
-    wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges)
-    return agreed(checkpoint.path, carried, wanted)

@@ -11,6 +11,7 @@ from cait_mm.arch import as_image_size, check_keys
 from cait_mm.errors import UserError, reason_of, shown
 from cait_mm.models import Backbone as CAITBackbone
 from cait_mm.models import classifier_backbone
+from cait_mm.models.checkpoint import Checkpoint, strict_load
 from cait_mm.models.export import make_export, save_export
 from cait_mm.models.formats import HEAD_KEYS
 from cait_mm.ops.compactor import add_backbone_compactors
@@ -112,15 +113,11 @@ def load_training(path: str) -> Training:
     backbone = classifier_backbone(described.spec, img_size=described.img_size).eval()
     if described.cdcp:
         add_backbone_compactors(backbone)
-    misshapen = next((name for name, value in backbone.state_dict().items()  # loading would resample positions
-                      if name in own and own[name].shape != value.shape), None)
     try:
-        if misshapen:
-            raise RuntimeError(f'{misshapen} is of another shape')
-        backbone.load_state_dict(own)
-    except (RuntimeError, UserError) as error:  # the backbone does not know the name of the file
-        raise UserError(f'{path} does not hold the weights that it describes ({reason_of(error).rstrip(":")}): use '
-                        'another checkpoint.') from error
+        strict_load(backbone, Checkpoint(path, own), unused=(), optional=())
+    except UserError as error:
+        raise UserError(f'{path} does not hold the weights that it describes ({reason_of(error)}): use another '
+                        'checkpoint.') from error
     head = {name: value for name, value in weights.items() if name.startswith(HEAD_KEYS)}
     return Training(backbone, head, described.cdcp, meta.get('dataset_meta'))
 

@@ -193,3 +193,34 @@ def test_a_head_that_is_more_than_linear_is_refused_and_a_backbone_says_so(tmp_p
 
 def test_one_number_is_one_output():
     assert CAITDeiT(FAMILIES['deit']['arch'], out_indices=1).out_indices == (1,)
+
+
+def merged(**kwargs):
+    return plain(merge=FAMILIES['deit']['merge'], **kwargs)
+
+
+def test_inference_builds_stand_in_widths_and_takes_the_trained_ones_from_the_state_dict():
+    trained = merged(qk_dim=[8, 3, 5], v_dim=[4, 8, 2], ffn_dim=[96, 40, 11])
+    stand_in = torch.nn.ModuleDict({'backbone': merged(qk_dim=6, v_dim=6, ffn_dim=60)})
+    stand_in.load_state_dict({f'backbone.{key}': value for key, value in trained.state_dict().items()})
+    assert stand_in['backbone'].spec == trained.spec
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(stand_in['backbone'](image), trained(image)):
+            assert torch.equal(a, b)
+
+
+def test_once_weights_are_set_a_state_dict_of_other_widths_is_an_error():
+    # An optimizer may hold the parameters by then: replacing them would silently train nothing.
+    model = merged()
+    model.init_weights()
+    with pytest.raises(UserError, match='misshapen: .* Its channel widths are not this backbone\'s'):
+        model.load_state_dict(merged(v_dim=4).state_dict())
+
+
+@pytest.mark.parametrize('shape', [(), (5,), (1, 1), (10**4, 24), (72, 300)])
+def test_an_impossible_block_on_mmengines_way_in_is_a_sentence_or_its_own_list(shape):
+    model = Classifier({**FAMILIES['deit'], 'merge': ()}, num_classes=5)
+    weights = {**model.state_dict(), 'backbone.blocks.0.attn.qkv.weight': torch.ones(shape)}
+    with pytest.raises((UserError, RuntimeError), match='attn.qkv.weight'):
+        model.load_state_dict(weights)

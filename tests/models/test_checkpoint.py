@@ -1,11 +1,9 @@
-import logging
-
 import pytest
 import timm
 import torch
 
-from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
+from cait_mm.models import DeiT
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.models.positions import grid_of, resize_pos_embed
 
@@ -14,7 +12,7 @@ MERGE = ((1, 'horizontal'), (2, 'vertical'))
 
 
 def small(**kwargs):
-    return CAITDeiT(**{'arch': SMALL, 'merge': MERGE, 'out_indices': (0, 1, 2), **kwargs}).eval()
+    return DeiT(**{'arch': SMALL, 'merge': MERGE, 'out_indices': (0, 1, 2), **kwargs}).eval()
 
 
 def dense_weights():
@@ -28,12 +26,8 @@ def saved(path, content):
     return str(path)
 
 
-def export(model, path):
-    return saved(path, {'state_dict': model.state_dict(), 'meta': {'cait_spec': model.spec.to_dict()}})
-
-
-def pretrained(path, **kwargs):
-    return small(init_cfg=dict(type='Pretrained', checkpoint=path), **kwargs)
+def load(model, path):
+    return model.load_checkpoint(read_checkpoint(path))
 
 
 def test_official_checkpoint_loads_and_says_what_matched(tmp_path):
@@ -60,7 +54,7 @@ def test_every_usual_wrapping_is_understood(tmp_path, wrap):
 
 def test_timm_names_are_ours():
     theirs = timm.create_model('deit_small_patch16_224', pretrained=False).state_dict()
-    ours = CAITDeiT('deit_small', final_norm=True).state_dict()
+    ours = DeiT('deit_small', final_norm=True).state_dict()
     assert {key: value.shape for key, value in theirs.items() if not key.startswith('head')} == {
         key: value.shape for key, value in ours.items()}
 
@@ -76,10 +70,10 @@ def test_timm_names_are_ours():
 def test_a_key_that_does_not_fit_is_named_and_nothing_is_loaded(tmp_path, change, message):
     weights = dense_weights()
     change(weights)
-    model = pretrained(saved(tmp_path / 'bad.pth', weights))
+    model, path = small(), saved(tmp_path / 'bad.pth', weights)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(UserError, match=message):
-        model.init_weights()
+        load(model, path)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -105,9 +99,9 @@ def test_pos_embed_is_resized_at_load_and_the_grids_are_named(tmp_path):
 
 def test_resizing_pos_embed_in_forward_equals_resizing_at_load(tmp_path):
     path, image = saved(tmp_path / 'a.pth', dense_weights()), torch.randn(1, 3, 96, 160)
-    at_load, in_forward = pretrained(path, img_size=(96, 160)), pretrained(path)
-    at_load.init_weights()
-    in_forward.init_weights()
+    at_load, in_forward = small(img_size=(96, 160)), small()
+    load(at_load, path)
+    load(in_forward, path)
     with torch.no_grad():
         for a, b in zip(at_load(image), in_forward(image)):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -122,54 +116,9 @@ def test_resize_uses_the_stated_grid_and_keeps_a_constant_field():
         grid_of(6, None, (14, 14), (4, 4))
 
 
-def test_an_export_rebuilds_its_widths_without_a_second_mention(tmp_path):
-    narrow = small(qk_dim=[8, 3, 5], v_dim=[4, 8, 2], ffn_dim=[96, 40, 11])
-    path = export(narrow, tmp_path / 'export.pth')
-    model = pretrained(path)
-    model.init_weights()
-    assert model.spec == narrow.spec
-    image = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        for a, b in zip(model(image), narrow(image)):
-            assert torch.equal(a, b)
-
-
-def test_an_export_of_another_model_is_refused(tmp_path):
-    path = export(small(merge=((1, 'vertical'),)), tmp_path / 'export.pth')
-    with pytest.raises(UserError, match='it merges 1:vertical, wanted 1:horizontal, 2:vertical'):
-        pretrained(path)
-
-
-def test_an_export_without_its_merges_is_refused(tmp_path):
-    model = small()
-    weights = {key: value for key, value in model.state_dict().items() if key != 'merges.2.fuse.weight'}
-    path = saved(tmp_path / 'a.pth', {'state_dict': weights, 'meta': {'cait_spec': model.spec.to_dict()}})
-    with pytest.raises(UserError, match='missing: merges.2.fuse.weight'):
-        pretrained(path).init_weights()
-
-
-def test_inference_builds_stand_in_widths_and_takes_the_trained_ones_from_the_state_dict():
-    trained = small(qk_dim=[8, 3, 5], v_dim=[4, 8, 2], ffn_dim=[96, 40, 11])
-    stand_in = torch.nn.ModuleDict({'backbone': small(qk_dim=6, v_dim=6, ffn_dim=60)})
-    stand_in.load_state_dict({f'backbone.{key}': value for key, value in trained.state_dict().items()})
-    assert stand_in['backbone'].spec == trained.spec
-    image = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        for a, b in zip(stand_in['backbone'](image), trained(image)):
-            assert torch.equal(a, b)
-
-
-def test_once_weights_are_set_a_state_dict_of_other_widths_is_an_error():
-    # An optimizer may hold the parameters by then: replacing them would silently train nothing.
-    model = small()
-    model.init_weights()
-    with pytest.raises(UserError, match='misshapen: .* Its channel widths are not this backbone\'s'):
-        model.load_state_dict(small(v_dim=4).state_dict())
-
-
 def test_missing_truncated_and_foreign_files_are_a_sentence(tmp_path):
     with pytest.raises(UserError, match='nowhere.pth does not exist: see docs/prepare_data.md#weights'):
-        pretrained('nowhere.pth').init_weights()
+        read_checkpoint('nowhere.pth')
     whole = tmp_path / 'whole.pth'
     torch.save({'model': dense_weights()}, whole)
     torn = tmp_path / 'torn.pth'
@@ -189,26 +138,6 @@ def test_checkpoints_load_with_weights_only_and_no_code(tmp_path):
         read_checkpoint(path)
 
 
-def test_real_deit_tiny_loads_strictly(deit_tiny, caplog):
-    model = CAITDeiT('deit_tiny', ((4, 'horizontal'), (7, 'vertical')), img_size=512,
-                     init_cfg=dict(type='Pretrained', checkpoint=str(deit_tiny)))
-    logging.getLogger('mmengine').setLevel(logging.INFO)
-    model.init_weights()
-    weights = torch.load(deit_tiny, weights_only=True)['model']
-    assert torch.equal(model.blocks[11].attn.qkv.weight, weights['blocks.11.attn.qkv.weight'])
-    assert model.pos_embed.shape == (1, 32 * 32 + 1, 192)
-
-
-def test_merges_can_be_put_into_an_export_that_has_none(tmp_path):
-    narrow = small(merge=(), qk_dim=[8, 3, 5], ffn_dim=[96, 40, 11])
-    model = pretrained(export(narrow, tmp_path / 'export.pth'))
-    model.init_weights()
-    assert model.spec.blocks == narrow.spec.blocks and len(model.merges) == 2
-    assert torch.equal(model.blocks[1].attn.qkv.weight, narrow.blocks[1].attn.qkv.weight)
-    assert 'merges before blocks 1, 2 start as the mean' in str(
-        model.load_checkpoint(read_checkpoint(str(tmp_path / 'export.pth'))))
-
-
 def test_a_classifiers_training_checkpoint_keeps_its_head(tmp_path):
     weights = {f'backbone.{key}': value for key, value in small().state_dict().items()}
     weights.update({'head.weight': torch.ones(3, 24), 'neck.a': torch.ones(1)})
@@ -220,4 +149,4 @@ def test_a_classifiers_training_checkpoint_keeps_its_head(tmp_path):
 def test_compactors_have_to_be_folded_first(tmp_path):
     weights = {**small().state_dict(), 'blocks.0.attn.qkv.parametrizations.weight.original': torch.ones(1)}
     with pytest.raises(UserError, match='still holds compactors: export it first with python tools/fold.py'):
-        pretrained(saved(tmp_path / 'a.pth', weights)).init_weights()
+        load(small(), saved(tmp_path / 'a.pth', weights))

@@ -1,11 +1,10 @@
 import pytest
 import timm
 import torch
-from mmengine.registry import MODELS
 from torch import nn
 
-from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
+from cait_mm.models import DeiT, Swin
 from cait_mm.spec import make_spec
 
 SMALL = dict(embed_dim=24, depth=4, num_heads=3, img_size=(64, 64))
@@ -13,12 +12,12 @@ MERGE = ((1, 'horizontal'), (3, 'vertical'))
 
 
 def small(**kwargs):
-    return CAITDeiT(**{'arch': SMALL, 'merge': MERGE, 'out_indices': (0, 1, 2, 3), **kwargs}).eval()
+    return DeiT(**{'arch': SMALL, 'merge': MERGE, 'out_indices': (0, 1, 2, 3), **kwargs}).eval()
 
 
 def test_equals_timms_deit_with_the_same_weights():
     theirs = timm.create_model('deit_tiny_patch16_224', pretrained=False).eval()
-    ours = CAITDeiT('deit_tiny', out_indices=(2, 11), final_norm=True).eval()
+    ours = DeiT('deit_tiny', out_indices=(2, 11), final_norm=True).eval()
     wanted = {key: value for key, value in theirs.state_dict().items() if not key.startswith('head')}
     ours.load_state_dict(wanted, strict=True)
     image = torch.randn(2, 3, 224, 224)
@@ -68,9 +67,9 @@ def test_a_spec_can_come_as_object_dict_or_file(tmp_path):
     path = tmp_path / 'spec.json'
     path.write_text(spec.to_json())
     for given in (spec, spec.to_dict(), str(path)):
-        assert MODELS.build(dict(type='CAITDeiT', spec=given, out_indices=(3,))).spec == spec
+        assert DeiT(spec=given, out_indices=(3,)).spec == spec
     with pytest.raises(UserError, match='spec file nowhere.json does not exist'):
-        CAITDeiT(spec='nowhere.json')
+        DeiT(spec='nowhere.json')
 
 
 @pytest.mark.parametrize('kwargs,message', [
@@ -112,9 +111,9 @@ def test_drop_path_grows_to_the_last_block():
     assert [round(block.drop_path.drop_prob, 6) for block in list(model.blocks)[1:]] == [0.1, 0.2, 0.3]
 
 
-@pytest.mark.parametrize('build', [small, lambda **keywords: MODELS.build(dict(
-    type='CAITSwin', arch=dict(embed_dim=8, depths=(1, 3), num_heads=(1, 2), window_size=4, img_size=(32, 32)),
-    out_indices=(0, 1), **keywords))])
+@pytest.mark.parametrize('build', [small, lambda **keywords: Swin(
+    dict(embed_dim=8, depths=(1, 3), num_heads=(1, 2), window_size=4, img_size=(32, 32)), out_indices=(0, 1),
+    **keywords)])
 def test_drop_path_may_be_the_same_in_every_block(build):
     """XCiT's: ``dpr = [drop_path_rate for i in range(depth)]`` (semantic_segmentation/backbone/xcit.py)."""
     blocks = build(drop_path_rate=[0.05] * 4).flat_blocks()

@@ -1,19 +1,18 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import FAMILIES
-from mmengine.registry import MODELS
+from conftest import plain_backbone, plain_classifier
 from torch import nn
 
 from cait_mm.analysis.flops import count_params
-from cait_mm.backbones import CAITLVViT
-from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
-from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.models import Classifier, LVViT, classifier_backbone
+from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
+from cait_mm.spec import Spec
 
 
 def small(**kwargs):
-    return MODELS.build({**FAMILIES['lvvit'], 'out_indices': (0, 1, 2), **kwargs}).eval()
+    return plain_backbone('lvvit', **{'out_indices': (0, 1, 2), **kwargs}).eval()
 
 
 def official_names(depth):
@@ -29,7 +28,7 @@ def official_names(depth):
 
 
 def test_names_and_parameters_are_the_official_ones():
-    model = Classifier(dict(type='CAITLVViT', arch='lvvit_s'))
+    model = Classifier(classifier_backbone(Spec.dense('lvvit_s')))
     names = {key.removeprefix('backbone.') for key in model.state_dict()}
     assert names == official_names(16)
     assert round(count_params(model) / 1e6, 1) == 26.2, 'the published number, auxiliary head included'
@@ -62,7 +61,7 @@ def by_hand(model, image):
 
 
 def test_equals_lvvit_by_hand():
-    model = Classifier(dict(FAMILIES['lvvit'], merge=()), num_classes=5).eval()
+    model = plain_classifier('lvvit', merge=()).eval()
     for name, parameter in model.state_dict().items():
         if parameter.dtype.is_floating_point:
             nn.init.uniform_(parameter, 0.5, 1.5) if 'running_var' in name else nn.init.normal_(parameter, std=0.3)
@@ -79,21 +78,21 @@ def test_maps_have_the_block_input_grid_at_any_size(size, grid):
 
 
 def test_every_parameter_gets_a_gradient():
-    model = Classifier(FAMILIES['lvvit'], num_classes=5).train()
-    model(torch.randn(2, 3, 64, 64), torch.tensor([0, 1]), mode='loss')['loss'].backward()
+    model = plain_classifier('lvvit').train()
+    F.cross_entropy(model(torch.randn(2, 3, 64, 64)), torch.tensor([0, 1])).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 def test_both_heads_load_and_one_that_lacks_is_named(tmp_path):
     weights = {key.removeprefix('backbone.'): value for key, value in
-               Classifier(FAMILIES['lvvit'], num_classes=5).state_dict().items()}
+               plain_classifier('lvvit').state_dict().items()}
     torch.save(weights, tmp_path / 'a.pth')
-    model = Classifier(FAMILIES['lvvit'], num_classes=3, head_rows=(4, 0, 2))
-    model.load_pretrained(str(tmp_path / 'a.pth'))
+    model = plain_classifier('lvvit', 3)
+    model.load_checkpoint(read_checkpoint(str(tmp_path / 'a.pth')), head_rows=(4, 0, 2))
     assert torch.equal(model.aux_head.weight, weights['aux_head.weight'][[4, 0, 2]])
     torch.save({key: value for key, value in weights.items() if 'aux_head' not in key}, tmp_path / 'b.pth')
     with pytest.raises(UserError, match='missing: aux_head.weight, aux_head.bias'):
-        Classifier(FAMILIES['lvvit'], num_classes=5).load_pretrained(str(tmp_path / 'b.pth'))
+        plain_classifier('lvvit').load_checkpoint(read_checkpoint(str(tmp_path / 'b.pth')))
 
 
 def test_norm_eval_keeps_running_statistics():
@@ -104,6 +103,6 @@ def test_norm_eval_keeps_running_statistics():
 
 
 def test_a_checkpoint_of_another_size_is_named():
-    state = CAITLVViT('lvvit_m', out_indices=(-1,)).state_dict()
+    state = LVViT('lvvit_m', out_indices=(-1,)).state_dict()
     with pytest.raises(UserError, match=r'is a lvvit_m \(embed_dim=512, depth=20\), this backbone is lvvit_s'):
-        CAITLVViT('lvvit_s').load_checkpoint(Checkpoint('m.pth', dict(state)))
+        LVViT('lvvit_s').load_checkpoint(Checkpoint('m.pth', dict(state)))

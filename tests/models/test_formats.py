@@ -4,13 +4,12 @@ import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from cait_mm.backbones import CAITDeiT
-from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
+from cait_mm.models import Classifier, DeiT, classifier_backbone, load_classifier
 from cait_mm.models.checkpoint import read_checkpoint
+from cait_mm.spec import Spec
 
 ARCH = dict(embed_dim=24, depth=2, num_heads=3, img_size=(64, 64))
-STUDENT = dict(type='CAITDeiT', arch=ARCH)
 
 
 def theirs(**kwargs):
@@ -27,8 +26,8 @@ def saved(path, content):
 
 
 def loaded(path):
-    model = Classifier(STUDENT, num_classes=5).eval()
-    return model, str(model.load_pretrained(str(path)))
+    model = Classifier(classifier_backbone(Spec.dense(ARCH)), num_classes=5).eval()
+    return model, str(model.load_checkpoint(read_checkpoint(str(path))))
 
 
 def same(model, other, size=64):
@@ -67,13 +66,10 @@ def test_of_two_sets_of_weights_the_report_says_which(tmp_path, keys, taken):
     assert f'the weights are those under {taken}, not those under {other}' in report
 
 
-def test_safetensors_load_through_init_cfg(tmp_path):
+def test_safetensors_load(tmp_path):
     vit = theirs()
     safetensors.torch.save_file(vit.state_dict(), tmp_path / 'model.safetensors')
-    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'model.safetensors'))
-    model = Classifier({**STUDENT, 'init_cfg': init_cfg}, num_classes=5).eval()
-    model.init_weights()
-    same(model, vit)
+    same(load_classifier(tmp_path / 'model.safetensors', ARCH), vit)
 
 
 @pytest.mark.parametrize('names', ['timm', 'deit'])
@@ -93,8 +89,7 @@ def test_deit_iii_computes_the_same(tmp_path, names):
 
 def test_the_real_deit_iii_has_these_names(tmp_path):
     weights = timm.create_model('deit3_small_patch16_224', pretrained=False).state_dict()
-    CAITDeiT('deit_small', init_cfg=dict(type='Pretrained', checkpoint=saved(tmp_path / 'a.pth', weights))
-             ).init_weights()
+    load_classifier(saved(tmp_path / 'a.pth', weights), 'deit_small')
 
 
 @pytest.mark.parametrize('name,message', [
@@ -109,7 +104,7 @@ def test_models_with_other_tokens_are_called_what_they_are(tmp_path, name, messa
 
 
 def test_our_own_files_of_an_odd_grid_are_not_taken_for_deit_iii(tmp_path):
-    ours = CAITDeiT(ARCH, img_size=(48, 80), out_indices=(1,))  # 3x5 patches and CLS: 16 positions
+    ours = DeiT(ARCH, img_size=(48, 80), out_indices=(1,))  # 3x5 patches and CLS: 16 positions
     for content in ({'state_dict': ours.state_dict(), 'meta': {'cait_spec': ours.spec.to_dict()}},
                     {'state_dict': {f'backbone.{key}': value for key, value in ours.state_dict().items()}}):
         found = read_checkpoint(saved(tmp_path / 'a.pth', content)).state_dict['pos_embed']
@@ -133,6 +128,6 @@ def test_a_broken_spec_names_the_file(tmp_path, spec, message):
 
 
 def test_a_spec_of_more_than_the_file_holds_is_refused_before_anything_is_built(tmp_path):
-    spec = CAITDeiT('deit_base').spec.to_dict()
+    spec = DeiT('deit_base').spec.to_dict()
     with pytest.raises(UserError, match='carries a spec of 84934656 parameters and holds'):
         read_checkpoint(saved(tmp_path / 'a.pth', {'state_dict': theirs().state_dict(), 'meta': {'cait_spec': spec}}))

@@ -1,19 +1,18 @@
 import pytest
 import timm
 import torch
-from conftest import FAMILIES
-from mmengine.registry import MODELS
+from conftest import FAMILIES, plain_backbone
 from torch import nn
 
-from cait_mm.backbones import CAITSwin
 from cait_mm.errors import UserError
+from cait_mm.models import Swin
 from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
 
 MERGE = (('2.4', 'horizontal'), ('2.5', 'vertical'))
 
 
 def small(**kwargs):
-    return MODELS.build({**FAMILIES['swin'], **kwargs}).eval()
+    return plain_backbone('swin', **kwargs).eval()
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +25,7 @@ def theirs():
 
 
 def loaded(theirs, **kwargs):
-    model = CAITSwin('swin_tiny', **kwargs).eval()
+    model = Swin('swin_tiny', **kwargs).eval()
     return model, model.load_checkpoint(Checkpoint('timm', dict(theirs.state_dict())))
 
 
@@ -170,15 +169,15 @@ def test_bias_tables_of_another_window_are_resized():
 @pytest.mark.parametrize('kwargs,message', [
     (dict(out_indices=(4,)), 'swin_tiny has stages 0 to 3'),
     (dict(frozen_stages=5), 'swin_tiny has 4 stages'),
-    (dict(arch='deit_tiny'), 'CAITSwin cannot be a deit_tiny: it builds swin models'),
+    (dict(arch='deit_tiny'), 'Swin cannot be a deit_tiny: it builds swin models'),
     (dict(merge=(('1.0', 'horizontal'),)), 'swin_tiny merges in stage 2'),
 ])
 def test_wrong_use_is_a_sentence(kwargs, message):
     with pytest.raises(UserError, match=message):
-        CAITSwin(**kwargs)
+        Swin(**kwargs)
 
 
 def test_a_checkpoint_of_another_size_is_named(theirs):
     message = r'is a swin_tiny \(embed_dim=96, depths=\(2, 2, 6, 2\)\), this backbone is swin_small'
     with pytest.raises(UserError, match=message):
-        CAITSwin('swin_small').load_checkpoint(Checkpoint('timm', dict(theirs.state_dict())))
+        Swin('swin_small').load_checkpoint(Checkpoint('timm', dict(theirs.state_dict())))

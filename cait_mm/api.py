@@ -1,0 +1,83 @@
+"""The front door: load a classifier, compress it, look at what changed, take its backbone."""
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cait_mm.arch import ARCHS, Arch
+from cait_mm.errors import UserError
+from cait_mm.models.base import Backbone
+from cait_mm.models.carried import spec_to_load, stated_size
+from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
+from cait_mm.models.classifier import LOGGER, Classifier, load_classifier
+from cait_mm.models.families import FAMILIES
+from cait_mm.models.summary import summary
+
+__all__ = ['backbone', 'load', 'summary']
+
+FilePath = str | os.PathLike
+Model = str | os.PathLike | Arch | Mapping[str, Any]
+
+
+def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple[int | str, str]] = (),
+         num_classes: int | None = None, head_rows: Sequence[int] | None = None, new_head: bool = False,
+         **options: Any) -> Classifier:
+    """A classifier with pretrained weights, in eval mode: a plain ``nn.Module`` from images to logits.
+
+    ``load('deit_small', 'deit_small.pth')`` reads official, timm's or Hugging Face's weights, ``load('small.pth')`` an
+    export, which knows what it is.
+
+    Args:
+        model: The architecture: a name from :data:`cait_mm.arch.ARCHS`, or its fields. The file of an export may stand
+            here alone.
+        weights: The file.
+        merge: Merges to put in, as the mean of their tokens: ``((4, 'horizontal'), (7, 'vertical'))``. An export knows
+            its own.
+        num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
+        head_rows: Rows of the file's head to take, for a subset of its classes.
+        new_head: Start a head of ``num_classes`` from random weights.
+        options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``
+            (:class:`~cait_mm.models.deit.DeiT`).
+
+    Raises:
+        UserError: The file cannot be read, or is not the model that is asked for.
+    """
+    arch, path = _arch_and_file(model, weights)
+    return load_classifier(path, arch, merge, num_classes, head_rows, new_head, **options)
+
+
+def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
+             merge: Sequence[tuple[int | str, str]] = (), **options: Any) -> Backbone:
+    """The backbone of a classifier, for dense features: an image to maps of the dense model's sizes, merged or not.
+
+    Args:
+        model: As in :func:`load`, or a loaded or compressed classifier, whose weights are copied.
+        weights, merge: As in :func:`load`.
+        options: ``out_indices`` says which blocks' (Swin: stages') outputs are returned; the others are those of
+            :class:`~cait_mm.models.deit.DeiT`, :class:`~cait_mm.models.lvvit.LVViT` and
+            :class:`~cait_mm.models.swin.Swin`.
+
+    Raises:
+        UserError: The file cannot be read, or is not the model that is asked for.
+    """
+    if isinstance(model, Classifier):
+        own = model.backbone
+        checkpoint = Checkpoint('the classifier', dict(own.state_dict()), own.spec, grid=own.grid)
+        spec = spec_to_load(checkpoint, None, merge)
+    else:
+        arch, path = _arch_and_file(model, weights)
+        checkpoint = read_checkpoint(str(path))
+        spec = spec_to_load(checkpoint, arch, merge)
+    found = FAMILIES[spec.arch.family](spec=spec, **{'img_size': stated_size(checkpoint, spec), **options})
+    LOGGER.info('%s', found.load_checkpoint(checkpoint))
+    return found.eval()
+
+
+def _arch_and_file(model: Model, weights: FilePath | None) -> tuple[None | str | Arch | Mapping[str, Any], FilePath]:
+    """What is to be built, None where the file says it, and the file."""
+    if weights is not None:
+        return model, weights
+    if isinstance(model, (Arch, Mapping)) or model in ARCHS and not Path(model).exists():
+        raise UserError(f'no weights are named for {model if isinstance(model, str) else "the architecture"}: give '
+                        'their file too.')
+    return None, model

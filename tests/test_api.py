@@ -1,0 +1,96 @@
+"""The front door on real weights where they are at hand, on random ones of the same names elsewhere."""
+import pytest
+import timm
+import torch
+from conftest import DATA, FAMILIES, plain_classifier
+
+import cait_mm
+from cait_mm.errors import UserError
+from cait_mm.macs import classifier_cost
+from cait_mm.models import Backbone, Classifier
+from cait_mm.spec import Spec
+
+MERGE = ((4, 'horizontal'), (7, 'vertical'))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """A file of DeiT-Tiny, and timm's model of the same weights."""
+    theirs = timm.create_model('deit_tiny_patch16_224', pretrained=False).eval()
+    path = DATA / 'deit_tiny_patch16_224' / 'deit_tiny_patch16_224_fp32.pth'
+    if path.exists():
+        theirs.load_state_dict(torch.load(path, weights_only=True)['model'])
+    else:
+        path = tmp_path_factory.mktemp('weights') / 'deit_tiny.pth'
+        torch.save({'model': theirs.state_dict()}, path)
+    return path, theirs
+
+
+def test_a_classifier_is_loaded_and_computes_as_timms(weights):
+    path, theirs = weights
+    model, images = cait_mm.load('deit_tiny', path), torch.randn(2, 3, 224, 224)
+    assert isinstance(model, Classifier) and type(model).__mro__[1] is torch.nn.Module
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), theirs(images), atol=1e-4, rtol=1e-4)
+
+
+def test_a_merged_one_is_saved_and_loaded_and_its_backbone_gives_dense_maps(weights, tmp_path):
+    path, _ = weights
+    model = cait_mm.load('deit_tiny', path, merge=MERGE)
+    model.save(tmp_path / 'small.pth')
+    again, images = cait_mm.load(tmp_path / 'small.pth'), torch.randn(1, 3, 224, 320)
+    backbones = [cait_mm.backbone(source, out_indices=(3, 11)) for source in (tmp_path / 'small.pth', model)]
+    backbones.append(cait_mm.backbone('deit_tiny', path, merge=MERGE, out_indices=(3, 11)))
+    with torch.no_grad():
+        assert torch.equal(model(images), again(images))
+        maps = [backbone(images) for backbone in backbones]
+    for backbone, (early, late) in zip(backbones, maps):
+        assert isinstance(backbone, Backbone) and not backbone.training
+        assert early.shape == late.shape == (1, 192, 14, 20)
+        assert torch.equal(early, maps[0][0]) and torch.equal(late, maps[0][1])
+
+
+def test_a_summary_says_what_changed(weights):
+    path, _ = weights
+    model, small = cait_mm.load('deit_tiny', path), cait_mm.load('deit_tiny', path, merge=MERGE)
+    found = cait_mm.summary(small, against=model)
+    dense, cost = classifier_cost(Spec.dense('deit_tiny')), classifier_cost(small.spec)
+    assert found.reduction == 1 - cost.macs / dense.macs == cait_mm.summary(small).reduction
+    assert found.to_dict()['params'] == cost.params == sum(value.numel() for value in small.parameters())
+    text = str(found)
+    assert f'MACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({found.reduction:.1%} saved)' in text
+    assert '| 4     | horizontal   | 64' in text and text.count('\n') == 14
+    assert cait_mm.summary(model).reduction == 0
+    with pytest.raises(UserError, match='against is a custom, the model a deit_tiny'):
+        cait_mm.summary(model, against=plain_classifier('deit'))
+
+
+def test_a_summary_shows_widths_and_its_own_size_and_classes():
+    wide = plain_classifier('deit', merge=(), img_size=(64, 128))
+    narrow = plain_classifier('deit', merge=(), img_size=(64, 128), ffn_dim=[96, 40, 96])
+    found = cait_mm.summary(narrow, wide)
+    assert '96 => 40' in str(found) and str(found).count('=>') == 3
+    assert found.cost_before == classifier_cost(wide.spec, (64, 128), 5)
+
+
+@pytest.mark.parametrize('words,message', [
+    (('deit_tiny', ), 'no weights are named for deit_tiny: give their file too'),
+    ((FAMILIES['deit']['arch'], ), 'no weights are named for the architecture'),
+    (('nowhere.pth', ), 'checkpoint nowhere.pth does not exist'),
+    (('deit_tiny', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
+])
+def test_what_is_missing_is_a_sentence(words, message):
+    for ask in (cait_mm.load, cait_mm.backbone):
+        with pytest.raises(UserError, match=message):
+            ask(*words)
+
+
+def test_an_unknown_architecture_and_option_are_named(weights):
+    with pytest.raises(UserError, match='unknown architecture .*deit_huge.*use one of deit_tiny'):
+        cait_mm.load('deit_huge', weights[0])
+    with pytest.raises(TypeError, match='depth'):
+        cait_mm.backbone('deit_tiny', weights[0], depth=3)
+
+
+def test_the_surface_is_small():
+    assert set(cait_mm.__all__) == {'__version__', 'backbone', 'load', 'summary'}

@@ -108,10 +108,9 @@ def training():
 def test_a_training_checkpoint_is_read_whole(training, tmp_path):
     torch.save(training, tmp_path / 'a.pth')
     found = load_training(str(tmp_path / 'a.pth'))
-    assert all(torch.equal(value, training['state_dict'][f'backbone.{name}'])
-               for name, value in found.backbone.state_dict().items())
-    assert set(found.head) == {'head.weight', 'head.bias'}
-    assert found.cdcp is None and found.classes == {'classes': ['a']}
+    assert {*found.state_dict()} == {*training['state_dict']} and found.num_classes == 5
+    assert all(torch.equal(value, training['state_dict'][name]) for name, value in found.state_dict().items())
+    assert found.provenance == {'source': 'a.pth', 'cdcp': None, 'classes': {'classes': ['a']}}
 
 
 def test_a_spoilt_training_checkpoint_is_read_or_one_sentence(training, tmp_path):

@@ -22,11 +22,13 @@ from cait_mm.config.cli import (
 )
 from cait_mm.config.outcome import before_after
 from cait_mm.errors import UserError
+from cait_mm.models import Classifier, load_classifier
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.pruning.plan import merges_for
-from cait_mm.spec import Spec, make_spec
+from cait_mm.spec import make_spec
 from cait_mm.utils.images import find_images, load_batches
+
+Merges = Sequence[tuple[BlockName, str]]
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,20 +52,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def full_width_spec(args: argparse.Namespace) -> Spec:
-    """The dense architecture with the merges to put in."""
+def load_dense(args: argparse.Namespace) -> tuple[Classifier, Merges | None]:
+    """The dense classifier, and where to merge; None leaves that to the target."""
     if args.model in ARCHS:
-        arch, merges = get_arch(args.model), None
+        arch, merge = get_arch(args.model), None
     elif args.model.endswith('.py'):
-        arch, merges = described_backbone(args.model)
+        arch, merge = described_backbone(args.model)
     else:
         raise UserError(f'{args.model} is neither a config file nor one of {", ".join(ARCHS)}.')
     if args.merge is not None:
-        merges = parse_merges(args.merge)
-    return merges_for(arch, args.target) if merges is None else make_spec(arch, merges)
+        merge = parse_merges(args.merge)
+    make_spec(arch, merge or ())  # what is wrong with it should show before anything is read
+    return load_classifier(args.checkpoint, arch), merge
 
 
-def described_backbone(config: str) -> tuple[Arch, Sequence[tuple[BlockName, str]]]:
+def described_backbone(config: str) -> tuple[Arch, Merges]:
     """Architecture and merges of a config's backbone.
 
     Raises:
@@ -82,11 +85,11 @@ def described_backbone(config: str) -> tuple[Arch, Sequence[tuple[BlockName, str
 
 def main() -> None:
     args, start = parse_args(), time.time()
-    spec = full_width_spec(args)
-    images = load_batches(find_images(args.images, args.num_images), spec.arch.img_size[0])
-    small = compress(spec, args.checkpoint, images, args.target, args.align, args.pad_to)
+    model, merge = load_dense(args)
+    images = load_batches(find_images(args.images, args.num_images), model.spec.arch.img_size[0])
+    small = compress(model, images, args.target, merge, args.align, args.pad_to)
     small.save(args.out)
-    text, result = before_after(small.folded, args.out)
+    text, result = before_after(small, args.out)
     report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)
 
 

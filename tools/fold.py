@@ -31,8 +31,8 @@ def main() -> None:
     tolerance = None if args.force else args.tolerance
     small = fold_training(checkpoint_of(args.checkpoint), tolerance, args.pad_to)
     small.save(args.out)
-    text, result = before_after(small.folded, args.out)
-    largest = small.folded.largest_cut
+    text, result = before_after(small, args.out)
+    largest = small.provenance.get('largest_cut', 0.)
     text += f'\nthe largest norm of a channel that was cut: {largest:.2g}'
     report(text, {**result, 'largest_cut': largest}, args.json)
 

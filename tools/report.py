@@ -9,11 +9,10 @@ from pathlib import Path
 from cait_mm.analysis import report as figures
 from cait_mm.config.cli import add_json_option, output_folder, report, run
 from cait_mm.errors import UserError
-from cait_mm.models import Backbone as CAITBackbone
-from cait_mm.models import classifier_backbone
+from cait_mm.models import Backbone, Classifier, classifier_backbone
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.pruning.cdcp import masks_of
-from cait_mm.pruning.export import Training, load_training
+from cait_mm.pruning.export import load_training
 from cait_mm.pruning.fold import channel_scores, fold
 from cait_mm.spec import Spec
 from cait_mm.utils.files import checkpoint_of
@@ -32,21 +31,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def compressed(training: Training) -> CAITBackbone:
+def compressed(training: Classifier) -> Backbone:
     """The backbone as it will be exported."""
-    if not training.cdcp:
+    if not training.provenance['cdcp']:
         return training.backbone
     return fold(training.backbone, masks_of(training.backbone), tolerance=None).backbone
 
 
-def dense(checkpoint: str, like: CAITBackbone) -> CAITBackbone:
+def dense(checkpoint: str, like: Backbone) -> Backbone:
     """The dense model of the same architecture."""
     backbone = classifier_backbone(Spec.dense(like.arch), img_size=like.img_size).eval()
     backbone.load_checkpoint(read_checkpoint(checkpoint))
     return backbone
 
 
-def draw_attention(args: argparse.Namespace, training: Training, out: Path) -> Path:
+def draw_attention(args: argparse.Namespace, training: Classifier, out: Path) -> Path:
     if not training.backbone.arch.has_cls:
         raise UserError(f'{training.backbone.arch.name} has no CLS token whose attention --image could draw.')
     path = find_images(args.image, 1)[0] if args.image.is_dir() else args.image
@@ -63,10 +62,10 @@ def main() -> None:
     out = args.out or args.work_dirs[0] / 'report'
     loaded = {path: load_training(checkpoint_of(str(path))) for path in args.work_dirs}
     first = loaded[args.work_dirs[0]]
-    pruned = {path: run.backbone for path, run in loaded.items() if run.cdcp}
+    pruned = {path: run.backbone for path, run in loaded.items() if run.provenance['cdcp']}
     pictures = [figures.save(figures.curves(args.work_dirs[0]), out / 'curves.png')]
     result, rows = {}, []
-    if first.cdcp:
+    if first.provenance['cdcp']:
         kept = figures.kept_channels(first.backbone.spec, masks_of(first.backbone))
         pictures.append(figures.save(kept, out / 'channels.png'))
     if pruned:

@@ -42,9 +42,9 @@ class Mode:
 
     def __post_init__(self) -> None:
         if self.device == 'cuda' and not torch.cuda.is_available():
-            raise UserError('device=\'cuda\': there is no GPU here that PyTorch can use.')
+            raise UserError('`device=cuda`: there is no GPU here that PyTorch can use.')
         if self.cuda_graph and self.device != 'cuda':
-            raise UserError('cuda_graph=True records the work of a GPU: give device=\'cuda\'.')
+            raise UserError('`cuda_graph=True` records the work of a GPU: give `device=cuda`.')
 
     @property
     def autocast(self) -> bool:
@@ -94,8 +94,8 @@ class Mode:
                 with torch.cuda.graph(graph):
                     call()
         except RuntimeError as error:
-            raise UserError(f'cuda_graph=True: this cannot be recorded ({reason_of(error)}); time parts=(backbone, '
-                            'encoder), or leave it out.') from error
+            raise UserError(f'`cuda_graph=True`: this cannot be recorded ({reason_of(error)}); time '
+                            '`parts=(backbone, encoder)`, or leave it out.') from error
         return graph.replay
 
     def batch(self, size: int, height: int, width: int, channels: int = 3) -> torch.Tensor:

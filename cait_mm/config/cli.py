@@ -61,23 +61,20 @@ def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
 
 
 def as_options(sentence: str, parameters: Sequence[str]) -> str:
-    """``sentence`` with the library's ``pad_to=0`` written as the command line's ``--pad-to 0``.
+    """``sentence`` with the library's "`pad_to=0`" written as the command line's "--pad-to 0".
 
     Args:
-        sentence: Of an error.
-        parameters: The names to look for. What a dot or a bracket precedes is no option (``model.cdcp.target=1``).
+        sentence: Of an error; the library writes its parameters in backquotes.
+        parameters: The names that are options here; of others the quotes alone go.
     """
-    names = '|'.join(map(re.escape, parameters))
-    if not names:
-        return sentence
-    return re.sub(rf"(?<![\w.(])({names})=('[^']*'|\([^()]*\)|[^\s,;:)]+)", _as_option, sentence)
+    def option(found: re.Match) -> str:
+        name, value = found.groups()
+        if name not in parameters:
+            return found[0].strip('`')
+        words = [] if value in (None, 'True') else re.findall(r"[^\s,()']+", value)
+        return ' '.join([f'--{name.replace("_", "-")}', *words])
 
-
-def _as_option(found: re.Match) -> str:
-    option, value = f'--{found[1].replace("_", "-")}', found[2]
-    if value == 'True':
-        return option
-    return f'{option} {value.strip("()").replace(",", "") if value.startswith("(") else value.strip(chr(39))}'
+    return re.sub(r'`(\w+)(?:=([^`]*))?`', option, sentence)
 
 
 def parse_merges(text: str) -> tuple[Merge, ...]:

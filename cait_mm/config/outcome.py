@@ -3,14 +3,15 @@ from pathlib import Path
 from typing import Any
 
 from cait_mm.macs import classifier_cost, reduction
-from cait_mm.pruning.fold import Folded
-from cait_mm.spec import Spec
+from cait_mm.models import Classifier
+from cait_mm.spec import Spec, make_spec
 from cait_mm.utils.tables import table
 
 
-def before_after(folded: Folded, path: str | Path) -> tuple[str, dict[str, Any]]:
+def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, Any]]:
     """What compression changed, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
-    before, after, selected = folded.before, folded.spec, reduction(folded.selected)
+    after, saved = small.spec, reduction(small.spec)
+    before, selected = make_spec(after.arch, after.merges), small.provenance.get('selected_reduction', saved)
     dense, cost = classifier_cost(Spec.dense(before.arch)), classifier_cost(after)
     rows = [[before.arch.block_name(index), str(before.merge_before(index) or '').partition(':')[2],
              f'{full.qk_dim} => {cut.qk_dim}', f'{full.v_dim} => {cut.v_dim}', f'{full.ffn_dim} => {cut.ffn_dim}']
@@ -19,7 +20,7 @@ def before_after(folded: Folded, path: str | Path) -> tuple[str, dict[str, Any]]
     text += (f'\nMACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({1 - cost.macs / dense.macs:.1%} saved), '
              f'parameters {dense.params / 1e6:.2f} => {cost.params / 1e6:.2f} M, '
              f'file {Path(path).stat().st_size / 1e6:.1f} MB')
-    if after != folded.selected:
+    if selected != saved:
         text += (f'\nwidths are padded with zeros, which fast kernels need; without it (--pad-to 0) {selected:.1%} of '
                  'the MACs are saved, and less time')
     text += (f'\nuse it: init_cfg=dict(type=\'Pretrained\', checkpoint=\'{path}\'), '

@@ -90,7 +90,8 @@ class OnnxModel(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         if tuple(images.shape[-2:]) != tuple(self.shape):
-            raise UserError(f'this ONNX file is for images of {self.shape[0]}x{self.shape[1]}, not '
-                            f'{images.shape[-2]}x{images.shape[-1]}: give shape=({self.shape[0]}, {self.shape[1]}), or '
-                            'export it for the other size.')
+            height, width = self.shape
+            raise UserError(f'this ONNX file is for images of {height}x{width}, not '
+                            f'{images.shape[-2]}x{images.shape[-1]}: give `shape=({height}, {width})`, or export it '
+                            'for the other size.')
         return [torch.from_numpy(item) for item in self.session.run(None, {'images': images.numpy()})]

@@ -41,7 +41,7 @@ def deployable(model: nn.Module, part: str) -> nn.Module:
     """
     if part == 'whole' and not task_of(model).fixed:
         raise UserError('a detector\'s proposals and suppression differ from picture to picture, which no fixed graph '
-                        'holds: export part=\'backbone\'.')
+                        'holds: export `part=backbone`.')
     return {'whole': Whole, 'backbone': Backbone}[part](deployed(model)).eval()
 
 

@@ -33,7 +33,7 @@ def traced(module: nn.Module, shape: tuple[int, int]) -> torch.export.ExportedPr
 
 def refusal(error: Exception) -> UserError:
     return UserError(f'this cannot be exported ({reason_of(error)}): heads with operators of MMCV such as '
-                     'deformable attention have no place in the format; part=\'backbone\' leaves the head out.')
+                     'deformable attention have no place in the format; `part=backbone` leaves the head out.')
 
 
 def save_program(module: nn.Module, shape: tuple[int, int], path: str | Path, about: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.models import Backbone as CAITBackbone
+from cait_mm.models import Backbone
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import add_block_compactors, linear_parameters
 from cait_mm.pruning.selection import BlockChannels
@@ -41,7 +41,7 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrate(backbone: CAITBackbone, images: Iterable[Tensor]) -> Calibration:
+def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
     """Turn a full-width backbone into its singular basis, in place; its outputs stay the same.
 
     Args:
@@ -91,7 +91,7 @@ def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
 
 
 @torch.no_grad()
-def add_calibrated_compactors(backbone: CAITBackbone, calibration: Calibration) -> None:
+def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> None:
     """Put compactors on every block whose column norms follow the importance; the function stays the same."""
     for block, score in zip(backbone.flat_blocks(), start_norms(calibration.scores)):
         for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), score.by_layer(),
@@ -104,7 +104,7 @@ def add_calibrated_compactors(backbone: CAITBackbone, calibration: Calibration) 
 
 
 @torch.no_grad()
-def keep_means(folded: CAITBackbone, backbone: CAITBackbone, masks: Iterable[BlockChannels],
+def keep_means(folded: Backbone, backbone: Backbone, masks: Iterable[BlockChannels],
                calibration: Calibration) -> None:
     """Add to every FFN's output bias, in ``folded``, what the channels that were cut from ``backbone`` contributed on
     average.
@@ -115,7 +115,7 @@ def keep_means(folded: CAITBackbone, backbone: CAITBackbone, masks: Iterable[Blo
 
 
 @contextmanager
-def _statistics(backbone: CAITBackbone) -> Iterator[list[dict[str, Tensor]]]:
+def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
     """Collect, in double precision, second moments of q, k and v per head, sums and squares of the FFN's activation."""
     found: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
     hooks = []

@@ -1,56 +1,57 @@
 """Compression without training: merges as means, and a calibrated cut of channels."""
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
 from cait_mm.errors import UserError
-from cait_mm.models import Backbone as CAITBackbone
-from cait_mm.models import classifier_backbone
-from cait_mm.models.checkpoint import HEAD_KEYS, read_checkpoint
-from cait_mm.pruning.calibrate import Calibration, add_calibrated_compactors, calibrate, keep_means
-from cait_mm.pruning.export import Compressed
-from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold
+from cait_mm.models import Classifier, classifier_backbone
+from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate, keep_means
+from cait_mm.pruning.fold import PAD_TO, channel_scores, fold_classifier
+from cait_mm.pruning.plan import merges_for
 from cait_mm.pruning.selection import select
-from cait_mm.spec import Spec
+from cait_mm.spec import Spec, make_spec
 
 
-def compress(spec: Spec, checkpoint: str, images: Iterable[Tensor], target: float, align: int = 1,
-             pad_to: int = PAD_TO) -> Compressed:
-    """Merge and cut a pretrained classifier without training.
+def compress(model: Classifier, images: Iterable[Tensor], target: float,
+             merge: Sequence[tuple[int | str, str]] | None = None, align: int = 1, pad_to: int = PAD_TO) -> Classifier:
+    """Merge tokens and cut channels of a pretrained classifier without training.
 
     Args:
-        spec: Full width, with the merges.
-        checkpoint: The dense model's weights (official, timm).
-        images: Batches (B, C, H, W) to calibrate on, normalised as in training; labels are not needed.
-        target: Reduction of the classifier's MACs against the dense model, merges included.
+        model: At full width; it stays as it is.
+        images: Batches (B, C, H, W) to calibrate on, normalised as in training. Some dozens of images are enough,
+            labels are not needed.
+        target: The share of the dense classifier's MACs to save, merges included.
+        merge: Where to merge, ``((4, 'horizontal'), (7, 'vertical'))``. None keeps the model's merges, and chooses
+            some for the target (:func:`~cait_mm.pruning.plan.merges_for`) where it has none.
         align, pad_to: As in :func:`~cait_mm.pruning.selection.select` and :func:`~cait_mm.pruning.fold.fold`.
 
-    Raises:
-        UserError: The checkpoint or the images cannot be used, or the target is out of reach.
-    """
-    backbone, loaded = classifier_backbone(spec).eval(), read_checkpoint(checkpoint)
-    head = {key: value for key, value in loaded.state_dict.items() if key.startswith(HEAD_KEYS)}
-    backbone.load_checkpoint(loaded)
-    folded, calibration = cut_calibrated(backbone, images, target, align, pad_to)
-    return Compressed(folded, head, dict(target=target, start='calibrated', calibration_images=calibration.images,
-                                         source=Path(checkpoint).name))
-
-
-def cut_calibrated(backbone: CAITBackbone, images: Iterable[Tensor], target: float, align: int = 1,
-                   pad_to: int = PAD_TO) -> tuple[Folded, Calibration]:
-    """Cut the channels that contribute least to ``images``; arguments are those of :func:`compress`.
-
-    ``backbone`` is a classifier's, pretrained, at full width, with its merges in place. It is changed.
+    Returns:
+        A classifier that can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`) or trained further.
 
     Raises:
-        UserError: It is pruned already, the images do not fit, or the target is out of reach.
+        UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
-    if backbone.spec.is_pruned:
-        raise UserError(f'this {backbone.arch.name} is pruned already: compress the dense model.')
-    calibration = calibrate(backbone, images)
-    add_calibrated_compactors(backbone, calibration)
-    masks = select(backbone.spec, channel_scores(backbone), target, align=align)
-    folded = fold(backbone, masks, tolerance=None, pad_to=pad_to)
-    keep_means(folded.backbone, backbone, masks, calibration)
-    return folded, calibration
+    if model.spec.is_pruned:
+        raise UserError(f'`model`: this {model.spec.arch.name} is pruned already, give the dense one.')
+    if merge is not None:
+        spec = make_spec(model.spec.arch, merge)
+    else:
+        spec = model.spec if model.spec.merges else merges_for(model.spec.arch, target)
+    merged = _merged(model, spec)
+    calibration = calibrate(merged.backbone, images)
+    add_calibrated_compactors(merged.backbone, calibration)
+    masks = select(spec, channel_scores(merged.backbone), target, align=align)
+    small = fold_classifier(merged, masks, tolerance=None, pad_to=pad_to, target=target, start='calibrated',
+                            calibration_images=calibration.images)
+    keep_means(small.backbone, merged.backbone, masks, calibration)
+    return small
+
+
+def _merged(model: Classifier, spec: Spec) -> Classifier:
+    """A plain copy of ``model`` with the merges of ``spec``; new ones start as means."""
+    backbone = classifier_backbone(spec, img_size=model.backbone.img_size).to(next(model.parameters()))
+    copy = Classifier(backbone, model.num_classes, model.provenance).to(next(model.parameters()))
+    weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
+    copy.load_checkpoint(Checkpoint('of the model', weights, model.spec, grid=model.backbone.grid))
+    return copy.eval()

@@ -1,4 +1,4 @@
-"""Exports: small, self-describing checkpoints of a compressed classifier."""
+"""Checkpoints of the classification stage, which describe themselves, and their way into an export."""
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,14 +9,12 @@ from torch import Tensor
 
 from cait_mm.arch import as_image_size, check_keys
 from cait_mm.errors import UserError, reason_of, shown
-from cait_mm.models import Backbone as CAITBackbone
-from cait_mm.models import classifier_backbone
+from cait_mm.models import Backbone, Classifier, classifier_backbone
 from cait_mm.models.checkpoint import Checkpoint, strict_load
-from cait_mm.models.export import make_export, save_export
 from cait_mm.models.formats import HEAD_KEYS
 from cait_mm.ops.compactor import add_backbone_compactors
 from cait_mm.pruning.cdcp import masks_of
-from cait_mm.pruning.fold import PAD_TO, Folded, fold, without_masked
+from cait_mm.pruning.fold import PAD_TO, fold_classifier, without_masked
 from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
 
@@ -24,40 +22,9 @@ TRAINING_META = 'cait_training'
 """Where a training checkpoint describes its classifier in plain types: ``spec``, ``img_size``, ``cdcp``."""
 
 
-@dataclass(frozen=True)
-class Compressed:
-    """A compressed classifier, and where it comes from.
-
-    Args:
-        folded: Its backbone.
-        head: Its heads' weights, by their names.
-        meta: What the file says of its origin, in plain types.
-    """
-
-    folded: Folded
-    head: dict[str, Tensor]
-    meta: dict[str, Any]
-
-    def save(self, path: str | Path) -> None:
-        """Write it as an export, see :func:`~cait_mm.models.export.save_export`."""
-        backbone = self.folded.backbone
-        save_export(make_export({**backbone.state_dict(), **self.head}, backbone.spec, backbone.grid, **self.meta),
-                    path)
-
-
-def training_meta(backbone: CAITBackbone, cdcp: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a training checkpoint has to say so that :func:`export_training` needs no config."""
+def training_meta(backbone: Backbone, cdcp: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a training checkpoint has to say so that :func:`load_training` needs no config."""
     return {'spec': backbone.spec.to_dict(), 'img_size': list(backbone.img_size), 'cdcp': dict(cdcp) if cdcp else None}
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training checkpoint's classifier: its backbone (with compactors where ``cdcp`` is set), head and classes."""
-
-    backbone: CAITBackbone
-    head: dict[str, Tensor]
-    cdcp: dict[str, Any] | None
-    classes: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -89,8 +56,10 @@ def _is_setting(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], (str, bool, int, float, type(None)))
 
 
-def load_training(path: str) -> Training:
+def load_training(path: str) -> Classifier:
     """Rebuild the classifier of a training checkpoint from what it says of itself; no config is needed.
+
+    Its ``provenance`` has the settings of ``cdcp`` (None without; with them it holds compactors) and the ``classes``.
 
     Raises:
         UserError: It is no such checkpoint, is damaged or not finite, or its weights are not those it describes.
@@ -101,29 +70,30 @@ def load_training(path: str) -> Training:
     if not meta.get(TRAINING_META) or not isinstance(content.get('state_dict'), Mapping):
         raise UserError(f'{path} is no checkpoint of the classification stage: give one that tools/train.py wrote with '
                         'a compress_* config.')
-    weights = {name: value for name, value in content['state_dict'].items()
-               if isinstance(name, str) and isinstance(value, Tensor)}
+    weights = {name: value for name, value in content['state_dict'].items() if isinstance(name, str)
+               and isinstance(value, Tensor) and name.startswith(('backbone.', *HEAD_KEYS))}
     try:
         described = Described.from_dict(meta[TRAINING_META])
     except UserError as error:
         raise UserError(f'{path} does not describe its classifier as tools/train.py does: {error}') from error
-    own = {name.removeprefix('backbone.'): value for name, value in weights.items() if name.startswith('backbone.')}
-    if described.spec.block_params > sum(value.numel() for value in own.values()):
+    held = sum(value.numel() for name, value in weights.items() if name.startswith('backbone.'))
+    if described.spec.block_params > held:
         raise UserError(f'{path} describes a larger classifier than it holds weights of: use another checkpoint.')
-    backbone = classifier_backbone(described.spec, img_size=described.img_size).eval()
+    backbone = classifier_backbone(described.spec, img_size=described.img_size)
     if described.cdcp:
         add_backbone_compactors(backbone)
+    model = Classifier(backbone, len(weights.get('head.bias', (0, ))), {
+        'source': Path(path).name, 'cdcp': described.cdcp, 'classes': meta.get('dataset_meta')})
     try:
-        strict_load(backbone, Checkpoint(path, own), unused=(), optional=())
+        strict_load(model, Checkpoint(path, weights), unused=(), optional=())
     except UserError as error:
         raise UserError(f'{path} does not hold the weights that it describes ({reason_of(error)}): use another '
                         'checkpoint.') from error
-    head = {name: value for name, value in weights.items() if name.startswith(HEAD_KEYS)}
-    return Training(backbone, head, described.cdcp, meta.get('dataset_meta'))
+    return model.eval()
 
 
 @torch.no_grad()
-def fold_training(path: str, tolerance: float | None = 1e-3, pad_to: int = PAD_TO) -> Compressed:
+def fold_training(path: str, tolerance: float | None = 1e-3, pad_to: int = PAD_TO) -> Classifier:
     """Fold a classifier's training checkpoint, and check that it computes the same.
 
     Args:
@@ -133,18 +103,16 @@ def fold_training(path: str, tolerance: float | None = 1e-3, pad_to: int = PAD_T
     Raises:
         UserError: It is no such checkpoint, is damaged or not finite, or channels have not vanished.
     """
-    found = load_training(path)
-    backbone = found.backbone
-    if found.cdcp:
-        masks = masks_of(backbone)
-        folded = fold(backbone, masks, tolerance, pad_to)
-        _check_equal(without_masked(backbone, masks), folded.backbone)
-    else:
-        folded = Folded(backbone, backbone.spec, backbone.spec)
-    return Compressed(folded, found.head, {'source': Path(path).name, 'cdcp': found.cdcp, 'classes': found.classes})
+    model = load_training(path)
+    if not model.provenance['cdcp']:
+        return model
+    masks = masks_of(model.backbone)
+    small = fold_classifier(model, masks, tolerance, pad_to)
+    _check_equal(without_masked(model.backbone, masks), small.backbone)
+    return small
 
 
-def _check_equal(masked: CAITBackbone, folded: CAITBackbone) -> None:
+def _check_equal(masked: Backbone, folded: Backbone) -> None:
     """Raise where the folded backbone does not compute what the masked one does."""
     image = torch.randn(1, masked.arch.in_channels, *masked.img_size, generator=torch.Generator().manual_seed(0))
     wanted, found = masked.forward_tokens(image)[0], folded.forward_tokens(image)[0]

@@ -5,14 +5,15 @@ What is cut was pushed to zero in training; the folded model equals the training
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cait_mm.errors import UserError
-from cait_mm.models import Backbone as CAITBackbone
-from cait_mm.models import classifier_backbone
+from cait_mm.macs import reduction
+from cait_mm.models import Backbone, Classifier, classifier_backbone
 from cait_mm.models.widths import widths_in_state_dict
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import block_compactors
@@ -31,15 +32,13 @@ class Folded:
 
     Args:
         backbone: Plain, of the widths that are left, in eval mode.
-        before: The spec at full width.
         selected: The spec before widths were padded.
         largest_cut: The largest norm of a column that was cut.
     """
 
-    backbone: CAITBackbone
-    before: Spec
+    backbone: Backbone
     selected: Spec
-    largest_cut: float = 0.
+    largest_cut: float
 
     @property
     def spec(self) -> Spec:
@@ -52,13 +51,13 @@ class Folded:
         return self.backbone.state_dict()
 
 
-def channel_scores(backbone: CAITBackbone) -> list[BlockChannels]:
+def channel_scores(backbone: Backbone) -> list[BlockChannels]:
     """The importance of every channel of a backbone with compactors: its column's norm."""
     return [BlockChannels.of_layers(*(compactor.column_norms().detach() for compactor in block_compactors(block)))
             for block in backbone.flat_blocks()]
 
 
-def keep_all(backbone: CAITBackbone) -> list[BlockChannels]:
+def keep_all(backbone: Backbone) -> list[BlockChannels]:
     """Masks under which every channel of a backbone with compactors stays."""
     return [score.map(lambda values: torch.ones_like(values, dtype=torch.bool)) for score in channel_scores(backbone)]
 
@@ -71,7 +70,7 @@ def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
     return BlockChannels(both, both, _level(masks.v, scores.v), masks.ffn)
 
 
-def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: float | None = 1e-3,
+def fold(backbone: Backbone, masks: Sequence[BlockChannels], tolerance: float | None = 1e-3,
          pad_to: int = 0) -> Folded:
     """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
 
@@ -102,11 +101,36 @@ def fold(backbone: CAITBackbone, masks: Sequence[BlockChannels], tolerance: floa
                         'allow it with a higher tolerance.')
     small = classifier_backbone(widths_in_state_dict(backbone.spec, state), img_size=backbone.img_size)
     small.to(next(iter(state.values()))).load_state_dict(state)
-    return Folded(small.eval(), backbone.spec, pruned_spec(backbone.spec, masks), largest)
+    return Folded(small.eval(), pruned_spec(backbone.spec, masks), largest)
+
+
+def fold_classifier(model: Classifier, masks: Sequence[BlockChannels], tolerance: float | None = 1e-3,
+                    pad_to: int = PAD_TO, **provenance: Any) -> Classifier:
+    """The classifier without compactors and without the channels that ``masks`` drop; ``model`` stays as it is.
+
+    Its ``provenance`` is the model's and the one given, with ``selected_reduction``, the share of MACs that is saved
+    before widths are padded, and ``largest_cut``, the largest norm of a column that was cut.
+
+    Args:
+        model: A classifier with compactors.
+        masks, tolerance, pad_to: As in :func:`fold`.
+        provenance: What else there is to say, in plain types.
+
+    Raises:
+        UserError: As :func:`fold`.
+    """
+    folded = fold(model.backbone, masks, tolerance, pad_to)
+    small = Classifier(folded.backbone, model.num_classes, {
+        **model.provenance, **provenance, 'selected_reduction': reduction(folded.selected),
+        'largest_cut': folded.largest_cut})
+    for name in ('head', 'aux_head'):
+        if getattr(model, name) is not None:
+            setattr(small, name, deepcopy(getattr(model, name)))
+    return small.eval()
 
 
 @torch.no_grad()
-def without_masked(backbone: CAITBackbone, masks: Sequence[BlockChannels]) -> CAITBackbone:
+def without_masked(backbone: Backbone, masks: Sequence[BlockChannels]) -> Backbone:
     """A copy of a backbone with compactors whose columns that can be removed under ``masks`` are zero."""
     backbone = deepcopy(backbone)
     for block, mask, score in zip(backbone.flat_blocks(), masks, channel_scores(backbone)):

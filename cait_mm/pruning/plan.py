@@ -65,7 +65,7 @@ def plan(arch: str | Arch,
     """
     arch = get_arch(arch)
     if not 0 < target < 1:
-        raise UserError(f'target={target} is not a reduction: give the share of MACs to save, between 0 and 1, for '
+        raise UserError(f'`target={target}` is not a reduction: give the share of MACs to save, between 0 and 1, for '
                         'example 0.433.')
     even = list(_even_specs(arch, kinds))
     if not even:

@@ -75,7 +75,7 @@ def test_16_bit_weights_need_no_autocast():
 
 
 def test_what_needs_a_gpu_says_so():
-    with pytest.raises(UserError, match="give device='cuda'"):
+    with pytest.raises(UserError, match='give `device=cuda`'):
         Mode(cuda_graph=True)
 
 

@@ -94,7 +94,7 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
 
 
 def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
-    with pytest.raises(UserError, match="part='backbone'"):
+    with pytest.raises(UserError, match='export `part=backbone`'):
         deployable(load_model(str(ROOT / 'configs/mask_rcnn_deit_scenes.py')), 'whole')
     config = 'configs/mask2former_cait_deit_t_camvid.py'
     torch.save({'state_dict': load_model(str(ROOT / config)).state_dict(), 'meta': {}}, tmp_path / 'm.pth')

@@ -13,12 +13,12 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, parse_merges, positive, positive_int, report, run
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
+from cait_mm.models import Classifier, load_classifier
 from cait_mm.pruning.compress import compress
-from cait_mm.spec import Spec, make_spec
+from cait_mm.spec import Spec
 from cait_mm.utils.files import write_json
 from cait_mm.utils.images import find_images, load_batches
 from cait_mm.utils.inputs import read_lines
@@ -69,18 +69,15 @@ def evaluate(model: Classifier, images: ImageList, only: list[int] | None, batch
 def build(args: argparse.Namespace, variant: str) -> Classifier:
     """The model of a variant: ``MERGES`` alone, or ``MERGES@TARGET[/ALIGN]`` with a calibrated cut."""
     merges, _, cut = variant.partition('@')
-    spec, weights = make_spec(args.arch, parse_merges(merges)), args.checkpoint
-    if cut:
-        if args.calibration is None:
-            raise UserError(f'{variant} is a calibrated cut: give a folder of images with --calibration.')
-        target, _, align = cut.partition('/')
-        images = load_batches(find_images(args.calibration, args.calibration_images), spec.arch.img_size[0])
-        small = compress(spec, args.checkpoint, images, float(target), int(align or 1))
-        spec, weights = small.folded.spec.to_dict(), str(args.out.with_suffix('.pth'))
-        small.save(weights)
-    model = Classifier(dict(type='CAITDeiT', spec=spec))
-    model.load_pretrained(weights)
-    return model.eval()
+    model = load_classifier(args.checkpoint, args.arch)
+    merge = parse_merges(merges)
+    if not cut:
+        return load_classifier(args.checkpoint, args.arch, merge)
+    if args.calibration is None:
+        raise UserError(f'{variant} is a calibrated cut: give a folder of images with --calibration.')
+    target, _, align = cut.partition('/')
+    images = load_batches(find_images(args.calibration, args.calibration_images), model.spec.arch.img_size[0])
+    return compress(model, images, float(target), merge, int(align or 1))
 
 
 def main() -> None:

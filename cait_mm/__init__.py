@@ -6,7 +6,7 @@ running what is in them. Nothing else happens.
 """
 from importlib.util import find_spec
 
-from cait_mm.api import backbone, load, summary
+from cait_mm.api import backbone, compress, load, summary
 from cait_mm.version import __version__
 
 OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmdet')
@@ -23,4 +23,4 @@ if all(map(_is_there, OPENMMLAB)):
     from cait_mm import backbones, baselines, classification, datasets, engine, evaluation, necks  # noqa: F401
     engine.use_checked_loader()
 
-__all__ = ['__version__', 'backbone', 'load', 'summary']
+__all__ = ['__version__', 'backbone', 'compress', 'load', 'summary']

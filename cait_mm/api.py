@@ -12,8 +12,11 @@ from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
 from cait_mm.models.classifier import LOGGER, Classifier, load_classifier
 from cait_mm.models.families import FAMILIES
 from cait_mm.models.summary import summary
+from cait_mm.pruning.compress import compress as cut_without_training
+from cait_mm.pruning.fold import PAD_TO
+from cait_mm.utils.images import as_batches
 
-__all__ = ['backbone', 'load', 'summary']
+__all__ = ['backbone', 'compress', 'load', 'summary']
 
 FilePath = str | os.PathLike
 Model = str | os.PathLike | Arch | Mapping[str, Any]
@@ -44,6 +47,31 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
     """
     arch, path = _arch_and_file(model, weights)
     return load_classifier(path, arch, merge, num_classes, head_rows, new_head, **options)
+
+
+def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
+             align: int = 1, pad_to: int = PAD_TO, num_images: int = 64) -> Classifier:
+    """Merge tokens and cut channels of a pretrained classifier without training.
+
+    Args:
+        model: At full width, as :func:`load` gives it; it stays as it is.
+        images: To calibrate on, without labels: a folder, or normalised tensors, or a loader of them
+            (:func:`~cait_mm.utils.images.as_batches`).
+        target: The share of the dense classifier's MACs to save, merges included.
+        merge: Where to merge, ``((4, 'horizontal'), (7, 'vertical'))``. None keeps the model's merges, and chooses
+            some for the target where it has none.
+        align: Leave widths in multiples of this.
+        pad_to: Zero-pad heads and FFNs to multiples of this, which fast kernels need; 0 leaves the widths as selected.
+        num_images: How many images to look at.
+
+    Returns:
+        A classifier that can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`) or trained further.
+
+    Raises:
+        UserError: The model is pruned already, the images do not fit, or the target is out of reach.
+    """
+    return cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge, align,
+                                pad_to)
 
 
 def backbone(model: Model | Classifier, weights: FilePath | None = None, *,

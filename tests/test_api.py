@@ -3,6 +3,7 @@ import pytest
 import timm
 import torch
 from conftest import DATA, FAMILIES, plain_classifier
+from PIL import Image
 
 import cait_mm
 from cait_mm.errors import UserError
@@ -93,4 +94,43 @@ def test_an_unknown_architecture_and_option_are_named(weights):
 
 
 def test_the_surface_is_small():
-    assert set(cait_mm.__all__) == {'__version__', 'backbone', 'load', 'summary'}
+    assert set(cait_mm.__all__) == {'__version__', 'backbone', 'compress', 'load', 'summary'}
+
+
+@pytest.fixture(params=['folder', 'tensor', 'list', 'loader with labels', 'loader of dicts'])
+def images(request, tmp_path):
+    """Six images in every form that compress takes."""
+    if request.param == 'folder':
+        for index in range(6):
+            Image.effect_noise((70, 64), 60).convert('RGB').save(tmp_path / f'{index}.png')
+        return tmp_path
+    tensors = torch.randn(6, 3, 64, 64)
+    return {'tensor': tensors, 'list': list(tensors), 'loader with labels': [(tensors[:4], None), (tensors[4:], None)],
+            'loader of dicts': [dict(inputs=tensors, targets=None)]}[request.param]
+
+
+def test_compression_takes_images_in_any_form(images):
+    model = plain_classifier('deit', merge=())
+    small = cait_mm.compress(model, images, target=0.4, num_images=6)
+    found = cait_mm.summary(small, against=model)
+    assert small.spec.merges and small.provenance['calibration_images'] == 6
+    assert small.provenance['selected_reduction'] >= 0.4 > found.reduction > 0.3, 'padding costs'
+
+
+def test_a_loader_is_left_when_there_are_enough_images():
+    def endless():
+        while True:
+            yield torch.randn(4, 3, 64, 64)
+
+    small = cait_mm.compress(plain_classifier('deit', merge=()), endless(), 0.3, merge=(), num_images=6, pad_to=0)
+    assert small.provenance['calibration_images'] == 8 and cait_mm.summary(small).reduction >= 0.3
+
+
+@pytest.mark.parametrize('images,message', [
+    (3, 'neither a folder nor tensors'), ('nowhere', 'no images below nowhere'), ([], 'no images to calibrate on'),
+    (['a.png'], 'tensors .* are wanted'), (torch.zeros(2, 3, 64, 64, dtype=torch.uint8), 'normalised floats'),
+    (torch.randn(2, 4, 64, 64), 'images have 4 channels'), ([()], 'tensors .* are wanted'),
+])
+def test_what_gives_no_images_is_a_sentence(images, message):
+    with pytest.raises(UserError, match=message):
+        cait_mm.compress(plain_classifier('deit', merge=()), images, 0.3, merge=())

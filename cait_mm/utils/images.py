@@ -1,14 +1,14 @@
 """Images of a folder, and batches of them without labels to calibrate on."""
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from timm.data import create_transform
 from torch import Tensor
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, shown
 from cait_mm.utils.pictures import SUFFIXES, read_image
 
 Item = TypeVar('Item')
@@ -53,11 +53,42 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[int(i * step)] for i in range(min(count, len(items)))]
 
 
-def load_batches(paths: Sequence[str | Path], size: int, batch_size: int = 16) -> Iterator[Tensor]:
-    """Images resized (bicubic), cropped to ``size`` and normalised as ImageNet's, in batches (B, 3, size, size)."""
+def load_batches(paths: Sequence[str | Path], size: int | tuple[int, int], batch_size: int = 16) -> Iterator[Tensor]:
+    """Images resized (bicubic), cropped to ``size`` and normalised as ImageNet's, in batches (B, 3, H, W)."""
     transform = create_transform(size, interpolation='bicubic', crop_pct=224 / 256)
     for start in range(0, len(paths), batch_size):
         yield torch.stack([transform(read_image(path)) for path in paths[start:start + batch_size]])
+
+
+def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator[Tensor]:
+    """The first ``count`` images, or a little more, of whatever gives some, in batches (B, C, H, W).
+
+    Args:
+        images: A folder, whose images are read by :func:`load_batches`; or one tensor, or a loader or list of tensors,
+            which are taken as they are: (B, C, H, W), or (C, H, W) for one image. Of a loader's ``(images, labels)``
+            and ``dict(inputs=images)`` the labels are left out.
+        size: For the images of a folder.
+        count: How many.
+
+    Raises:
+        UserError: It gives something else.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        yield from load_batches(find_images(images, count), size)
+        return
+    if not isinstance(images, Iterable):
+        raise UserError(f'`images`: {shown(images)} is neither a folder nor tensors nor a loader of them.')
+    taken = 0
+    for batch in [images] if isinstance(images, Tensor) else images:
+        batch = batch.get('inputs') if isinstance(batch, Mapping) else batch
+        batch = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
+        if not isinstance(batch, Tensor) or batch.dim() not in (3, 4) or not batch.is_floating_point():
+            raise UserError('`images`: tensors (B, C, H, W) of normalised floats are wanted, alone, as (images, labels)'
+                            f' or as dict(inputs=images), not {shown(batch)}.')
+        yield batch if batch.dim() == 4 else batch[None]
+        taken += 1 if batch.dim() == 3 else len(batch)
+        if taken >= count:
+            return
 
 
 def _holds(link: str, folder: str) -> bool:

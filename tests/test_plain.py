@@ -2,6 +2,7 @@
 import subprocess
 import sys
 
+import timm
 import torch
 from conftest import ROOT
 
@@ -68,3 +69,22 @@ print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
         image = torch.randn(2, 3, 64, 64)
         with torch.no_grad():
             assert torch.equal(model(image), torch.load(tmp_path / f'{name}.logits'))
+
+
+def test_the_front_door_opens_without_openmmlab(tmp_path):
+    torch.save(timm.create_model('deit_tiny_patch16_224', pretrained=False).state_dict(), tmp_path / 'deit.pth')
+    code = """
+import os, torch, cait_mm
+
+os.chdir(sys.argv[1])
+model = cait_mm.load('deit_tiny', 'deit.pth')
+small = cait_mm.load('deit_tiny', 'deit.pth', merge=((4, 'horizontal'), (7, 'vertical')))
+print(cait_mm.summary(small, against=model))
+small.save('small.pth')
+backbone = cait_mm.backbone('small.pth', out_indices=(3, 5, 7, 11))
+print([tuple(item.shape) for item in backbone(torch.ones(1, 3, 224, 320))])
+print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
+"""
+    *_, macs, shapes, imported = run_without_openmmlab(code, tmp_path).splitlines()
+    assert macs.startswith('deit_tiny: MACs 1.2') and '% saved' in macs
+    assert shapes == str([(1, 192, 14, 20)] * 4) and imported == '[]'

@@ -1,6 +1,6 @@
 """What every dense architecture says of itself, as plain data: shapes, names, and the cost of what is not a block.
 
-A family is one subclass here and one backbone in ``cait_mm/backbones``; everything else is generic. Blocks are counted
+A family is one subclass here and one model in ``cait_mm/models``; everything else is generic. Blocks are counted
 through all stages, 0-based. Their *name* is what people write: the index itself, or ``stage.block`` where there are
 stages.
 """

@@ -60,6 +60,7 @@ class ArrivesWhole(Backbone, BaseModule):
             self._whole = True
         else:
             self._require_elsewhere(unexpected_keys, prefix)
+        local_metadata = {key: value for key, value in local_metadata.items() if key != GRID_META}  # resampled by now
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                                       error_msgs)
 

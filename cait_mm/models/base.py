@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from cait_mm.arch import Arch
 from cait_mm.errors import UserError
-from cait_mm.models.arguments import checked_flag, checked_whole
+from cait_mm.models.arguments import checked_flag, checked_grid, checked_whole
 from cait_mm.models.block import Block, DropPathRate, drop_path_rates
 from cait_mm.models.carried import with_channels
-from cait_mm.models.checkpoint import Checkpoint, LoadReport, state_grid
+from cait_mm.models.checkpoint import GRID_META, Checkpoint, LoadReport, state_grid
 from cait_mm.models.loading import load_checkpoint
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec, Widths, make_spec
@@ -116,6 +116,17 @@ class Backbone(nn.Module, ABC):
             UserError: It is another model, or keys are missing, unexpected or misshapen (all are listed).
         """
         return load_checkpoint(self, checkpoint)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, local_metadata: Mapping[str, Any],
+                              strict: bool, missing_keys: list[str], unexpected_keys: list[str],
+                              error_msgs: list[str]) -> None:
+        """PyTorch's own loading, which does not see that as many positions lie on another grid."""
+        stated = checked_grid(local_metadata.get(GRID_META))
+        if self.grid is not None and stated not in (None, self.grid):
+            error_msgs.append(f'{prefix}pos_embed is for a grid of {stated[0]}x{stated[1]} patches, and this model '
+                              f'has {self.grid[0]}x{self.grid[1]}: use load_checkpoint, which resamples it.')
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                                      error_msgs)
 
     @abstractmethod
     def _build_blocks(self) -> None:

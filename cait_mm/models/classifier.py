@@ -71,7 +71,7 @@ class Classifier(nn.Module):
         """Load backbone and head strictly from an official, timm or exported checkpoint.
 
         Args:
-            checkpoint: From :func:`~cait_mm.models.checkpoint.read_checkpoint`; it is used up.
+            checkpoint: From :func:`~cait_mm.models.checkpoint.read_checkpoint`; its weights are taken out of it.
             head_rows: Rows of the checkpoint's head that this one takes, for a subset of its classes.
             new_head: Leave the head at its random weights: the checkpoint is of other classes.
 
@@ -159,6 +159,6 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
                         'random.')
     options = {'img_size': stated_size(checkpoint, spec), **options}
     model = Classifier(classifier_backbone(spec, **options), classes,
-                       {'source': Path(path).name, **checkpoint.provenance})
+                       checkpoint.provenance or {'source': Path(path).name})
     LOGGER.info('%s', model.load_checkpoint(checkpoint, head_rows, new_head))
     return model.eval()

@@ -62,8 +62,7 @@ def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
         notes.append('the representation layer pre_logits, which stands before a classifier\'s head, is left out')
     hint = ''
     if told_widths(backbone.spec, state) != backbone.spec:
-        hint = ('Its channel widths are not this backbone\'s: give the export it was trained from in init_cfg, or '
-                'its widths.')
+        hint = 'Its channel widths are not this backbone\'s: give the export it was trained from, or its widths.'
     return Fitted([*CLASSIFIER_KEYS, *backbone.unused()], optional, notes, hint)
 
 

@@ -107,6 +107,16 @@ def test_resizing_pos_embed_in_forward_equals_resizing_at_load(tmp_path):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
+def test_a_state_dict_of_as_many_positions_on_another_grid_is_an_error():
+    wide, square = small(img_size=(32, 128)), small(img_size=(64, 64))
+    for state in (wide.state_dict(), torch.nn.ModuleDict({'a': wide}).state_dict()):
+        model = square if 'pos_embed' in state else torch.nn.ModuleDict({'a': square})
+        with pytest.raises(RuntimeError, match='pos_embed is for a grid of 2x8 patches, and this model has 4x4'):
+            model.load_state_dict(state)
+    square.load_state_dict(dict(square.state_dict()))
+    small(img_size=(32, 128)).load_state_dict(wide.state_dict())
+
+
 def test_resize_uses_the_stated_grid_and_keeps_a_constant_field():
     pos = torch.cat([torch.full((1, 1, 2), 9.), torch.arange(3.).repeat(2).view(1, 6, 1).expand(1, 6, 2)], dim=1)
     wide = resize_pos_embed(pos, (2, 3), (4, 3))

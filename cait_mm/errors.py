@@ -1,6 +1,8 @@
 """The one exception type that tools turn into a single sentence, and how other exceptions get into one."""
 import re
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MOST_LETTERS = 300
@@ -13,6 +15,24 @@ class UserError(ValueError):
     Its message is one sentence that says what is wrong and what to do. Tools print it and exit with status 2
     (:func:`cait_mm.config.cli.run`); every other exception keeps its traceback, because it is a bug.
     """
+
+
+@contextmanager
+def parameters_called(prefix: str, **others: str) -> Iterator[None]:
+    """Let errors from in here name the keys of a config, or the options of a command, that parameters came from.
+
+    The library writes its parameters in backquotes: "`rule=lasso`" becomes "model.cdcp.rule=lasso" with the prefix
+    ``model.cdcp.``.
+
+    Args:
+        prefix: Written before a parameter's name.
+        others: Names that a parameter has instead of its own, after the prefix.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(re.sub(r'`(\w+)([^`]*)`', lambda found: prefix + others.get(found[1], found[1]) + found[2],
+                                 str(error))) from error
 
 
 def reason_of(error: BaseException) -> str:

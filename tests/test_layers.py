@@ -28,7 +28,7 @@ ROWS = (
 ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']
 OPENMMLAB = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
-REGISTRATIONS = ('register_backend', 'use_checked_loader')
+REGISTRATIONS = ('register_backend', 'register_module', 'use_checked_loader')
 """Calls that a module may make when it is imported: they tell a library of a name."""
 SETTERS = ('add_safe_globals', 'clear_safe_globals', 'filterwarnings', 'manual_seed', 'seed', 'set', 'simplefilter',
            'putenv', 'use')

@@ -11,9 +11,9 @@ from cait_mm.config.cli import add_json_option, output_folder, report, run
 from cait_mm.errors import UserError
 from cait_mm.models import Backbone, Classifier, classifier_backbone
 from cait_mm.models.checkpoint import read_checkpoint
-from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.export import load_training
 from cait_mm.pruning.fold import channel_scores, fold
+from cait_mm.pruning.masks import masks_of
 from cait_mm.spec import Spec
 from cait_mm.utils.files import checkpoint_of
 from cait_mm.utils.images import find_images

@@ -1,6 +1,5 @@
 """One training step of any config on random data, to be timed."""
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -39,17 +38,11 @@ def training_step(path: str, cfg_options: Mapping[str, Any] | None, batch_size: 
     with building('the optim_wrapper', config), without_parameter_lines():
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
     batch = random_batch(model, batch_size, shape, mode)
-    if not getattr(model, 'cdcp', None):
-        return lambda: model.train_step(batch, wrapper)
-    cdcp = CDCP(model.backbone, model.cdcp, start=0, iterations=10**9)
-    wrapper.grad_rule, iterations = cdcp.apply_gradient_rule, count(cdcp.end)
-
-    def step() -> None:
-        cdcp.before_iteration(next(iterations))
-        model.train_step(batch, wrapper)
-        cdcp.after_step()
-
-    return step
+    if getattr(model, 'cdcp', None):
+        pruner = CDCP(model, total_steps=10**9, ramp_start=0, **model.cdcp.of_the_method())
+        pruner.load_state_dict({'steps': pruner.ramp_end})
+        pruner.attach(wrapper.optimizer, own_group=False)
+    return lambda: model.train_step(batch, wrapper)
 
 
 def random_batch(model: nn.Module, batch_size: int, shape: tuple[int, int], mode: Mode) -> dict[str, Any]:

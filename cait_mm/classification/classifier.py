@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor
 
+from cait_mm.classification.cdcp_settings import CDCPSettings
 from cait_mm.classification.distillation import HardDistillation, dense_teacher
 from cait_mm.errors import UserError
 from cait_mm.models import Backbone, classifier_backbone
@@ -16,7 +17,6 @@ from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint
 from cait_mm.models.classifier import Classifier as PlainClassifier
 from cait_mm.ops.compactor import add_backbone_compactors, start_from
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
-from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.pruning.fold import fold, keep_all
 from cait_mm.utils.schema import is_share, is_whole
 
@@ -36,7 +36,8 @@ class Classifier(PlainClassifier, BaseModel):
             :class:`~cait_mm.classification.distillation.HardDistillation`; the teacher is the dense model of the same
             checkpoint, or of the file that ``teacher`` names, or the config of another model. None trains on labels
             alone.
-        cdcp: Channel pruning during training, see :class:`~cait_mm.pruning.cdcp.CDCPSettings`; needs ``CDCPHook``.
+        cdcp: Channel pruning during training, see
+            :class:`~cait_mm.classification.cdcp_settings.CDCPSettings`; needs ``CDCPHook``.
         data_preprocessor: See :class:`~cait_mm.classification.mixup.MixupPreprocessor`.
 
     Raises:

@@ -6,11 +6,11 @@ from cait_mm.engine.hooks import EpochSeedHook, FiniteHook, NumClassesHook
 from cait_mm.engine.layer_decay import LayerDepthDecayConstructor
 from cait_mm.engine.loader import use_checked_loader
 from cait_mm.engine.loops import SeededEpochLoop, SeededIterLoop
-from cait_mm.engine.optim_wrapper import CompactorConstructor, GradRuleAmpOptimWrapper, GradRuleOptimWrapper
+from cait_mm.engine.optim_wrapper import CompactorConstructor
 from cait_mm.engine.storage import AtomicBackend
 
 __all__ = [
     'AtomicBackend', 'CDCPHook', 'CompactorConstructor', 'CompactorEMA', 'EpochSeedHook', 'FiniteHook',
-    'GradRuleAmpOptimWrapper', 'GradRuleOptimWrapper', 'LayerDepthDecayConstructor', 'NumClassesHook',
-    'SafeCheckpointHook', 'SeededEpochLoop', 'SeededIterLoop', 'use_checked_loader'
+    'LayerDepthDecayConstructor', 'NumClassesHook', 'SafeCheckpointHook', 'SeededEpochLoop', 'SeededIterLoop',
+    'use_checked_loader'
 ]

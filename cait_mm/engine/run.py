@@ -13,8 +13,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
+from cait_mm.classification.cdcp_settings import CDCPSettings
 from cait_mm.config.cli import add_json_option
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
@@ -26,7 +29,6 @@ from cait_mm.engine.resume import require_state
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError, reason_of
 from cait_mm.models.checkpoint import WEIGHTS_PAGE, read_checkpoint
-from cait_mm.pruning.cdcp import CDCPSettings
 from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints, require_folder_place
 from cait_mm.utils.lock import locked
 
@@ -36,8 +38,6 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _WORLD_SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 _RANK = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 _RUNS = count()
-AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'GradRuleOptimWrapper': 'GradRuleAmpOptimWrapper'}
-"""Optimizer wrappers and their twins in mixed precision."""
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -170,9 +170,10 @@ def use_amp(config: Config, dtype: str = 'float16') -> None:
     if get_device() == 'cpu':
         raise UserError('--amp needs an accelerator: leave it out on a CPU.')
     wrapper = config.optim_wrapper
-    if wrapper.type not in (*AMP_WRAPPERS, *AMP_WRAPPERS.values()):
+    kind = OPTIM_WRAPPERS.get(wrapper.type) if isinstance(wrapper.type, str) else wrapper.type
+    if kind not in (OptimWrapper, AmpOptimWrapper):
         raise UserError(f'--amp cannot change optim_wrapper type {wrapper.type}: set it in the config.')
-    wrapper.type = AMP_WRAPPERS.get(wrapper.type, wrapper.type)
+    wrapper.type = 'AmpOptimWrapper'
     wrapper.dtype = dtype
     wrapper.setdefault('loss_scale', 'dynamic')
 

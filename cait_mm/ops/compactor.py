@@ -53,6 +53,19 @@ def add_compactor(layer: nn.Linear, groups: int = 1) -> Compactor:
     return compactor
 
 
+@torch.no_grad()
+def without_compactor(layer: nn.Linear) -> nn.Linear:
+    """A plain copy of ``layer`` with its compactor multiplied in.
+
+    (``parametrize.remove_parametrizations`` is not for a deep copy: it shares its class with the original.)
+    """
+    plain = nn.utils.skip_init(nn.Linear, layer.in_features, layer.out_features, bias=layer.bias is not None,
+                               device=layer.weight.device, dtype=layer.weight.dtype)
+    for name in linear_parameters(layer):
+        getattr(plain, name).copy_(getattr(layer, name))
+    return plain
+
+
 def compactor_of(layer: nn.Linear) -> Compactor:
     """The compactor behind ``layer``."""
     return layer.parametrizations.weight[0]

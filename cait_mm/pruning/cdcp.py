@@ -1,237 +1,243 @@
-"""CDCP during training: its settings, the masks and when they are rebuilt, what is done to gradients and columns.
-
-The Runner's side of it is ``engine/cdcp_hook.py``.
-"""
-import dataclasses
+"""CDCP over a training run of any loop: its masks, when they are rebuilt, and what every step of the optimizer does."""
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from cait_mm.errors import UserError
-from cait_mm.macs import classifier_cost
-from cait_mm.models import Backbone as CAITBackbone
-from cait_mm.ops.compactor import Compactor, compactor_of, split_qkv
-from cait_mm.pruning.fold import channel_scores
+from cait_mm.models import Backbone, Classifier
+from cait_mm.pruning.fold import PAD_TO, channel_scores, fold, fold_classifier
+from cait_mm.pruning.groups import give_own_group, group_of
+from cait_mm.pruning.masks import compactors_of, largest_masked_norm, mask_scalars, masks_of, reduction_of, set_masks
 from cait_mm.pruning.rule import lasso_gradient_, proximal_step, ramp_end, vanishing_steps, wanted_reduction
-from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select
-from cait_mm.spec import Spec
-from cait_mm.utils.schema import is_number, is_share, is_whole
+from cait_mm.pruning.selection import BlockChannels, Consistency, select
+from cait_mm.pruning.settings import Settings, require
+from cait_mm.pruning.start import backbone_of, calibrate_compactors, ensure_compactors
+from cait_mm.pruning.steps import hook_steps
+from cait_mm.utils.schema import is_number, is_whole
 
-KINDS = (
-    (('target', ), lambda value: is_share(value) and value > 0, 'a share between 0 and 1'),
-    (('step', 'strength', 'shrink'), lambda value: is_number(value) and value > 0, 'a positive number'),
-    (('start_epoch', ), lambda value: is_number(value, 0), 'a number, 0 or more'),
-    (('interval', 'align', 'calibration_images'), lambda value: is_whole(value, 1), 'a positive whole number'),
-    (('head_consistency', 'attention_consistency', 'allow_remnants'), lambda value: isinstance(value, bool),
-     'True or False'),
-)
-CHOICES = {'start': ('identity', 'calibrated'), 'rule': ('lasso', 'proximal')}
-
-
-@dataclass(frozen=True)
-class CDCPSettings:
-    """``model.cdcp`` of a config; the defaults are the paper's.
-
-    Args:
-        target: The share of the dense model's MACs to save in the end, merges included.
-        start: ``identity`` (the paper's) or ``calibrated``: order channels by what they contribute before training.
-        calibration_images: Training images that the calibrated start looks at.
-        rule: How masked channels vanish: ``lasso`` (the paper's Eq. 2) or ``proximal``, for short runs.
-        strength: Eq. 2's lambda.
-        shrink: What a proximal step takes from a masked column's norm; None empties a column of norm 1 in a quarter of
-            the run.
-        start_epoch: When the ramp begins (Tab. XXI).
-        step, interval: The wanted reduction grows by ``step`` and masks are rebuilt every ``interval`` iterations
-            (Tab. XXII). A step of None reaches the target in a quarter of the run.
-        head_consistency, attention_consistency: The paper's two consistencies (Tab. XI).
-        align: Leave widths in multiples of this.
-        allow_remnants: Train although masked channels cannot vanish in time.
-
-    Raises:
-        UserError: A value is impossible.
-    """
-
-    target: float
-    start: str = 'identity'
-    calibration_images: int = 64
-    rule: str = 'lasso'
-    strength: float = 1e-5
-    shrink: float | None = None
-    start_epoch: float = 30
-    step: float | None = 0.00025
-    interval: int = 25
-    head_consistency: bool = True
-    attention_consistency: bool = True
-    align: int = 1
-    allow_remnants: bool = False
-
-    def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise UserError(f'model.cdcp.{name}={getattr(self, name)!r}: use {" or ".join(choices)}.')
-        for names, test, what in KINDS:
-            for name in names:
-                value = getattr(self, name)
-                if not test(value) and not (value is None and name in ('shrink', 'step')):
-                    raise UserError(f'model.cdcp.{name}={value!r}: it has to be {what}.')
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> 'CDCPSettings':
-        """Read ``model.cdcp``.
-
-        Raises:
-            UserError: It names something unknown, or lacks the target.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = [key for key in config if key not in known]
-        if unknown or 'target' not in config:
-            what = f'unknown {", ".join(unknown)}' if unknown else 'no target'
-            raise UserError(f'model.cdcp has {what}; it takes {", ".join(known)}.')
-        return cls(**config)
+RAMP_BEGINS = 30 / 300
+"""The share of a run after which the ramp begins unless told otherwise: the paper's 30 of 300 epochs."""
+RAMP_LASTS = 0.25
+"""The share of a run in which the wanted reduction grows to the target unless told otherwise."""
+VANISHING_LASTS = 0.25
+"""The share of a run in which proximal steps empty a column of norm 1 unless told otherwise."""
 
 
 class CDCP:
-    """The masks of a backbone with compactors over a training run.
+    """Consistent dynamic channel pruning of a model while it is trained::
 
-    Masks live in the compactors' ``mask`` buffers, so that checkpoints carry them. They depend on the weights and the
-    iteration alone: every process computes the same ones.
+        pruner = CDCP(model, target=0.544, total_steps=len(loader) * epochs)
+        pruner.attach(optimizer)  # before a scheduler is made
+        ...                       # any training loop
+        small = pruner.fold()
+
+    Compactors are put behind the model's blocks. At every step that ``optimizer`` takes they get Eq. 2's gradient;
+    masks are rebuilt from the weights on schedule. They live in the compactors' ``mask`` buffers, and depend on the
+    weights and the step alone: every process of a distributed run computes the same ones. Make the pruner before the
+    model is wrapped in DDP and before its weights with compactors are loaded.
+
+    To continue a run: make model, pruner and optimizer as before, attach, then load the three state dicts. The steps
+    that follow are those of an uninterrupted run.
 
     Args:
-        backbone: Full widths, with compactors.
-        settings: See :class:`CDCPSettings`.
-        start: Iteration at which the ramp begins.
-        iterations: Length of the run.
-        accumulated: Iterations per optimizer step.
+        model: A classifier or a classifier's backbone; full widths, with or without compactors.
+        target: The share of the dense model's MACs to save in the end, merges included.
+        total_steps: Length of the run in batches.
+        images: What a calibrated start looks at: some dozens of images without labels, as batches (B, C, H, W). None
+            starts with all channels equal, as the paper does.
+        ramp_start: Batches before the ramp begins (Tab. XXI); None for a tenth of the run.
+        accumulation: Batches per step of the optimizer.
+        settings: More of :class:`~cait_mm.pruning.settings.Settings`.
 
     Raises:
-        UserError: The target is out of reach with these merges, or the ramp does not end within the run.
+        UserError: A value is impossible, the target is out of reach with these merges, the ramp does not end within
+            the run, or the model cannot be pruned.
     """
 
-    def __init__(self, backbone: CAITBackbone, settings: CDCPSettings, start: int, iterations: int,
-                 accumulated: int = 1) -> None:
-        self.backbone, self.settings, self.start = backbone, settings, start
-        self.iterations, self.accumulated = iterations, accumulated
-        self.step = settings.step or settings.target * 4 * settings.interval / iterations
-        self.end = ramp_end(start, settings.target, self.step, settings.interval)
-        self.consistency = Consistency(settings.head_consistency, settings.attention_consistency)
-        self._select(settings.target)
-        if self.end >= iterations:
+    def __init__(self, model: Classifier | Backbone, target: float, total_steps: int, *,
+                 images: Tensor | Iterable[Any] | None = None, ramp_start: int | None = None, accumulation: int = 1,
+                 **settings: Any) -> None:
+        self.settings = Settings(target, **settings)
+        for name, value in (('total_steps', total_steps), ('accumulation', accumulation)):
+            require(name, value, is_whole(value, 1), 'a positive whole number')
+        self.total_steps, self.accumulation = total_steps, accumulation
+        self.ramp_start = round(RAMP_BEGINS * total_steps) if ramp_start is None else ramp_start
+        require('ramp_start', self.ramp_start, is_whole(self.ramp_start), 'a whole number, 0 or more')
+        interval = self.settings.interval
+        self.step = self.settings.step or target * interval / (RAMP_LASTS * total_steps)
+        self.ramp_end = ramp_end(self.ramp_start, target, self.step, interval)
+        if self.ramp_end >= total_steps:
             raise UserError(
-                f'the ramp reaches {settings.target:.1%} at iteration {self.end}, after the run\'s {iterations}: start '
-                'earlier (model.cdcp.start_epoch), take larger steps (model.cdcp.step), or train longer.')
+                f'the ramp reaches {target:.1%} at step {self.ramp_end}, after the run\'s {total_steps}: start earlier '
+                '(`ramp_start`), take larger steps (`step`), or train longer.')
+        self.consistency = Consistency(self.settings.head_consistency, self.settings.attention_consistency)
+        self.model, self.backbone = model, backbone_of(model)
+        ensure_compactors(self.backbone)
+        if images is not None:
+            calibrate_compactors(self.backbone, images)
+        self._select(target)  # which says what can be reached
+        self.rule, self.steps = self.settings.rule, 0
+        self._log: Callable[[dict[str, float]], Any] | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, optimizer: Optimizer, *, lr_mult: float = 1., own_group: bool = True,
+               log: Callable[[dict[str, float]], Any] | None = None) -> str:
+        """Have every step of ``optimizer`` do its part: Eq. 2's gradient and new masks before, proximal steps after.
+
+        Gradients are changed inside ``optimizer.step()``, when DDP has averaged them, ``GradScaler`` has unscaled them
+        and a loop has clipped them. A loop that wants to clip what Eq. 2 gives clips in a hook that it registers
+        afterwards (``optimizer.register_step_pre_hook``). A step that ``GradScaler`` skips changes nothing.
+
+        Args:
+            optimizer: Of the whole model; ``torch.optim``'s or one derived from it, fused or not, with a closure or
+                without.
+            lr_mult: The compactors' learning rate as a multiple of the other weights'. Short runs want 0.1: Adam's
+                first steps, all signs, shake a pretrained model.
+            own_group: Move the compactors into a parameter group of their own, with beta1 0.99 and without weight
+                decay, unless they have one. False leaves all groups as they are.
+            log: Called with numbers whenever masks are rebuilt: reduction ``wanted`` and reached (``reduction``),
+                channels that flipped (``flips``), the largest norm of a masked channel (``masked_norm``), channels
+                kept and widths left per block (``kept/0.ffn``, ``width/0.qk``).
+
+        Returns:
+            A sentence: when masked channels vanish. Empty for a run that is continued.
+
+        Raises:
+            UserError: The optimizer does not train all compactors, or masked channels cannot vanish before the run
+                ends and ``allow_remnants`` does not permit that.
+        """
+        if not isinstance(optimizer, Optimizer):
+            raise UserError(f'`optimizer`: a {type(optimizer).__name__} has no step hooks; give one of torch.optim.')
+        require('lr_mult', lr_mult, is_number(lr_mult) and lr_mult > 0, 'a positive number')
+        columns = self._columns()
+        if own_group:
+            give_own_group(optimizer, columns, lr_mult)
+        group = group_of(optimizer, columns)
+        sentence = ''
+        if self.steps == 0:  # later the columns have shrunk, and the check was passed
+            sentence = self.check_vanishing(group.get('initial_lr', group['lr']), group.get('betas', (0, None))[1])
+        self._log = log
+        self.detach()
+        self._handles = hook_steps(optimizer, self._before_step, self.apply_gradient_rule, self._after_step)
+        return sentence
+
+    def detach(self) -> None:
+        """Take the hooks off the optimizer."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def fold(self, tolerance: float | None = 1e-3, pad_to: int = PAD_TO) -> Classifier | Backbone:
+        """The small model: a copy with compactors multiplied in and masked channels cut, in eval mode.
+
+        Args:
+            tolerance: The largest column norm that may be cut; None cuts whatever it is.
+            pad_to: Widths are padded with zeros to multiples of this, for fast kernels; 0 leaves them as selected.
+
+        Raises:
+            UserError: The run has not reached its target yet, or a channel that would be cut has not vanished.
+        """
+        if self.steps <= self.ramp_end:
+            raise UserError(f'after {self.steps} of {self.total_steps} steps the masks save {self.reduction:.1%}, and '
+                            f'{self.settings.target:.1%} only after {self.ramp_end + 1}: train on.')
+        if isinstance(self.model, Classifier):
+            return fold_classifier(self.model, self.masks(), tolerance, pad_to, cdcp=asdict(self.settings))
+        return fold(self.backbone, self.masks(), tolerance, pad_to).backbone
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run needs beside the model's and the optimizer's state."""
+        return {'steps': self.steps, 'rule': self.rule}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue after the steps that :meth:`state_dict` counted."""
+        steps, rule = state['steps'], state.get('rule', self.rule)
+        require('steps', steps, is_whole(steps), 'a whole number, 0 or more')
+        require('rule', rule, rule in (None, 'lasso', 'proximal'), 'lasso or proximal')
+        self.steps, self.rule = steps, rule
+
+    @property
+    def reduction(self) -> float:
+        """The share of the dense model's MACs that the current masks save."""
+        return reduction_of(self.backbone)
 
     @property
     def shrink(self) -> float:
         """What a proximal step takes from the norm of a masked column."""
-        return self.settings.shrink or 4 * self.accumulated / self.iterations
-
-    def check_vanishing(self, lr: float, beta2: float = 0.999) -> str:
-        """Say when masked channels vanish.
-
-        Args:
-            lr: The compactors' peak learning rate.
-            beta2: Adam's.
-
-        Returns:
-            A sentence for the log.
-
-        Raises:
-            UserError: They cannot vanish before the run ends, and ``allow_remnants`` does not permit that.
-        """
-        left = self.iterations - self.end
-        norm = self.largest_masked_norm(self._select(self.settings.target))
-        if self.settings.rule == 'proximal':
-            steps = math.ceil(norm / self.shrink)
-        else:
-            steps = vanishing_steps(norm, lr, self.end / self.iterations, self.iterations // self.accumulated,
-                                    self.settings.strength, beta2)
-        need = steps * self.accumulated
-        needs = 'more iterations than there are' if math.isinf(need) else f'about {need:.0f} iterations'
-        sentence = (f'masked channels (norm up to {norm:.2g}) need {needs} to vanish by the {self.settings.rule} rule '
-                    f'at learning rate {lr:g}; the ramp ends at iteration {self.end}, {left} before the run does')
-        if need <= left:
-            return sentence
-        if self.settings.allow_remnants:
-            return f'{sentence}: cutting them will change the model'
-        raise UserError(
-            f'{sentence}: use model.cdcp.rule=proximal (for short runs), start or ramp earlier '
-            '(model.cdcp.start_epoch, model.cdcp.step), train longer, or go on all the same with '
-            'model.cdcp.allow_remnants=True.')
-
-    def before_iteration(self, iteration: int) -> dict[str, float] | None:
-        """Rebuild the masks from scratch where the schedule says so.
-
-        Returns:
-            Scalars to log when they were rebuilt: reduction wanted and reached, flipped channels, the largest norm of
-            a masked channel, kept channels of every block and module.
-        """
-        if iteration < self.start or (iteration - self.start) % self.settings.interval:
-            return None
-        wanted = wanted_reduction(iteration, self.start, self.settings.target, self.step, self.settings.interval)
-        masks = self._select(wanted)
-        flips = 0
-        for compactor, mask in zip(self.compactors(), _stacked(masks)):
-            flips += int((compactor.mask != mask).sum())
-            compactor.mask.copy_(mask)
-        return {'wanted': wanted, 'flips': flips, **self.scalars()}
-
-    def scalars(self) -> dict[str, float]:
-        """What describes the current masks, by name."""
-        masks = self.masks()
-        pruned = pruned_spec(self.backbone.spec, masks)
-        dense = classifier_cost(Spec.dense(self.backbone.spec.arch)).macs
-        found = {'reduction': 1 - classifier_cost(pruned).macs / dense, 'masked_norm': self.largest_masked_norm()}
-        for index, (mask, block) in enumerate(zip(masks, pruned.blocks)):
-            index = pruned.arch.block_name(index)
-            found.update({f'kept/{index}.{name}': int(getattr(mask, name).sum()) for name in ('q', 'k', 'v', 'ffn')})
-            found.update({f'width/{index}.qk': block.qk_dim, f'width/{index}.v': block.v_dim})
-        return found
+        return self.settings.shrink or self.accumulation / (VANISHING_LASTS * self.total_steps)
 
     def masks(self) -> list[BlockChannels]:
         """The current selection, one entry per block, True for channels that stay."""
         return masks_of(self.backbone)
 
     @torch.no_grad()
-    def apply_gradient_rule(self) -> None:
-        """Turn the compactors' gradients into Eq. 2's; the proximal rule only silences masked channels."""
-        strength = self.settings.strength if self.settings.rule == 'lasso' else 0.
-        for compactor in self.compactors():
+    def apply_gradient_rule(self, scale: float = 1.) -> None:
+        """Turn the compactors' gradients into Eq. 2's; the proximal rule only silences masked channels.
+
+        Args:
+            scale: A factor that the gradients carry.
+        """
+        strength = self.settings.strength * scale if self.rule == 'lasso' else None
+        for compactor in compactors_of(self.backbone):
             if compactor.columns.grad is not None:
                 lasso_gradient_(compactor.columns.grad, compactor.columns, compactor.mask, strength)
 
-    def after_step(self) -> None:
-        """What follows the optimizer's step: nothing for the lasso, the proximal step for the proximal rule."""
-        if self.settings.rule == 'proximal':
-            for compactor in self.compactors():
+    def _before_step(self) -> None:
+        """Rebuild the masks from scratch where a batch of this step is one at which the schedule says so."""
+        last, interval = self.steps + self.accumulation - 1, self.settings.interval
+        due = last - (last - self.ramp_start) % interval
+        if due < max(self.steps, self.ramp_start):
+            return
+        wanted = wanted_reduction(due, self.ramp_start, self.settings.target, self.step, interval)
+        flips = set_masks(self.backbone, self._select(wanted))
+        if self._log is not None:
+            self._log({'wanted': wanted, 'flips': flips, **mask_scalars(self.backbone)})
+
+    def _after_step(self) -> None:
+        if self.rule == 'proximal':
+            for compactor in compactors_of(self.backbone):
                 proximal_step(compactor.columns, compactor.mask, self.shrink)
+        self.steps += self.accumulation
 
-    @torch.no_grad()
-    def largest_masked_norm(self, masks: list[BlockChannels] | None = None) -> float:
-        """The largest column norm among the channels that ``masks`` (the current ones) drop; 0 where it is none."""
-        return max(float((compactor.column_norms() * ~mask).max())
-                   for compactor, mask in zip(self.compactors(), _stacked(masks or self.masks())))
+    def check_vanishing(self, lr: float, beta2: float | None = 0.999) -> str:
+        """Decide on the rule where that was left open, and say when masked channels vanish by it.
 
-    def compactors(self) -> Iterator[Compactor]:
-        """Every compactor, block by block: qkv, then FFN."""
-        for block in self.backbone.flat_blocks():
-            yield compactor_of(block.attn.qkv)
-            yield compactor_of(block.mlp.fc1)
+        Args:
+            lr: The compactors' peak learning rate.
+            beta2: Adam's; None where the optimizer is another one, for which there is no estimate.
+
+        Raises:
+            UserError: They cannot vanish before the run ends, and ``allow_remnants`` does not permit that.
+        """
+        left = self.total_steps - self.ramp_end
+        norm = largest_masked_norm(self.backbone, self._select(self.settings.target))
+        lasso = math.inf if beta2 is None else self.accumulation * vanishing_steps(
+            norm, float(lr), self.ramp_end / self.total_steps, self.total_steps // self.accumulation,
+            self.settings.strength, beta2)
+        if self.rule is None:
+            self.rule = 'lasso' if lasso <= left else 'proximal'
+        elif self.rule == 'lasso' and beta2 is None:
+            return 'when masked channels vanish by the lasso rule is only known for Adam\'s kind'
+        need = lasso if self.rule == 'lasso' else self.accumulation * math.ceil(norm / self.shrink)
+        needs = 'more steps than there are' if math.isinf(need) else f'about {need:.0f} steps'
+        sentence = (f'masked channels (norm up to {norm:.2g}) need {needs} to vanish by the {self.rule} rule at '
+                    f'learning rate {lr:g}; the ramp ends at step {self.ramp_end}, {left} before the run does')
+        if need <= left:
+            return sentence
+        if self.settings.allow_remnants:
+            return f'{sentence}: cutting them will change the model'
+        raise UserError(
+            f'{sentence}: use `rule=proximal` (for short runs), start or ramp earlier (`ramp_start`, `step`), train '
+            'longer, or go on all the same with `allow_remnants=True`.')
+
+    def _columns(self) -> dict[str, nn.Parameter]:
+        """The compactors' parameters by their names in the model."""
+        ours = {id(compactor.columns) for compactor in compactors_of(self.backbone)}
+        return {name: value for name, value in self.model.named_parameters() if id(value) in ours}
 
     def _select(self, target: float) -> list[BlockChannels]:
         return select(self.backbone.spec, channel_scores(self.backbone), target, self.consistency, self.settings.align)
-
-
-def masks_of(backbone: CAITBackbone) -> list[BlockChannels]:
-    """The selection that the compactors of ``backbone`` hold."""
-    return [BlockChannels(*split_qkv(compactor_of(block.attn.qkv).mask, block.attn.num_heads),
-                          compactor_of(block.mlp.fc1).mask[0]) for block in backbone.flat_blocks()]
-
-
-def _stacked(masks: list[BlockChannels]) -> Iterator[torch.Tensor]:
-    """Masks in the order and shape of :meth:`CDCP.compactors`."""
-    for block in masks:
-        yield torch.cat([block.q, block.k, block.v])
-        yield block.ffn[None]

@@ -13,8 +13,8 @@ from cait_mm.models import Backbone, Classifier, classifier_backbone
 from cait_mm.models.checkpoint import Checkpoint, strict_load
 from cait_mm.models.formats import HEAD_KEYS
 from cait_mm.ops.compactor import add_backbone_compactors
-from cait_mm.pruning.cdcp import masks_of
 from cait_mm.pruning.fold import PAD_TO, fold_classifier, without_masked
+from cait_mm.pruning.masks import masks_of
 from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
 

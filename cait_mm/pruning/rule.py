@@ -7,7 +7,7 @@ from torch import Tensor
 SMALLEST_NORM = 1e-12
 
 
-def lasso_gradient_(grad: Tensor, columns: Tensor, mask: Tensor, strength: float = 1e-5) -> Tensor:
+def lasso_gradient_(grad: Tensor, columns: Tensor, mask: Tensor, strength: float | None = 1e-5) -> Tensor:
     """Turn a compactor's gradient, in place, into the one it is updated with (Eq. 2, after ResRep).
 
     ``m_j * dL/dC[:, j] + strength * C[:, j] / ||C[:, j]||``: the group lasso pulls every column, and a column that was
@@ -16,10 +16,10 @@ def lasso_gradient_(grad: Tensor, columns: Tensor, mask: Tensor, strength: float
     Args:
         grad, columns: (groups, width, width), ``columns[g, j]`` is a channel's column.
         mask: (groups, width), True for channels that stay.
-        strength: The paper's lambda; 0 only silences masked columns.
+        strength: The paper's lambda; None only silences masked columns.
     """
     grad.mul_(mask[..., None])
-    if strength:
+    if strength is not None:
         norms = columns.norm(dim=2, keepdim=True).clamp_min(SMALLEST_NORM)
         grad.addcmul_(columns, strength / norms)
     return grad

@@ -6,10 +6,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
+from cait_mm.classification.cdcp_settings import CDCPSettings
 from cait_mm.config.load import load_config
 from cait_mm.engine.run import set_epochs
 from cait_mm.macs import classifier_cost, reduction
-from cait_mm.pruning.cdcp import CDCP, CDCPSettings
+from cait_mm.pruning.cdcp import CDCP
 
 CONFIGS = sorted(path.name for kind in ('compress_*', 'atme_*', 'tome_*')
                  for path in (ROOT / 'configs').glob(f'{kind}.py'))
@@ -30,6 +31,10 @@ def offline(config: Config) -> Config:
     return config
 
 
+def pruner_of(model, ramp_start, total_steps):
+    return CDCP(model, total_steps=total_steps, ramp_start=ramp_start, **model.cdcp.of_the_method())
+
+
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_trains_and_predicts_one_step(name):
     config = offline(load(name))
@@ -37,7 +42,7 @@ def test_config_trains_and_predicts_one_step(name):
     model.init_weights()
     wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
     if model.cdcp:
-        wrapper.grad_rule = CDCP(model.backbone, model.cdcp, 0, 10_000_000).apply_gradient_rule
+        pruner_of(model, 0, 10_000_000).attach(wrapper.optimizer, own_group=False)
     batch = dict(inputs=torch.randn(2, 3, SIZE, SIZE), targets=torch.tensor([1, 3]))
     before = {key: value.clone() for key, value in model.named_parameters()}
     losses = model.train_step(batch, wrapper)
@@ -81,8 +86,8 @@ def test_targets_are_the_papers(name, merges_save, target):
     assert target == (model.cdcp.target if model.cdcp else None)
     if model.cdcp:
         iterations = 5004 if '_b_' not in name else 10009
-        cdcp = CDCP(model.backbone, model.cdcp, 30 * iterations, 300 * iterations)
-        assert 'need about' in cdcp.check_vanishing(config.optim_wrapper.optimizer.lr), 'the recipe passes its check'
+        pruner = pruner_of(model, 30 * iterations, 300 * iterations)
+        assert 'need about' in pruner.check_vanishing(config.optim_wrapper.optimizer.lr), 'the recipe passes its check'
 
 
 def test_recipe_is_the_papers():
@@ -130,7 +135,7 @@ def test_one_option_changes_the_length(epochs):
     assert config.param_scheduler[0].end == config.param_scheduler[1].begin == max(1, round(5 * epochs / 300))
     assert config.model.cdcp.start_epoch == 30 * epochs / 300
     model = MODELS.build(config.model)
-    CDCP(model.backbone, model.cdcp, round(config.model.cdcp.start_epoch * 5004), epochs * 5004).check_vanishing(1e-4)
+    pruner_of(model, round(config.model.cdcp.start_epoch * 5004), epochs * 5004).check_vanishing(1e-4)
 
 
 def test_a_run_of_one_epoch_has_no_warm_up():

@@ -5,7 +5,7 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.logging import MessageHub
 
-from cait_mm.engine import CDCPHook, EpochSeedHook, FiniteHook, GradRuleOptimWrapper
+from cait_mm.engine import CDCPHook, EpochSeedHook, FiniteHook
 from cait_mm.errors import UserError
 
 
@@ -44,8 +44,7 @@ def test_split_weights_are_refused():
         pass
 
     with pytest.raises(UserError, match='which DeepSpeedStrategy splits: train with DDP'):
-        CDCPHook().before_train(runner(model=Sharded(), strategy=DeepSpeedStrategy(),
-                                       optim_wrapper=GradRuleOptimWrapper.__new__(GradRuleOptimWrapper)))
+        CDCPHook().before_train(runner(model=Sharded(), strategy=DeepSpeedStrategy()))
 
 
 def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):

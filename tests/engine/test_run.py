@@ -37,10 +37,16 @@ def test_amp_on_a_cpu_is_a_sentence(monkeypatch):
     monkeypatch.setattr(run, 'get_device', lambda: 'cpu')
     with pytest.raises(UserError, match='--amp needs an accelerator'):
         run.use_amp(config())
+
+
+@pytest.mark.parametrize('name', ['OptimWrapper', 'AmpOptimWrapper', 'GradRuleOptimWrapper', 'GradRuleAmpOptimWrapper'])
+def test_amp_is_mmengines_whatever_name_the_config_has(monkeypatch, name):
     monkeypatch.setattr(run, 'get_device', lambda: 'cuda')
-    cfg = config()
-    run.use_amp(cfg)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    cfg = config(optim_wrapper=dict(type=name))
+    run.use_amp(cfg, 'bfloat16')
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale='dynamic')
+    with pytest.raises(UserError, match='--amp cannot change optim_wrapper type ApexOptimWrapper'):
+        run.use_amp(config(optim_wrapper=dict(type='ApexOptimWrapper')))
 
 
 def test_launchers_without_processes_or_accelerator_are_a_sentence(monkeypatch):

@@ -2,155 +2,156 @@ import math
 
 import pytest
 import torch
+from plain_loop import make, plain_backbone
 from torch import nn
 
-from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
-from cait_mm.ops.compactor import add_block_compactors, compactor_of
-from cait_mm.pruning.cdcp import CDCP, CDCPSettings, masks_of
+from cait_mm.ops.compactor import compactor_of
+from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.fold import channel_scores
+from cait_mm.pruning.masks import compactors_of, largest_masked_norm, masks_of
 from cait_mm.pruning.rule import vanishing_steps
 from cait_mm.pruning.selection import pruned_spec, select
-
-ARCH = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
-
-
-def make_backbone():
-    model = CAITDeiT(arch=ARCH, merge=((1, 'horizontal'), ), out_indices=(-1, ), final_norm=True)
-    for block in model.blocks:
-        add_block_compactors(block.attn, block.mlp.fc1)
-        for layer in (block.attn.qkv, block.mlp.fc1):
-            columns = compactor_of(layer).columns
-            with torch.no_grad():
-                columns.mul_(torch.rand(*columns.shape[:2], 1) + 0.5)
-    return model
-
-
-@pytest.fixture
-def backbone():
-    return make_backbone()
-
+from cait_mm.pruning.settings import Settings
 
 NAN, INF = float('nan'), float('inf')
 
 
-def settings(**changes):
-    return CDCPSettings(**{**dict(target=0.5, start_epoch=0, step=0.05, interval=5, rule='proximal'), **changes})
+def pruner_of(backbone=None, **changes):
+    """A pruner of a backbone whose columns have distinct norms."""
+    if backbone is None:
+        backbone = plain_backbone()
+    pruner = CDCP(backbone, **{**dict(target=0.5, total_steps=200, ramp_start=0, step=0.05, interval=5,
+                                      rule='proximal'), **changes})
+    with torch.no_grad():
+        for compactor in compactors_of(backbone):
+            compactor.columns.mul_(torch.rand(*compactor.columns.shape[:2], 1) + 0.5)
+    return pruner
 
 
-@pytest.mark.parametrize('config,message', [
-    (dict(), 'no target'), (dict(target=0.5, speed=3), 'unknown speed'), (dict(target=1.5), 'a share between 0 and 1'),
-    (dict(target=0.5, rule='l0'), 'use lasso or proximal'), (dict(target=0.5, interval=0), 'be a positive whole'),
-    (dict(target=0.5, start='zero'), 'use identity or calibrated')])
-def test_impossible_settings_are_sentences(config, message):
-    with pytest.raises(UserError, match=message):
-        CDCPSettings.from_config(config)
+def at(pruner, step):
+    """Do what a step of an optimizer at ``step`` does before it; returns what is logged."""
+    found = []
+    pruner.load_state_dict({'steps': step})
+    pruner._log = found.append
+    pruner._before_step()
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize('name,values', {
     'target': [0, 1, -0.5, NAN, 'x', None], 'step': [0, -1, NAN, INF, 'x'], 'strength': [0, -1, NAN, None],
-    'shrink': [0, -0.5, NAN, INF], 'start_epoch': [-1, NAN, INF, 'x', None], 'interval': [0, -5, 2.5, NAN, None],
-    'align': [0, -1, 1.5], 'calibration_images': [0, 2.5, NAN], 'head_consistency': ['no', 1, None],
-    'allow_remnants': ['yes']}.items())
-def test_numbers_that_make_no_sense_are_sentences(name, values):
+    'shrink': [0, -0.5, NAN, INF], 'interval': [0, -5, 2.5, NAN, None], 'align': [0, -1, 1.5], 'rule': ['l0', 1],
+    'head_consistency': ['no', 1, None], 'allow_remnants': ['yes']}.items())
+def test_settings_that_make_no_sense_are_sentences(name, values):
     for value in values:
-        with pytest.raises(UserError, match=rf'model\.cdcp\.{name}=.*: it has to be'):
-            CDCPSettings.from_config({'target': 0.5, name: value})
+        with pytest.raises(UserError, match=rf'^`{name}=.*`: it has to be'):
+            Settings(**{'target': 0.5, name: value})
 
 
-def test_masks_follow_the_ramp_and_are_the_selection(backbone):
-    cdcp = CDCP(backbone, settings(), start=10, iterations=200)
-    assert cdcp.end == 10 + 5 * 9
-    assert cdcp.before_iteration(9) is None and cdcp.before_iteration(12) is None
+@pytest.mark.parametrize('name,value', [('total_steps', 0), ('total_steps', 2.5), ('ramp_start', -1),
+                                        ('ramp_start', 0.5), ('accumulation', 0)])
+def test_a_schedule_that_makes_no_sense_is_a_sentence(name, value):
+    with pytest.raises(UserError, match=rf'^`{name}={value}`: it has to be'):
+        pruner_of(**{name: value})
+
+
+def test_masks_follow_the_ramp_and_are_the_selection():
+    pruner = pruner_of(ramp_start=10)
+    backbone = pruner.backbone
+    assert pruner.ramp_end == 10 + 5 * 9
+    assert at(pruner, 9) is None and at(pruner, 12) is None
     assert all(mask.q.all() and mask.ffn.all() for mask in masks_of(backbone))
     reached = []
-    for iteration in range(10, 60, 5):
-        found = cdcp.before_iteration(iteration)
+    for step in range(10, 60, 5):
+        found = at(pruner, step)
         reached.append(found['reduction'])
         assert found['wanted'] == pytest.approx(min(0.5, 0.05 * len(reached)))
         assert found['reduction'] >= found['wanted'] - 1e-9
     assert reached == sorted(reached)
     wanted = select(backbone.spec, channel_scores(backbone), 0.5)
-    for mask, other in zip(masks_of(backbone), wanted):
+    for mask, other in zip(pruner.masks(), wanted):
         assert all(torch.equal(getattr(mask, name), getattr(other, name)) for name in ('q', 'k', 'v', 'ffn'))
-    assert found['kept/2.ffn'] == int(wanted[2].ffn.sum())
+    assert found['kept/1.ffn'] == int(wanted[1].ffn.sum())
     assert found['width/1.qk'] == pruned_spec(backbone.spec, wanted).blocks[1].qk_dim
-    assert cdcp.before_iteration(60)['flips'] == 0, 'nothing moved, nothing flips'
+    assert at(pruner, 60)['flips'] == 0, 'nothing moved, nothing flips'
 
 
-def test_a_channel_can_come_back(backbone):
-    cdcp = CDCP(backbone, settings(), start=0, iterations=200)
-    cdcp.before_iteration(50)
-    compactor = compactor_of(backbone.blocks[0].mlp.fc1)
+def test_a_channel_can_come_back():
+    pruner = pruner_of()
+    at(pruner, 50)
+    compactor = compactor_of(pruner.backbone.blocks[0].mlp.fc1)
     gone = int((~compactor.mask[0]).nonzero()[0])
     with torch.no_grad():
         compactor.columns[:, gone] *= 100
-    assert cdcp.before_iteration(55)['flips'] > 0 and compactor.mask[0, gone]
+    assert at(pruner, 55)['flips'] > 0 and compactor.mask[0, gone]
 
 
-def test_masks_travel_in_the_state_dict(backbone):
-    CDCP(backbone, settings(), start=0, iterations=200).before_iteration(50)
-    other = make_backbone()
-    other.load_state_dict(backbone.state_dict())
-    for mask, copy in zip(masks_of(backbone), masks_of(other)):
+def test_masks_travel_in_the_state_dict():
+    pruner, other = pruner_of(), pruner_of()
+    at(pruner, 50)
+    other.backbone.load_state_dict(pruner.backbone.state_dict())
+    for mask, copy in zip(pruner.masks(), other.masks()):
         assert torch.equal(mask.v, copy.v) and not mask.ffn.all()
 
 
 @pytest.mark.parametrize('rule', ['lasso', 'proximal'])
-def test_gradients_become_those_of_eq_2(backbone, rule):
-    cdcp = CDCP(backbone, settings(rule=rule, strength=0.1), start=0, iterations=200)
-    cdcp.before_iteration(50)
-    for compactor in cdcp.compactors():
+def test_gradients_become_those_of_eq_2(rule):
+    pruner = pruner_of(rule=rule, strength=0.1)
+    at(pruner, 50)
+    compactors = list(compactors_of(pruner.backbone))
+    for compactor in compactors:
         compactor.columns.grad = torch.randn_like(compactor.columns)
-    before = [compactor.columns.grad.clone() for compactor in cdcp.compactors()]
-    cdcp.apply_gradient_rule()
-    for grad, compactor in zip(before, cdcp.compactors()):
+    before = [compactor.columns.grad.clone() for compactor in compactors]
+    pruner.apply_gradient_rule()
+    for grad, compactor in zip(before, compactors):
         columns, mask = compactor.columns.detach(), compactor.mask[..., None]
         pull = 0.1 * columns / columns.norm(dim=2, keepdim=True) if rule == 'lasso' else 0.
         torch.testing.assert_close(compactor.columns.grad, grad * mask + pull)
 
 
-def test_proximal_steps_empty_masked_columns_and_touch_no_other(backbone):
-    cdcp = CDCP(backbone, settings(), start=0, iterations=80)
-    cdcp.before_iteration(50)
-    before = [compactor.columns.detach().clone() for compactor in cdcp.compactors()]
-    norm = cdcp.largest_masked_norm()
-    for _ in range(math.ceil(norm / cdcp.shrink)):
-        cdcp.after_step()
-    assert cdcp.shrink == 4 / 80 and cdcp.largest_masked_norm() == 0
-    for columns, compactor in zip(before, cdcp.compactors()):
+def test_proximal_steps_empty_masked_columns_and_touch_no_other():
+    pruner = pruner_of(total_steps=80)
+    at(pruner, 50)
+    compactors = list(compactors_of(pruner.backbone))
+    before = [compactor.columns.detach().clone() for compactor in compactors]
+    norm = largest_masked_norm(pruner.backbone)
+    for _ in range(math.ceil(norm / pruner.shrink)):
+        pruner._after_step()
+    assert pruner.shrink == 4 / 80 and largest_masked_norm(pruner.backbone) == 0
+    for columns, compactor in zip(before, compactors):
         assert torch.equal(compactor.columns[compactor.mask], columns[compactor.mask])
 
 
-def test_the_ramp_has_to_end_within_the_run(backbone):
-    with pytest.raises(UserError, match='reaches 50.0% at iteration 55, after the run\'s 50'):
-        CDCP(backbone, settings(), start=10, iterations=50)
+def test_the_ramp_has_to_end_within_the_run():
+    with pytest.raises(UserError, match='reaches 50.0% at step 55, after the run\'s 50: start earlier .`ramp_start`'):
+        pruner_of(ramp_start=10, total_steps=50)
 
 
-def test_a_step_of_none_takes_a_quarter_of_the_run(backbone):
-    assert CDCP(backbone, settings(step=None), start=7, iterations=400).end == pytest.approx(107, abs=5)
+def test_the_ramp_begins_after_a_tenth_and_takes_a_quarter_of_the_run_unless_told():
+    pruner = pruner_of(step=None, ramp_start=None, total_steps=400)
+    assert pruner.ramp_start == 40 and pruner.ramp_end == pytest.approx(140, abs=5)
 
 
-def test_an_unreachable_target_is_refused_at_the_start(backbone):
+def test_an_unreachable_target_is_refused_at_the_start():
     with pytest.raises(UserError, match='out of reach'):
-        CDCP(backbone, settings(target=0.999), start=0, iterations=200)
+        pruner_of(target=0.999)
 
 
-def test_a_run_in_which_channels_cannot_vanish_stops_at_the_start(backbone):
-    short = CDCP(backbone, settings(rule='lasso'), start=0, iterations=400)
-    with pytest.raises(UserError, match='proximal.*allow_remnants=True'):
-        short.check_vanishing(1e-4)
-    long = CDCP(backbone, settings(rule='lasso'), start=0, iterations=200_000)
-    assert 'need about' in long.check_vanishing(1e-4)
-    told = CDCP(backbone, settings(rule='lasso', allow_remnants=True), start=0, iterations=400)
+def test_a_run_in_which_channels_cannot_vanish_stops_at_the_start():
+    with pytest.raises(UserError, match='`rule=proximal`.*`allow_remnants=True`'):
+        pruner_of(rule='lasso', total_steps=400).check_vanishing(1e-4)
+    assert 'need about' in pruner_of(rule='lasso', total_steps=200_000).check_vanishing(1e-4)
+    told = pruner_of(rule='lasso', allow_remnants=True, total_steps=400)
     assert 'cutting them will change the model' in told.check_vanishing(1e-4)
-    assert 'need about' in CDCP(backbone, settings(), start=0, iterations=400).check_vanishing(1e-4)
+    assert 'need about' in pruner_of(total_steps=400).check_vanishing(1e-4)
     with pytest.raises(UserError, match='proximal rule'):
-        CDCP(backbone, settings(shrink=1e-6), start=0, iterations=400).check_vanishing(1e-4)
+        pruner_of(shrink=1e-6, total_steps=400).check_vanishing(1e-4)
 
 
-def test_accumulated_steps_count(backbone):
-    assert CDCP(backbone, settings(), 0, 400, accumulated=4).shrink == 4 * CDCP(backbone, settings(), 0, 400).shrink
+@pytest.mark.parametrize('state', [dict(steps=-1), dict(steps='x'), dict(steps=1, rule='l0')])
+def test_a_state_that_makes_no_sense_is_a_sentence(state):
+    with pytest.raises(UserError, match='it has to be'):
+        make()[1].load_state_dict(state)
 
 
 @pytest.mark.parametrize('lr', [1e-3, 4e-3])

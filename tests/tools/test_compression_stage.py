@@ -169,6 +169,7 @@ def test_two_processes_choose_the_masks_of_one(config_of, family):
 model['data_preprocessor'] = dict(mixup=None)
 model['backbone']['drop_path_rate'] = 0.
 train_dataloader['dataset']['transform'] = dict(input_size=64)
+optim_wrapper['type'] = 'GradRuleOptimWrapper'  # as configs of before have it
 """)
     masks = []
     for processes in (1, 2):
@@ -248,12 +249,11 @@ def test_a_training_checkpoint_is_no_backbone_yet(tool, mini, trained, tmp_path)
 
 
 @pytest.mark.parametrize('options,message', [
-    (['model.cdcp.rule=lasso'], 'use model.cdcp.rule=proximal'),
+    (['model.cdcp.rule=lasso'], 'use model.cdcp.rule=proximal.*model.cdcp.start_epoch'),
     (['model.cdcp.target=0.999'], 'out of reach'),
     (['model.cdcp.start_epoch=6'], 'after the run\'s 36'),
     (['model.num_classes=4'], 'model.num_classes is 4 and the data have 3 classes'),
     (['model.num_classes=4', 'model.new_head=True', 'model.distillation.alpha=0'], 'the data have 3 classes'),
-    (['optim_wrapper.type=OptimWrapper'], 'use optim_wrapper.type=GradRuleOptimWrapper'),
     (['train_dataloader.batch_size=5'], 'mixup needs even batches'),
     (['model.cdcp.speed=2'], 'unknown speed'),
     (['strategy.type=DeepSpeedStrategy'], 'DeepSpeedStrategy: CDCP needs whole weights'),
@@ -261,7 +261,7 @@ def test_a_training_checkpoint_is_no_backbone_yet(tool, mini, trained, tmp_path)
 ])
 def test_a_run_that_cannot_work_is_a_sentence(tool, mini, tmp_path, options, message):
     status, _, err = tool('train.py', mini, '--work-dir', tmp_path, '--cfg-options', *options)
-    assert status == 2 and message in err, err[-2000:]
+    assert status == 2 and re.search(message, err), err[-2000:]
     assert not list(tmp_path.glob('*.pth'))
 
 

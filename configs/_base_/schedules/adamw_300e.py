@@ -3,7 +3,7 @@
 # DeiT's; VTC-LFC fine-tunes without, but Adam's first steps, all signs, would shake a pretrained model.
 # Compactors get beta1 0.99 and no weight decay (ResRep).
 optim_wrapper = dict(
-    type='GradRuleOptimWrapper',
+    type='OptimWrapper',
     constructor='CompactorConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(

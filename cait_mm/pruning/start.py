@@ -1,0 +1,66 @@
+"""What a run starts from: compactors behind every block, at identity or ordered by what channels contribute."""
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from cait_mm.errors import UserError
+from cait_mm.models import Backbone, Classifier
+from cait_mm.ops.compactor import add_backbone_compactors, without_compactor
+from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
+
+
+def backbone_of(model: Classifier | Backbone) -> Backbone:
+    """The part of ``model`` that is pruned: a classifier's backbone, or itself.
+
+    Raises:
+        UserError: It is something else.
+    """
+    backbone = model.backbone if isinstance(model, Classifier) else model
+    if not isinstance(backbone, Backbone):
+        raise UserError(f'`model` is a {type(model).__name__}: give what cait_mm.load returns, or its backbone, before '
+                        'it is wrapped in DistributedDataParallel.')
+    return backbone
+
+
+def has_compactors(backbone: Backbone) -> bool:
+    """Whether compactors stand behind the blocks of ``backbone``."""
+    return all(parametrize.is_parametrized(layer, 'weight')
+               for block in backbone.flat_blocks() for layer in (block.attn.qkv, block.mlp.fc1))
+
+
+def ensure_compactors(backbone: Backbone) -> None:
+    """Put compactors, at identity, behind every block where there are none.
+
+    Raises:
+        UserError: The backbone is pruned already.
+    """
+    if has_compactors(backbone):
+        return
+    if backbone.spec.is_pruned:
+        raise UserError('`model` is pruned already: start from the dense one, or fine-tune it without CDCP.')
+    add_backbone_compactors(backbone)
+
+
+@torch.no_grad()
+def calibrate_compactors(backbone: Backbone, images: Tensor | Iterable[Any]) -> None:
+    """Order the channels of a backbone with compactors by what they contribute; its outputs stay the same.
+
+    Args:
+        backbone: Full widths.
+        images: One batch (B, C, H, W), normalised as in training, or several; of a loader's (images, labels) the
+            labels are left out.
+    """
+    plain = deepcopy(backbone)
+    for block in plain.flat_blocks():
+        block.attn.qkv, block.mlp.fc1 = without_compactor(block.attn.qkv), without_compactor(block.mlp.fc1)
+    add_calibrated_compactors(plain, calibrate(plain, _batches(images)))
+    backbone.load_state_dict(plain.state_dict())
+
+
+def _batches(images: Tensor | Iterable[Any]) -> Iterator[Tensor]:
+    for batch in [images] if isinstance(images, Tensor) else images:
+        yield batch[0] if isinstance(batch, (tuple, list)) else batch

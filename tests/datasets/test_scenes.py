@@ -253,7 +253,7 @@ def test_foreign_folder_is_never_touched(quick, tmp_path, name, text, overwrite)
     path = tmp_path / 'set' / name
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(UserError, match='was not written by|no readable JSON'):
+    with pytest.raises(UserError, match='was not written by'):
         make_scenes(tmp_path / 'set', **SMALL, overwrite=overwrite)
     assert list(contents(tmp_path)) == [f'set/{name}'] and path.read_text() == text
 

@@ -87,7 +87,9 @@ def _is_there(place: Path, meta: dict[str, Any], overwrite: bool) -> bool:
     """
     if not place.is_dir() or not any(place.iterdir()):
         return False
-    found = read_json(place / META) if (place / META).is_file() else None
+    found = None
+    with suppress(UserError):
+        found = read_json(place / META)
     if not (isinstance(found, dict) and found.get('generator') == _GENERATOR
             and all(isinstance(found.get(split), int) and found[split] <= _MOST for split in SPLITS)):
         raise UserError(f'{place} holds files and no set of scenes, or its {META} was not written by the scene '

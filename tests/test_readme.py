@@ -56,4 +56,3 @@ SCRIPTS = sorted(str(path.relative_to(ROOT / 'tools')) for path in ROOT.glob('to
 def test_every_tool_has_help_and_json(tool, script):
     status, out, _ = tool(script, '--help')
     assert status == 0 and '--json FILE' in out
-    assert '--out' in out or not script.startswith('evidence/')

@@ -344,7 +344,7 @@ def tree(tmp_path: Path) -> Path:
         if find_spec(module) is None:
             pytest.skip(f'{module} is not installed')
     copy = tmp_path / 'tree'
-    for folder in ('cait_mm', 'configs', 'requirements', 'tests', 'tools'):
+    for folder in ('benchmarks', 'cait_mm', 'configs', 'requirements', 'tests', 'tools'):
         shutil.copytree(REPOSITORY / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for path in REPOSITORY.iterdir():
         if path.is_file():
@@ -393,5 +393,6 @@ def test_source_distribution_builds_the_same_wheel(tree: Path) -> None:
     archive = build(tree, 'build_sdist')
     shutil.unpack_archive(archive, tree.parent / 'unpacked')
     unpacked = next((tree.parent / 'unpacked').iterdir())
-    for name in files_of(tree, 'configs', 'tools', 'requirements', 'tests') + ['model-index.yml', 'LICENSE']:
+    folders = ('benchmarks', 'configs', 'requirements', 'tests', 'tools')
+    for name in [*files_of(tree, *folders), 'model-index.yml', 'LICENSE']:
         assert (unpacked / name).is_file(), name

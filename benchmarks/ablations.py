@@ -1,0 +1,156 @@
+"""The paper's ablations in small: a real DeiT-Tiny on an ImageFolder, every variant the same way.
+
+--data-root holds train/ and val/ with class folders and classes.txt ("folder ImageNet-index ..." lines). A variant is
+trained from the dense weights, with the head's rows of these classes, on the same images in the same order for a seed.
+A variant that is no name but MERGES[@TARGET[/ALIGN]] is not trained: "4:horizontal,8:vertical" puts in merges as means,
+"@0.505/8" cuts channels to that reduction of MACs in a calibrated basis, widths in steps of 8.
+"""
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from shared import (
+    Row,
+    View,
+    cost,
+    finish,
+    folded,
+    parser_of,
+    ratio,
+    tested,
+    timed,
+    timing,
+    tool,
+    untrained,
+    write_config,
+)
+
+from cait_mm.config.cli import parse_merges, positive, positive_int, run, whole_number
+from cait_mm.errors import UserError
+
+ATME, CAIT = '3:horizontal,7:vertical,9:horizontal', '4:horizontal,8:vertical'
+DENSE = 'dense, fine-tuned'
+
+
+def cdcp(target: float, **more: Any) -> dict[str, Any]:
+    return dict(target=target, rule='proximal', start_epoch=0, step=None, interval=5, **more)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    DENSE: {},
+    'ATME': dict(merge=ATME),
+    'CAIT, calibrated start': dict(merge=CAIT, cdcp=cdcp(0.505, start='calibrated')),
+    'CAIT, identity start': dict(merge=CAIT, cdcp=cdcp(0.505, start='identity')),
+    'CAIT, no training': dict(merge=CAIT, untrained=f'{CAIT}@0.505'),
+    'CAIT, no training, then fine-tuned': dict(merge=CAIT, start=f'{CAIT}@0.505'),
+    'symmetric': dict(merge='5:symmetric,6:symmetric'),
+    'HTM only': dict(merge='3:horizontal,7:horizontal,9:horizontal'),
+    'VTM only': dict(merge='3:vertical,7:vertical,9:vertical'),
+    'diagonal': dict(merge='3:diagonal,7:diagonal,9:diagonal'),
+    'ATME+Conv': dict(merge='3:horizontal_conv,7:vertical_conv,9:horizontal_conv'),
+    **{f'CDCP{name}': dict(cdcp=cdcp(0.251, start='identity', **without)) for name, without in {
+        '': {}, ' w/o head': dict(head_consistency=False), ' w/o attn': dict(attention_consistency=False),
+        ' w/o both': dict(head_consistency=False, attention_consistency=False)}.items()},
+}
+VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1 %': '{top1:.2f}',
+              'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %', 'params (M)': '{params_m:.2f}',
+              'speed (ideal)': ratio()}
+
+
+def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args: argparse.Namespace) -> Path:
+    """The variant's config: compress_deit_t_imagenet with these images, this length and seed."""
+    data = str(args.data_root)
+    val = dict(data_root=data, per_class=args.per_class, transform=dict(crop_pct=args.crop_pct))
+    if args.ann_file:  # all classes
+        head, val = {}, dict(val, data_prefix='', ann_file=args.ann_file)
+    else:
+        lines = [line.split() for line in (args.data_root / 'classes.txt').read_text().splitlines() if line.strip()]
+        head = dict(num_classes=len(lines), head_rows=[int(line[1]) for line in sorted(lines)])
+    teacher = dict(type='Classifier', **head, backbone=dict(
+        type='CAITDeiT', arch='deit_tiny', init_cfg=dict(type='Pretrained', checkpoint=str(args.checkpoint))))
+    loader = dict(batch_size=50, num_workers=1, dataset=val)
+    steps, warmup = args.steps, max(1, args.steps // 10)
+    return write_config(
+        path, 'compress_deit_t_imagenet',
+        model=dict(**head, cdcp=variant.get('cdcp'), distillation=dict(alpha=0.1, teacher=teacher), backbone=dict(
+            drop_path_rate=0., merge=tuple(map(tuple, parse_merges(variant.get('merge', '')))),
+            init_cfg=dict(type='Pretrained', checkpoint=str(start))), data_preprocessor=dict(mixup=None)),
+        train_dataloader=dict(
+            batch_size=args.batch_size, num_workers=1, sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+            dataset=dict(
+                data_root=data, per_class=steps * args.batch_size // head.get('num_classes', 1000), transform=dict(
+                    _delete_=True, input_size=224, is_training=True, interpolation='bicubic', scale=(0.5, 1.0),
+                    color_jitter=None))),
+        val_dataloader=loader, test_dataloader=loader, train_cfg=dict(max_epochs=1, val_interval=1000),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=warmup),
+            dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=steps)],
+        optim_wrapper=dict(optimizer=dict(lr=args.lr), paramwise_cfg=dict(compactor_lr_mult=0.1)),
+        default_hooks=dict(logger=dict(interval=10), checkpoint=dict(save_best=None)),
+        custom_hooks=[dict(type=name) for name in ('CDCPHook', 'EpochSeedHook', 'FiniteHook', 'NumClassesHook')],
+        randomness=dict(seed=seed))
+
+
+def compressed(text: str, export: Path, args: argparse.Namespace) -> Path:
+    """An export of MERGES[@TARGET[/ALIGN]], not trained."""
+    merges, _, cut = text.partition('@')
+    if not cut:
+        backbone = dict(type='CAITDeiT', arch='deit_tiny', merge=parse_merges(merges))
+        return untrained(backbone, export, args.checkpoint)
+    target, _, align = cut.partition('/')
+    if not export.is_file():
+        tool('compress', 'deit_tiny', args.checkpoint, export, '--target', target, '--merge', merges, '--align',
+             align or 1, '--images', args.data_root / 'train')
+    return export
+
+
+def measure(name: str, seed: int, args: argparse.Namespace) -> tuple[Row, Path]:
+    """Compress and test one variant; its row and its export."""
+    folder = args.out / f'{re.sub("[^a-zA-Z0-9+@.]+", "_", name) or "dense"}_{seed}'
+    folder.mkdir(parents=True, exist_ok=True)
+    variant, start = VARIANTS.get(name, dict(merge=name.partition('@')[0], untrained=name)), args.checkpoint
+    if 'start' in variant:
+        start = compressed(variant['start'], folder / 'start.pth', args)
+    config = configure(folder / 'config.py', variant, start, seed, args)
+    export = folder / 'export.pth'
+    if 'untrained' in variant:
+        compressed(variant['untrained'], export, args)
+    else:
+        folded(config, export)
+    scores = tested(config, export, folder / 'test.json')
+    return {'variant': name, 'data': args.name, 'seed': seed, 'top1': scores['top1'], **cost(export)}, export
+
+
+def main() -> None:
+    parser = parser_of(__doc__, 'ablations')
+    parser.add_argument('--data-root', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--name', help='of the data in the rows (default: the folder\'s)')
+    parser.add_argument('--checkpoint', type=Path, default='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')
+    parser.add_argument('--variants', nargs='+', default=list(VARIANTS), metavar='VARIANT', help='; '.join(VARIANTS))
+    parser.add_argument('--seeds', nargs='+', type=whole_number, default=[0])
+    parser.add_argument('--steps', type=positive_int, default=120)
+    parser.add_argument('--batch-size', type=positive_int, default=32)
+    parser.add_argument('--lr', type=positive, default=2e-4)
+    parser.add_argument('--per-class', type=positive_int, metavar='N', help='test on the first N of each class')
+    parser.add_argument('--crop-pct', type=positive, default=1., help='in tests (default: 1, straight to 224)')
+    parser.add_argument('--ann-file', help='test on this list of "PATH INDEX" lines and all 1000 classes')
+    parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
+    args = parser.parse_args()
+    args.data_root, args.checkpoint = args.data_root.resolve(), args.checkpoint.resolve()
+    args.name = args.name or args.data_root.name
+    for path in (args.data_root / (args.ann_file or 'classes.txt'), args.checkpoint):
+        if not path.is_file():
+            raise UserError(f'{path} does not exist.')
+    found = [measure(name, seed, args) for seed in args.seeds for name in args.variants]
+    if not args.no_speed:
+        first = sorted(found[:len(args.variants)], key=lambda item: item[0]['variant'] not in ('', DENSE))
+        rows, exports = zip(*first)
+        models = timed(args.out / 'speed.json', exports, '--shape', 224, 224, '--batch-size', 16)
+        for row, model in zip(rows, models):
+            row.update({**timing(model['overall']), **row})  # MACs are counted with ImageNet's head
+    finish(args, 'ablations', ('variant', 'data', 'seed'), (VIEW, [row for row, _ in found]))
+
+
+if __name__ == '__main__':
+    run(main)

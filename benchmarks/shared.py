@@ -1,0 +1,155 @@
+"""The one way of all benchmarks: write a config; train, fold, test and time it with the tools; keep rows, show them.
+
+What is finished lies below --out and is not done again. Rows are kept as CSV; docs/data has those of the docs.
+"""
+import argparse
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from cait_mm.classification import Classifier
+from cait_mm.config.cli import add_json_option, output_folder, report, result_of, run_python
+from cait_mm.macs import classifier_cost, reduction
+from cait_mm.models.checkpoint import read_checkpoint
+from cait_mm.models.export import make_export, save_export
+from cait_mm.utils.files import atomic_path, read_json
+from cait_mm.utils.tables import table
+
+ROOT = Path(__file__).resolve().parents[1]
+Row = dict[str, Any]
+View = Mapping[str, str]
+"""Headers, and the template of each one's cells (:func:`cell`)."""
+
+
+def config_of(name: str) -> Path:
+    """The config of this name, in whichever folder."""
+    return min((ROOT / 'configs').rglob(f'{name}.py'))
+
+
+def write_config(path: Path, base: str, **settings: Any) -> Path:
+    """A config that changes ``settings`` of the config named ``base``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f'_base_ = {str(config_of(base))!r}', *(f'{name} = {value!r}' for name, value in settings.items())]
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+def tool(name: str, *words: Any) -> None:
+    run_python(ROOT / 'tools' / f'{name}.py', *words)
+
+
+def folded(config: Path, export: Path, *words: Any) -> Path:
+    """Train a classifier beside its config, and fold it."""
+    if not export.is_file():
+        tool('train', config, '--work-dir', config.parent / 'run', '--resume', *words)
+        tool('fold', config.parent / 'run', export)
+    return export
+
+
+def untrained(backbone: Mapping[str, Any], path: Path, checkpoint: Path | None = None) -> Path:
+    """An export of a backbone as its config describes it, with a checkpoint's weights or random ones."""
+    if not path.is_file():
+        model = Classifier(backbone)
+        if checkpoint:
+            model.load_pretrained(str(checkpoint))
+        weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
+        save_export(make_export(weights, model.backbone.spec), path)
+    return path
+
+
+def tested(config: Path, weights: Path, result: Path) -> dict[str, float]:
+    """The scores of a checkpoint or an export."""
+    return result_of(result, ROOT / 'tools/test.py', config, weights, '--work-dir', result.parent)
+
+
+def timed(result: Path, models: Sequence[Path], *words: Any) -> list[dict[str, Any]]:
+    """The models in one interleaved run of tools/benchmark.py, against the first."""
+    if result.is_file() and set(map(str, models)) - read_json(result)['models'].keys():
+        result.unlink()  # of other models
+    found = result_of(result, ROOT / 'tools/benchmark.py', *models[1:] or models, '--against', models[0], *words)
+    return [{**found['models'][str(model)], 'machine': machine(found['conditions'])} for model in models]
+
+
+def machine(conditions: Mapping[str, Any]) -> str:
+    """The hardware and PyTorch of a measurement, which its row keeps."""
+    place = conditions.get('device') or f'{conditions["CPU"]}, {conditions["threads"]} threads'
+    return f'{place}, torch {conditions["torch"]}'
+
+
+def cost(export: Path) -> Row:
+    """MACs and parameters of an export, with ImageNet's head as everywhere."""
+    spec = read_checkpoint(str(export)).spec
+    found = classifier_cost(spec)
+    return {'gmacs': found.macs / 1e9, 'saved_percent': 100 * reduction(spec), 'params_m': found.params / 1e6}
+
+
+def timing(part: Mapping[str, Any], before: str = '') -> Row:
+    """The columns of a part of a timed model; their names begin with ``before``."""
+    row = {'gmacs': part['macs'] / 1e9 if 'macs' in part else '', 'ms': 1000 * part['seconds'],
+           'half_iqr_percent': 50 * part['spread'], 'noisy': 'noisy' if part['noisy'] else '',
+           'speedup': part['speedup'], 'ideal': part.get('ideal', ''), 'cap': part.get('cap', ''),
+           'cost': part.get('cost', ''),
+           'memory_mib': '' if part['peak_memory'] is None else part['peak_memory'] / 2**20}
+    return {before + name: value for name, value in row.items()}
+
+
+def ratio(before: str = '') -> str:
+    """The template of a speed-up and what its MACs promise."""
+    return f'{{{before}speedup:.2f}}x ({{{before}ideal:.2f}}x)| {{{before}noisy}}'
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a CSV file; cells that are numbers become some."""
+    with path.open(newline='', encoding='utf-8') as file:
+        return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def keep_rows(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
+    """Add rows to a CSV file; one with the ``keys`` of a row that is there changes that row."""
+    kept: dict[tuple[str, ...], Row] = {}
+    for row in [*(read_rows(path) if path.is_file() else ()), *rows]:
+        kept.setdefault(tuple(str(row[key]) for key in keys), {}).update(row)
+    names = dict.fromkeys(name for row in kept.values() for name in row)
+    with atomic_path(path) as target, target.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, list(names), restval='', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(kept.values())
+
+
+def cell(template: str, row: Row) -> str:
+    """A template filled in; each of its parts, which ``|`` separates, is left out where a value is missing."""
+    return ''.join(part.format(**row) for part in template.split('|') if all(
+        row.get(name, '') != '' for _, name, _, _ in Formatter().parse(part) if name))
+
+
+def show(view: View, rows: Sequence[Row]) -> str:
+    return table(list(view), [[cell(template, row) for template in view.values()] for row in rows])
+
+
+def parser_of(text: str, name: str, folder: str = '') -> argparse.ArgumentParser:
+    """A parser with the options of all benchmarks."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=lambda word: output_folder(word).resolve(), metavar='DIR',
+                        default=f'work_dirs/benchmark_{folder or name}', help='finished steps (default: %(default)s)')
+    parser.add_argument('--data', type=output_folder, metavar='DIR',
+                        help=f'add the rows to {name}.csv there: docs/data for the docs (default: that of --out)')
+    add_json_option(parser)
+    return parser
+
+
+def finish(args: argparse.Namespace, name: str, keys: Sequence[str], *tables: tuple[View, list[Row]]) -> None:
+    """Keep the rows of a benchmark and print its tables."""
+    rows = [row for _, some in tables for row in some]
+    keep_rows((args.data or args.out) / f'{name}.csv', rows, keys)
+    report('\n\n'.join(show(*some) for some in tables), rows, args.json)

@@ -1,0 +1,113 @@
+"""The speed of dense, ATME, CAIT and ToMe models, each case in one interleaved run of tools/benchmark.py.
+
+Random weights. CAIT has the widths that stand in for its export in the upernet_cait_* configs; --exports adds real
+ones of the same architecture. Cases scaling_* vary the side of the input and the number of merges; step* are training
+steps.
+"""
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared import Row, View, config_of, finish, parser_of, timed, timing, untrained, write_config
+
+from cait_mm.config.cli import positive_int, run
+from cait_mm.config.load import load_config
+from cait_mm.models.checkpoint import read_checkpoint
+
+SCALING = {'dense': (), '1 merge': ((4, 'horizontal'),), '2 merges': ((4, 'horizontal'), (7, 'vertical')),
+           '3 merges': ((3, 'horizontal'), (5, 'vertical'), (8, 'horizontal'))}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Models that are timed together: the dense one first; ``{}`` in ``configs`` is where a twin's kind stands.
+
+    ``arch`` is set for classifiers, whose CAIT model is an export.
+    """
+    configs: str
+    kinds: tuple[str, ...]
+    parts: tuple[str, ...]
+    shape: tuple[int, int]
+    batches: tuple[int, ...] = (1,)
+    arch: str = ''
+    others: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        return [*(self.configs.format(kind) for kind in self.kinds), *self.others]
+
+    def models(self, folder: Path, exports: Sequence[str]) -> list[Path]:
+        if not self.kinds:
+            return [write_config(folder / f'{name.replace(" ", "_")}_{self.shape[0]}.py', self.configs, model=dict(
+                backbone=dict(merge=merge, img_size=self.shape, init_cfg=None))) for name, merge in SCALING.items()]
+        paths = [config_of(name) for name in self.names]
+        if self.arch:
+            paths.append(stand_in(self.arch, folder))
+            known = read_checkpoint(str(paths[-1])).spec.arch
+            paths += [Path(path).resolve() for path in exports if read_checkpoint(path).spec.arch == known]
+        return paths
+
+
+def classifier(arch: str, merged: str, *others: str) -> Case:
+    return Case(f'compress_{{}}{arch}_imagenet', ('', merged), ('overall',), (224, 224), (1, 32), arch, others)
+
+
+CASES = {
+    'deit_s': classifier('deit_s', 'atme43_', 'tome_half_deit_s_imagenet', 'tome_deit_s_imagenet'),
+    **{arch: classifier(arch, 'cait_') for arch in ('deit_t', 'deit_b', 'swin_t')},
+    'deit_s_512': Case('upernet_{}deit_s_ade20k', ('', 'atme_', 'cait_', 'tome_half_'), ('backbone',), (512, 512),
+                       (1, 4)),
+    **{head: Case(f'{head}_{{}}deit_s_ade20k', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (512, 512))
+       for head in ('fpn', 'upernet', 'mask2former')},
+    'mask_rcnn': Case('mask_rcnn_{}deit_s_coco', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (800, 1344)),
+    'step': Case('compress_{}deit_s_imagenet', ('', 'atme43_', 'cait_'), ('step',), (224, 224), (32, 64)),
+    'step_camvid': Case('upernet_{}deit_t_camvid', ('', 'atme_'), ('step',), (320, 320), (4,)),
+    **{f'scaling_{side}': Case('upernet_deit_s_ade20k', (), ('backbone',), (side, side),
+                               (1, 4, 16, 64) if side == 224 else (1,)) for side in (224, 320, 448, 672, 896, 1344)},
+}
+"""Classifiers of CAIT configs are timed with their merges alone; the export beside them has the pruned widths too."""
+KEYS = ('case', 'model', 'part', 'input', 'batch', 'mode', 'machine')
+VIEW: View = {
+    'case': '{case}', 'model': '`{model}`', 'part': '{part}', 'input': '{input}', 'batch': '{batch}', 'mode': '{mode}',
+    'GMACs': '{gmacs:.2f}', 'median (half the quartiles\' distance)': '{ms:.4g} ms| ±{half_iqr_percent:.2g} %| {noisy}',
+    'speed-up': '{speedup:.2f}x', 'ideal': '{ideal:.2f}x| (cap {cap:.2f}x)', 'MiB at most': '{memory_mib:.0f}',
+    'attention': '{attention}'}
+
+
+def stand_in(arch: str, folder: Path) -> Path:
+    """An export with random weights and the widths of the ``upernet_cait_*`` config."""
+    backbone = load_config(str(config_of(f'upernet_cait_{arch}_ade20k'))).model.backbone
+    wanted = {key: backbone[key] for key in ('type', 'arch', 'merge', 'qk_dim', 'v_dim', 'ffn_dim')}
+    return untrained(wanted, folder / f'cait_{arch}.pth')
+
+
+def measure(name: str, batch: int, args: argparse.Namespace) -> list[Row]:
+    """The rows of one interleaved run."""
+    case = CASES[name]
+    result = '_'.join(map(str, (name, batch, *args.mode, *(Path(path).stem for path in args.exports))))
+    models = case.models(args.out, args.exports)
+    parts = ['--train-step'] if case.parts == ('step',) else ['--parts', *case.parts]
+    found = timed(args.out / f'{result}.json', models, *parts, '--shape', *case.shape, '--batch-size', batch,
+                  *args.mode)
+    return [{'case': name, 'model': path.stem, 'part': part, 'input': 'x'.join(map(str, case.shape)), 'batch': batch,
+             'mode': ' '.join(args.mode), **timing(model[part]), 'attention': ', '.join(model['attention']),
+             'machine': model['machine']}
+            for path, model in zip(models, found) for part in case.parts]
+
+
+def main() -> None:
+    parser = parser_of(__doc__, 'speed')
+    parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
+    parser.add_argument('--batches', nargs='+', type=positive_int, help='instead of those of the cases')
+    parser.add_argument('--exports', nargs='+', default=[], metavar='FILE', help='compressed classifiers to add')
+    parser.add_argument('mode', nargs='*', help='after --: options of tools/benchmark.py, as --rounds 15 --keep-memory')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = [row for name in args.cases for batch in args.batches or CASES[name].batches
+            for row in measure(name, batch, args)]
+    finish(args, 'speed', KEYS, (VIEW, rows))
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,136 @@
+"""Every downstream task in small, on real data: dense, ATME and CAIT twins from a checkpoint to a number.
+
+For each config: test the untrained heads, train, test the last checkpoint, draw its predictions, and count and time the
+twins side by side. Runs in --out, which holds data/ (see benchmarks/samples.py) and checkpoints/ as the configs name
+them. --no-speed leaves the timing to a later call on a quiet machine.
+"""
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from shared import Row, View, config_of, finish, parser_of, ratio, tested, timed, timing, tool
+
+from cait_mm.config.cli import positive_int, run
+from cait_mm.config.load import load_config
+from cait_mm.errors import UserError
+from cait_mm.tasks import build_model
+from cait_mm.utils.files import newest_checkpoint
+
+DRAWN = 8
+"""Pictures of each config to look at; drawing 133 classes takes longer than finding them."""
+KINDS = ('dense', 'atme', 'cait')
+
+
+def column(score: str) -> str:
+    """A score's name where a template can hold it."""
+    return re.sub(r'\W', '_', score)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A family of twins: ``name`` with their kind filled in, their scores, and the input that is timed."""
+    name: str
+    scores: tuple[str, ...]
+    shape: tuple[int, int]
+    batch_size: int = 4
+    kinds: tuple[str, ...] = KINDS
+
+    def configs(self, kinds: Sequence[str] = KINDS) -> list[Path]:
+        return [config_of(self.name.format('' if kind == 'dense' else f'{kind}_')) for kind in self.kinds
+                if kind in kinds]
+
+    @property
+    def view(self) -> View:
+        """Scores before and after training, MACs, and speeds."""
+        scores = {score: f'{{before_{column(score)}:.4g}} → |{{after_{column(score)}:.4g}}' for score in self.scores}
+        return {'config': '`{config}`', **scores,
+                f'GMACs at {self.shape[0]}x{self.shape[1]}, encoder / overall': '{encoder_gmacs:.2f} / |'
+                '{overall_gmacs:.2f}', 'params (M)': '{params_m:.1f}',
+                'encoder speed (ideal)': ratio('encoder_'), 'overall speed (ideal)': ratio('overall_')}
+
+
+SEG, AERIAL, AP = ('mIoU', 'aAcc'), ('aAcc', 'mFscore', 'mIoU'), ('coco/bbox_mAP_50', 'coco/segm_mAP_50')
+TASKS = {
+    'fpn': Task('fpn_{}deit_t_coco_semantic', SEG, (320, 320)),
+    'camvid': Task('upernet_{}deit_t_camvid', SEG, (352, 480), 1),
+    'mask2former': Task('mask2former_{}deit_t_camvid', SEG, (352, 480)),
+    'mask_rcnn': Task('mask_rcnn_{}deit_t_coco', AP, (256, 352), 2),
+    'mask_rcnn_scenes': Task('mask_rcnn_{}deit_scenes', ('coco/bbox_mAP', 'coco/segm_mAP'), (192, 192)),
+    'potsdam': Task('upernet_{}deit_t_potsdam', AERIAL, (512, 512)),
+    'isaid': Task('upernet_{}deit_t_isaid', ('aAcc', 'mIoU'), (896, 896), 1),
+    # hearts under the first three organs' names; the other five are in no volume
+    'synapse': Task('cascade_decoder_{}deit_t_synapse', ('Dice.aorta', 'Dice.gallbladder', 'Dice.left_kidney'),
+                    (224, 224), 8),
+    'acdc': Task('cascade_decoder_{}deit_t_acdc', ('mDice', 'mHD95'), (224, 224), 8),
+    'polyp': Task('cascade_decoder_{}deit_t_polyp', ('mDice', 'mIoU'), (224, 224), 8),
+    'swin_camvid': Task('upernet_{}swin_camvid', SEG, (352, 480)),
+    'lvvit_camvid': Task('upernet_{}lvvit_camvid', SEG, (352, 480), kinds=('dense', 'cait')),
+    'swin_cascade': Task('cascade_mask_rcnn_{}swin_coco', AP, (256, 352), 2, ('dense', 'atme')),
+    'swin_cascade_scenes': Task('cascade_mask_rcnn_{}swin_scenes', ('coco/bbox_mAP', 'coco/segm_mAP'), (192, 192), 4,
+                                ('dense', 'atme')),
+    'swin_potsdam': Task('upernet_{}swin_potsdam', AERIAL, (512, 512)),
+    'swin_isaid': Task('upernet_{}swin_isaid', ('aAcc', 'mIoU'), (896, 896), 1),
+    'swin_polyp': Task('cascade_decoder_{}swin_polyp', ('mDice', 'mIoU'), (224, 224), 8),
+}
+
+
+def save_start(config: Path, target: Path) -> None:
+    """The model as its run begins: the backbone's checkpoint and random heads."""
+    torch.manual_seed(0)
+    model = build_model(load_config(str(config)))
+    model.init_weights()
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, target)
+
+
+def scores_of(config: Path, names: Sequence[str], folder: Path) -> Row:
+    """Scores before and after training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start, after = folder / 'start.pth', folder / 'after.json'
+    if not (folder / 'before.json').is_file():
+        save_start(config, start)
+    before = tested(config, start, folder / 'before.json')
+    start.unlink(missing_ok=True)
+    if not after.is_file():
+        tool('train', config, '--work-dir', folder, '--resume')
+        tool('test', config, newest_checkpoint(folder), '--work-dir', folder, '--show-dir', folder / 'shown',
+             '--cfg-options', f'test_dataloader.dataset.indices={DRAWN}')
+    found = {'before': before, 'after': tested(config, newest_checkpoint(folder), after)}
+    # MMDetection gives no scores at all where nothing was detected
+    return {f'{when}_{column(name)}': scores.get(name, 0) for when, scores in found.items() for name in names}
+
+
+def main() -> None:
+    parser = parser_of(__doc__, 'tasks')
+    parser.add_argument('--tasks', nargs='+', choices=list(TASKS), default=list(TASKS))
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which twins to train')
+    parser.add_argument('--rounds', type=positive_int, default=10)
+    parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
+    args = parser.parse_args()
+    for path in (args.out / 'data', args.out / 'checkpoints'):
+        if not path.is_dir():
+            raise UserError(f'{path} does not exist: benchmarks/samples.py makes data/, '
+                            'benchmarks/families.py some checkpoints; docs/prepare_data.md names the others.')
+    args.data = args.data and args.data.resolve()
+    os.chdir(args.out)
+    tables: list[tuple[View, list[Row]]] = []
+    for name in args.tasks:
+        task = TASKS[name]
+        mine = {config: {'task': name, 'config': config.stem, **scores_of(config, task.scores, args.out / config.stem)}
+                for config in task.configs(args.kinds)}
+        if not args.no_speed:
+            configs = task.configs()
+            models = timed(args.out / f'speed_{name}.json', configs, '--shape', *task.shape, '--batch-size',
+                           task.batch_size, '--rounds', args.rounds, '--keep-memory')
+            for config, model in zip(configs, models):
+                if config in mine:
+                    mine[config] |= {'params_m': model['params'] / 1e6, **timing(model['encoder'], 'encoder_'),
+                                     **timing(model['overall'], 'overall_')}
+        tables.append((task.view, list(mine.values())))
+    finish(args, 'tasks', ('task', 'config'), *tables)
+
+
+if __name__ == '__main__':
+    run(main)

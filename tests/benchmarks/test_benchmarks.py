@@ -1,0 +1,140 @@
+"""The benchmarks compare what they say they compare."""
+import argparse
+import json
+
+import ablations
+import families
+import means
+import pytest
+import shared
+import speed
+import tasks
+import torch
+from conftest import DATA, ROOT, real_data
+from PIL import Image
+
+from cait_mm.analysis.modes import Mode
+from cait_mm.classification import Classifier
+from cait_mm.macs import reduction
+from cait_mm.models.checkpoint import read_checkpoint
+
+SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'benchmarks').rglob('[!_]*.py')
+                 if path.name != 'shared.py')
+
+
+@pytest.fixture
+def images(tmp_path):
+    """An ImageFolder of two classes, and random weights of DeiT-Tiny."""
+    for split in ('train', 'val'):
+        for name in ('cat', 'dog'):
+            (tmp_path / 'images' / split / name).mkdir(parents=True)
+            for index in range(2):
+                image = Image.effect_noise((40, 40), 60).convert('RGB')
+                image.save(tmp_path / 'images' / split / name / f'{index}.png')
+    (tmp_path / 'images/classes.txt').write_text('cat 281 cat\ndog 151 dog\n')
+    model = Classifier(dict(type='CAITDeiT', arch='deit_tiny'))
+    state = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
+    torch.save({'model': state}, tmp_path / 'deit.pth')
+    return tmp_path / 'images'
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_every_script_has_help_out_and_json(script, name):
+    status, out, _ = script(name, '--help')
+    assert status == 0 and '--json FILE' in out and '--out' in out
+
+
+def test_cases_and_tasks_name_configs_that_are_there_the_dense_one_first():
+    for case in speed.CASES.values():
+        names = case.names or [case.configs]
+        assert case.kinds[:1] in (('', ), ()) and all(shared.config_of(name).is_file() for name in names)
+    for task in tasks.TASKS.values():
+        assert len(task.configs()) == len(task.kinds) and task.kinds[0] == 'dense'
+
+
+def test_the_stand_in_is_an_export_at_the_papers_target(tmp_path):
+    spec = read_checkpoint(str(speed.stand_in('deit_t', tmp_path))).spec
+    assert reduction(spec) == pytest.approx(0.505, abs=1e-3)
+    assert all(block.qk_dim % 8 == block.v_dim % 8 == block.ffn_dim % 8 == 0 for block in spec.blocks)
+
+
+@pytest.mark.parametrize('name', ['vertical_merge_without_a_copy', 'horizontal_merge_as_a_view', 'cls_apart',
+                                  'restoring_by_repeating', 'lazy_restoring', 'pyramid_in_channels_last'])
+def test_a_means_changes_nothing_but_the_time(name):
+    with torch.no_grad():
+        without, using = (call() for call in getattr(means.Bench(Mode(), 1), name)())
+    for mine, theirs in zip(*([item] if torch.is_tensor(item) else item for item in (without, using))):
+        if torch.is_tensor(mine):
+            torch.testing.assert_close(theirs.reshape(mine.shape), mine, atol=1e-5, rtol=1e-5)
+
+
+def test_a_means_is_measured_once(script, tmp_path):
+    words = ('--means', 'restoring_by_repeating', '--batches', 1, '--rounds', 1, '--device', 'cpu', '--out', tmp_path)
+    for _ in range(2):
+        status, out, _ = script('benchmarks/means.py', *words, '--json', tmp_path / 'means.json')
+        [row] = shared.read_rows(tmp_path / 'means.csv')
+        assert status == 0 and row == json.loads((tmp_path / 'means.json').read_text())[0]
+        assert row['faster'] == pytest.approx(row['without_ms'] / row['with_ms'])
+
+
+def test_more_merges_cost_less_and_nothing_is_timed_twice(script, tmp_path):
+    words = ('--cases', 'scaling_224', '--batches', 1, '--out', tmp_path, '--', '--rounds', 1, '--device', 'cpu')
+    first, second = (script('benchmarks/speed.py', *words) for _ in range(2))
+    assert first[0] == 0 and first[:2] == second[:2] and '$' in first[2] and '$' not in second[2]
+    rows = shared.read_rows(tmp_path / 'speed.csv')
+    assert [row['gmacs'] for row in rows] == sorted((row['gmacs'] for row in rows), reverse=True)
+    assert [row['model'] for row in rows] == [f'{name.replace(" ", "_")}_224' for name in speed.SCALING]
+
+
+def test_a_variant_without_training_is_tested(script, images, tmp_path):
+    name = '4:horizontal,8:vertical'
+    status, _, err = script('benchmarks/ablations.py', '--data-root', images, '--checkpoint', tmp_path / 'deit.pth',
+                            '--variants', name, '--no-speed', '--out', tmp_path / 'out')
+    assert status == 0, err
+    [row] = shared.read_rows(tmp_path / 'out/ablations.csv')
+    assert (row['variant'], row['data'], row['seed']) == (name, 'images', 0) and row['top1'] in (0, 25, 50, 75, 100)
+    assert row['saved_percent'] == pytest.approx(41.7, abs=0.05) and row['gmacs'] == pytest.approx(0.733, abs=1e-3)
+
+
+@pytest.mark.parametrize('name', ['CDCP w/o head', 'CAIT, calibrated start'])
+def test_a_variants_config_trains(tool, images, tmp_path, name):
+    args = argparse.Namespace(data_root=images, checkpoint=tmp_path / 'deit.pth', per_class=None, crop_pct=1.,
+                              ann_file=None, steps=2, batch_size=2, lr=1e-4)
+    config = ablations.configure(tmp_path / 'config.py', ablations.VARIANTS[name], args.checkpoint, 0, args)
+    status, _, err = tool('train.py', config, '--work-dir', tmp_path / 'run', '--check-only')
+    assert status == 0, err
+
+
+@pytest.mark.parametrize('family', ['swin', 'lvvit'])
+def test_a_familys_config_trains(tool, images, tmp_path, family):
+    args = argparse.Namespace(images=images, out=tmp_path, per_class=25)
+    config = families.configure(family, 'dense', args)
+    status, _, err = tool('train.py', config, '--work-dir', tmp_path / 'run', '--check-only', '--cfg-options',
+                          'train_dataloader.batch_size=2')
+    assert status == 0, err
+
+
+def test_samples_are_arranged_as_the_docs_say(script, tmp_path):
+    real_data('aerial_samples')
+    status, _, err = script('benchmarks/samples.py', '--samples', DATA, '--out', tmp_path)
+    assert status == 0, err
+    counts = {'camvid/train': 0, 'potsdam/img_dir/train': 3, 'potsdam/ann_dir/val': 1, 'iSAID/img_dir/train': 6,
+              'iSAID/ann_dir/val': 17, 'synapse/train_npz': 99, 'synapse/test_vol_h5': 10, 'coco/train2017': 100}
+    for place, count in counts.items():
+        folder = tmp_path / 'data' / place
+        assert folder.is_dir() and (not count or len(list(folder.iterdir())) == count), place
+
+
+def test_rows_with_the_same_keys_are_changed_and_others_stay(tmp_path):
+    path = tmp_path / 'rows.csv'
+    shared.keep_rows(path, [{'name': 'a', 'x': 1, 'note': 'b, "c"'}, {'name': 'b', 'x': 2}], ('name',))
+    shared.keep_rows(path, [{'name': 'b', 'x': 3, 'y': 0.5}, {'name': 'c', 'x': 4}], ('name',))
+    assert shared.read_rows(path) == [{'name': 'a', 'x': 1, 'note': 'b, "c"', 'y': ''},
+                                      {'name': 'b', 'x': 3, 'note': '', 'y': 0.5},
+                                      {'name': 'c', 'x': 4, 'note': '', 'y': ''}]
+
+
+@pytest.mark.parametrize('row,wanted', [({'a': 1.5, 'b': 'noisy'}, '1.50x noisy'), ({'a': 1.5, 'b': ''}, '1.50x'),
+                                        ({'b': 'noisy'}, ' noisy'), ({}, ''), ({'a': 0, 'b': ''}, '0.00x')])
+def test_a_cell_leaves_out_what_is_missing(row, wanted):
+    assert shared.cell('{a:.2f}x| {b}', row) == wanted

@@ -1,0 +1,172 @@
+"""Write the tables of docs/*.md, and the plot of docs/performance.md, from the rows in docs/data.
+
+A table stands between the lines "<!-- table NAME -->" and "<!-- end -->". --check writes nothing and says what differs.
+"""
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+from ablations import DENSE, VARIANTS
+from families import VIEW as FAMILY
+from matplotlib.figure import Figure
+from shared import ROOT, Row, View, ratio, read_rows, show
+from speed import VIEW as SPEED
+from tasks import TASKS
+
+from cait_mm.config.cli import add_json_option, report, run
+from cait_mm.errors import UserError
+from cait_mm.utils.files import atomic_path
+
+DATA = ROOT / 'docs/data'
+GREY = '#808080'
+COLOURS = {'measured': '#2f81f7', 'memory kept': '#d29922', 'ideal': GREY}
+"""Readable on white and on black."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file whose cells are among those in ``where``, in its order; ``pivot`` turns rows into columns.
+
+    With ``pivot=('data', 'top1')`` the rows that differ in ``data`` become one with ``top1_NAME`` for each name.
+    """
+    file: str
+    view: View
+    where: dict[str, Sequence[object]] = field(default_factory=dict)
+    pivot: tuple[str, str] | None = None
+
+    def rows(self) -> list[Row]:
+        rows = read_rows(DATA / f'{self.file}.csv')
+        for name, wanted in self.where.items():
+            rows = sorted((row for row in rows if row[name] in wanted), key=lambda row: wanted.index(row[name]))  # noqa: B023
+        if not self.pivot:
+            return rows
+        (column, value), merged = self.pivot, {}
+        for row in rows:
+            merged.setdefault(row['variant'], dict(row))[f'{value}_{row[column]}'] = row[value]
+        return list(merged.values())
+
+
+def picked(view: View, *headers: str) -> View:
+    return {header: view[header] for header in headers}
+
+
+def timings(case: str, *headers: str, **templates: str) -> Table:
+    """Models of a case of speed.csv."""
+    names = ('model', *headers, 'GMACs', MEDIAN, 'speed-up', 'ideal')
+    return Table('speed', {**picked(SPEED, *names), **templates}, {'case': [case]})
+
+
+MEDIAN = 'median (half the quartiles\' distance)'
+CUT = '4:horizontal,8:vertical'
+SAVED = {'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %'}
+PARAMS = {'params (M)': '{params_m:.2f}'}
+TABLES = {
+    'targets': Table('targets', {
+        'what': '{what}', 'GMACs': '{dense_gmacs:.2f} → {gmacs:.2f}',
+        'median, dense → this': '{dense_ms:.4g} ms ±{dense_half_iqr_percent} %| {dense_noisy}| → {ms:.4g} ms '
+                                '±{half_iqr_percent} %| {noisy}',
+        'target': '{goal} {target:.2f}{unit}', 'measured': '**{measured:.2f}**',
+        'memory kept': '{kept:.2f}| {kept_noisy}', 'ideal': '{ideal:.2f}', 'result': '{result}'}),
+    'merges': Table('ablations', {
+        'merges': '`{variant}`', **SAVED, '139 ImageNet images, 1000 classes': '{top1_imagenet_139:.1f} %',
+        'Tiny-ImageNet val, 20 classes, 1000 images': '{top1_tiny_1000:.1f} %',
+        'the first 15 of each class': '{top1_tiny_300:.1f} %'},
+        {'data': ['imagenet_139', 'tiny_1000', 'tiny_300']}, ('data', 'top1')),
+    'cuts': Table('ablations', {'merges@target/align': '`{variant}`', **SAVED, **PARAMS, 'top-1': '{top1:.2f} %'},
+                  {'data': ['tiny_400']}),
+    'compression': Table('ablations', {
+        'variant': '{variant}', 'top-1 %': '{top1_0:.1f}', 'seed 1': '{top1_1:.1f}', **SAVED, **PARAMS,
+        'speed (ideal)': ratio()}, {'data': ['tiny_imagenet_20'], 'variant': list(VARIANTS)}, ('seed', 'top1')),
+    'step': Table('speed', {'config': '`{model}`', 'training step': '{ms:.4g} ms| ±{half_iqr_percent:.2g} %',
+                            'cost': '{cost:.2f}x'}, {'case': ['step']}),
+    'camvid': Table('tasks', {
+        'config': '`{config}`', 'test mIoU': '{after_mIoU:.2f}', 'pixel accuracy': '{after_aAcc:.2f}',
+        'training step': '{step_s:.3f} s| ±{step_half_iqr_percent:.2g} %', 'speed-up': '{step_speedup:.2f}x',
+        'peak memory of the process': '{process_gib:.2f} GiB'}, {'task': ['camvid']}),
+    'camvid_speed': timings('camvid', 'part'),
+    'tome': timings('tome', **{MEDIAN: '{ms:.4g} ms| ({low_ms:.4g} to {high_ms:.4g})',
+                               'memory at most': '{memory_mib:.4g} MiB'}),
+    'swin_lvvit': timings('swin_lvvit', **{'saved': SAVED['saved']}),
+    'families': Table('families', {
+        **picked(FAMILY, 'model', 'top-1 %', 'GMACs at 128', 'saved', 'params (M)'), 'CamVid mIoU': '{mIoU:.1f}',
+        'classifier speed (ideal)': ratio('classifier_'), 'UperNet encoder': ratio('encoder_'),
+        'UperNet overall': ratio('overall_')}),
+    'quickstart': Table('quickstart', {
+        'UperNet on': '{model}', 'encoder GMACs': '{encoder_gmacs:.2f}', 'overall GMACs': '{overall_gmacs:.2f}',
+        **PARAMS, 'encoder speed (ideal)': ratio('encoder_'), 'overall speed (ideal)': ratio('overall_'),
+        'top-1 before': '{top1:.1f}', 'mIoU': '{mIoU:.1f}', 'training': '{training_s} s'}),
+    'real_size': timings('real_size', 'part', 'input', 'batch'),
+    **{name: Table('tasks', task.view, {'task': [name, f'swin_{name}', name.replace('mask_rcnn', 'swin_cascade')]})
+       for name, task in TASKS.items() if name != 'camvid'},
+}
+
+
+def rendered(name: str) -> str:
+    """A table's Markdown, one space around its cells."""
+    table = TABLES[name]
+    rows = [{**row, 'variant': row['variant'] or DENSE.split(',')[0]} if 'variant' in row else row
+            for row in table.rows()]
+    return re.sub(r'-{3,}', ' --- ', re.sub(r' {2,}', ' ', show(table.view, rows)))
+
+
+def refreshed(page: str) -> str:
+    """A page with its tables as the data have them.
+
+    Raises:
+        UserError: It wants a table that there is not.
+    """
+    def fill(found: re.Match[str]) -> str:
+        if found[1] not in TABLES:
+            raise UserError(f'there is no table {found[1]}; there are {", ".join(TABLES)}.')
+        return f'<!-- table {found[1]} -->\n{rendered(found[1])}\n<!-- end -->'
+
+    return re.sub(r'<!-- table (\S+) -->\n.*?<!-- end -->', fill, page, flags=re.DOTALL)
+
+
+def draw_targets(path: Path) -> None:
+    """Speed-ups of the targets: measured, with memory kept, and the ideal."""
+    rows = [row for row in TABLES['targets'].rows() if row['unit'] == 'x'][::-1]
+    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'cait_mm', 'font.family': 'sans-serif'}):
+        figure = Figure(figsize=(9, 3.6), layout='constrained')
+        axis = figure.subplots()
+        for name, column, marker in (('ideal', 'ideal', '|'), ('measured', 'measured', 'o'),
+                                     ('memory kept', 'kept', 'D')):
+            shown = [(row[column], place) for place, row in enumerate(rows) if row[column] != '']
+            axis.scatter(*zip(*shown), s=200 if marker == '|' else 36, marker=marker, color=COLOURS[name], label=name)
+        axis.set_yticks(range(len(rows)), [row['what'] for row in rows])
+        axis.set_xlim(left=1)
+        axis.set_xlabel('times as fast as dense', color=GREY)
+        axis.tick_params(colors=GREY)
+        axis.grid(axis='y', color=GREY, alpha=0.25)
+        axis.spines[:].set_visible(False)
+        axis.legend(frameon=False, labelcolor=GREY, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1))
+        with atomic_path(path) as target:
+            figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true')
+    parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='folder of the pages (default: docs)')
+    add_json_option(parser)
+    args = parser.parse_args()
+    changed = []
+    for path in sorted(args.out.glob('*.md')):
+        before = path.read_text(encoding='utf-8')
+        after = refreshed(before)
+        if after != before:
+            changed.append(path.name)
+            if not args.check:
+                with atomic_path(path) as target:
+                    target.write_text(after, encoding='utf-8')
+    if not args.check:
+        draw_targets(args.out / 'images/targets.svg')
+    report(f'other tables in: {", ".join(changed) or "no page"}', {'changed': changed}, args.json)
+    return 2 if changed and args.check else 0
+
+
+if __name__ == '__main__':
+    run(main)

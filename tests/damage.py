@@ -1,4 +1,4 @@
-"""Makers of malformed input, each from a seeded generator; used by the tests and tools/evidence."""
+"""Makers of malformed input, each from a seeded generator; used by the tests and benchmarks/robustness."""
 import copy
 import io
 import math

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / 'tools/evidence'), str(ROOT / 'tests')]
+sys.path[:0] = [str(ROOT / 'benchmarks/robustness'), str(ROOT / 'tests')]
 sys.modules.setdefault('_early', ModuleType('_early'))  # what it does is for a start of Python, which forks have not
 
 import torch  # noqa: E402
@@ -156,7 +156,7 @@ def main() -> int:
                         help='an input that takes longer hangs; a machine with other work needs more (default: 60)')
     parser.add_argument('--summary', action='store_true', help='count the inputs that are finished, and run none')
     parser.add_argument('--only', type=whole_number, metavar='INPUT', help='repeat one and keep its files')
-    parser.add_argument('--out', type=output_folder, default=Path('work_dirs/evidence_malformed'))
+    parser.add_argument('--out', type=output_folder, default=Path('work_dirs/benchmark_malformed'))
     add_json_option(parser)
     args = parser.parse_args()
     args.out = args.out.resolve()

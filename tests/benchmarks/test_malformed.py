@@ -23,7 +23,7 @@ ANSWERS = [
 @pytest.fixture(scope='module')
 def malformed():
     path = list(sys.path)
-    yield runpy.run_path(str(ROOT / 'tools/evidence/malformed.py'))
+    yield runpy.run_path(str(ROOT / 'benchmarks/robustness/malformed.py'))
     sys.path[:] = path
 
 

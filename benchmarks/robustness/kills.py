@@ -317,7 +317,7 @@ def main() -> int:
                         help='runs at a time (default: all cores)')
     parser.add_argument('--summary', action='store_true', help='count the kills that are finished, and make none')
     parser.add_argument('--keep', action='store_true', help='keep work directories that had nothing wrong')
-    parser.add_argument('--out', type=output_folder, default=Path('work_dirs/evidence_kills'))
+    parser.add_argument('--out', type=output_folder, default=Path('work_dirs/benchmark_kills'))
     add_json_option(parser)
     args = parser.parse_args()
     args.out = args.out.resolve()

@@ -13,7 +13,6 @@ from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, output_folder, report, result_of, run_python
 from cait_mm.macs import classifier_cost, reduction
 from cait_mm.models.checkpoint import read_checkpoint
-from cait_mm.models.export import make_export, save_export
 from cait_mm.utils.files import atomic_path, read_json
 from cait_mm.utils.tables import table
 
@@ -54,8 +53,7 @@ def untrained(backbone: Mapping[str, Any], path: Path, checkpoint: Path | None =
         model = Classifier(backbone)
         if checkpoint:
             model.load_pretrained(str(checkpoint))
-        weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
-        save_export(make_export(weights, model.backbone.spec), path)
+        model.save(path)
     return path
 
 

@@ -113,8 +113,8 @@ def main() -> None:
         if not path.is_dir():
             raise UserError(f'{path} does not exist: benchmarks/samples.py makes data/, '
                             'benchmarks/families.py some checkpoints; docs/prepare_data.md names the others.')
-    args.data = args.data and args.data.resolve()
-    os.chdir(args.out)
+    here = os.getcwd()
+    os.chdir(args.out)  # configs name data/ and checkpoints/
     tables: list[tuple[View, list[Row]]] = []
     for name in args.tasks:
         task = TASKS[name]
@@ -129,6 +129,7 @@ def main() -> None:
                     mine[config] |= {'params_m': model['params'] / 1e6, **timing(model['encoder'], 'encoder_'),
                                      **timing(model['overall'], 'overall_')}
         tables.append((task.view, list(mine.values())))
+    os.chdir(here)
     finish(args, 'tasks', ('task', 'config'), *tables)
 
 

@@ -17,7 +17,7 @@ from cait_mm.config.cli import positive_int, run
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
 from cait_mm.tasks import build_model
-from cait_mm.utils.files import newest_checkpoint
+from cait_mm.utils.files import newest_checkpoint, read_json
 
 DRAWN = 8
 """Pictures of each config to look at; drawing 133 classes takes longer than finding them."""
@@ -97,7 +97,8 @@ def scores_of(config: Path, names: Sequence[str], folder: Path) -> Row:
         tool('train', config, '--work-dir', folder, '--resume')
         tool('test', config, newest_checkpoint(folder), '--work-dir', folder, '--show-dir', folder / 'shown',
              '--cfg-options', f'test_dataloader.dataset.indices={DRAWN}')
-    found = {'before': before, 'after': tested(config, newest_checkpoint(folder), after)}
+        tested(config, newest_checkpoint(folder), after)
+    found = {'before': before, 'after': read_json(after)}
     # MMDetection gives no scores at all where nothing was detected
     return {f'{when}_{column(name)}': scores.get(name, 0) for when, scores in found.items() for name in names}
 

@@ -1,7 +1,10 @@
 """Read a config of any OpenMMLab library and prepare this process for it."""
 import logging
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -25,17 +28,21 @@ _SCOPES = count()
 def load_config(path: str, cfg_options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file, apply ``--cfg-options``, and register the library that its ``default_scope`` names.
 
-    A Python config, also one that is a base, is a program and is run. YAML and JSON are read as data.
+    A Python config, also one that is a base, is a program and is run. YAML and JSON are read as data. The place that a
+    config of this project had in an earlier version still names it, as a base too; a line on standard error says where
+    it is now.
 
     Raises:
         UserError: The file is missing or no config, an option does not fit, or the library is not installed.
     """
     if Path(path).is_dir():
         raise UserError(f'config {path} is a folder: name a file in it.')
+    path = _found(path)
     if not Path(path).is_file():
         raise UserError(f'config {path} does not exist: configs/ holds the ones of this project.')
     try:
-        config = Config.fromfile(path)
+        with _bases_found():
+            config = Config.fromfile(path)
         config.merge_from_dict(dict(cfg_options or {}))
     except (Exception, SystemExit) as error:  # a config is a program: anything can go wrong in it
         options = ' with these --cfg-options' if cfg_options else ''
@@ -57,6 +64,50 @@ def load_config(path: str, cfg_options: Mapping[str, Any] | None = None) -> Conf
 def is_classifier(config: Mapping[str, Any]) -> bool:
     """Whether a config's model is the classifier of this package."""
     return (config.get('model') or {}).get('type') == 'Classifier'
+
+
+def moved_to(path: str) -> str | None:
+    """Where a config is now that an earlier version had at ``path``: under its name in ``moved.yml``, or in ``small/``.
+
+    Both are looked for in the folder that ``path`` names. None where neither leads to a file.
+    """
+    old = Path(path)
+    table = old.parent / 'moved.yml'
+    lines = table.read_text(encoding='utf-8', errors='replace') if table.is_file() else ''
+    renamed = re.search(rf'^{re.escape(old.stem)}: (\w+)$', lines, re.MULTILINE)
+    name = (renamed[1] if renamed else old.stem) + old.suffix
+    places = (old.parent / name, old.parent / 'small' / name)
+    return next((str(place) for place in places if place.is_file()), None)
+
+
+def _found(path: str) -> str:
+    """``path``, or where it is now, with a note."""
+    place = None if Path(path).is_file() else moved_to(path)
+    if place:
+        _note(path, place)
+    return place or path
+
+
+@cache
+def _note(path: str, place: str) -> None:
+    """Say it once, however often this process reads the config."""
+    print(f'note: {path} is now {place}.', file=sys.stderr)
+
+
+@contextmanager
+def _bases_found() -> Iterator[None]:
+    """Let ``Config.fromfile`` find bases that have moved. MMEngine has no public place where a base is looked for."""
+    kept = vars(Config)['_get_cfg_path']
+
+    def find(base: str, filename: str) -> tuple[str, str | None]:
+        path, scope = kept.__func__(base, filename)
+        return _found(path), scope
+
+    Config._get_cfg_path = staticmethod(find)
+    try:
+        yield
+    finally:
+        Config._get_cfg_path = kept
 
 
 def _reason(path: str, error: BaseException) -> str:

@@ -1,4 +1,5 @@
 import pytest
+from mmengine.config import Config
 
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
@@ -19,3 +20,40 @@ def test_a_folder_is_called_one(tmp_path):
         load_config(str(tmp_path))
     with pytest.raises(UserError, match='none.py does not exist'):
         load_config(str(tmp_path / 'none.py'))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder like configs/: one config at the top, two in small/, two of the three under another name than before."""
+    (tmp_path / 'small').mkdir()
+    for name in ('dense_600e', 'small/twin', 'small/dense'):
+        (tmp_path / f'{name}.py').write_text(f'name = "{name}"\n')
+    (tmp_path / 'moved.yml').write_text('compress_dense: dense_600e\ncompress_small: dense\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize('old,new', [
+    ('compress_dense', 'dense_600e'), ('twin', 'small/twin'), ('compress_small', 'small/dense')])
+def test_a_config_that_has_moved_is_found_by_its_old_path(folder, capsys, old, new):
+    for _ in range(2):
+        assert load_config(str(folder / f'{old}.py')).name == new
+    assert capsys.readouterr().err == f'note: {folder / old}.py is now {folder / new}.py.\n'
+
+
+def test_a_config_where_it_was_is_taken_without_a_note(folder, capsys):
+    (folder / 'twin.py').write_text('name = "mine"\n')
+    assert load_config(str(folder / 'twin.py')).name == 'mine'
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize('old,new', [('compress_dense', 'dense_600e'), ('twin', 'small/twin')])
+def test_a_base_that_has_moved_is_found(folder, capsys, old, new):
+    place = vars(Config)['_get_cfg_path']
+    (folder / 'mine.py').write_text(f'_base_ = "{folder}/{old}.py"\nnumber = 1\n')
+    config = load_config(str(folder / 'mine.py'))
+    assert (config.name, config.number) == (new, 1)
+    assert f'note: {folder / old}.py is now {folder / new}.py.\n' in capsys.readouterr().err
+    (folder / 'mine.py').write_text('_base_ = "./none.py"\n')
+    with pytest.raises(UserError, match=r"No such file or directory: '.*none\.py'\.$"):
+        load_config(str(folder / 'mine.py'))
+    assert vars(Config)['_get_cfg_path'] is place, 'MMEngine is as it was'

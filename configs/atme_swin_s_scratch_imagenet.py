@@ -1,4 +1,3 @@
 # ATME Swin-Small trained from scratch for 300 epochs (Tab. XVII): 33.7 % of the MACs saved.
-_base_ = './atme_swin_t_scratch_imagenet.py'
-model = dict(
-    backbone=dict(arch='swin_small', merge=(('2.7', 'horizontal'), ('2.12', 'vertical')), drop_path_rate=0.3))
+_base_ = ['./atme_swin_t_scratch_imagenet.py', './_base_/backbones/swin_small.py']
+model = dict(backbone=dict(_base_.swin_small.atme, arch='swin_small', drop_path_rate=0.3))

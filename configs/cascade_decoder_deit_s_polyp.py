@@ -1,17 +1,14 @@
-# Dense DeiT-Small + CASCADE's decoder on polyps: CASCADE's recipe (its train_polyp.py): 352x352,
-# 100 epochs at a total batch of 16, AdamW 1e-4, PraNet's structure loss as its code has it
-# (entropy='weighted' is its paper's), gradients clipped at 0.5 each. One output channel with a sigmoid.
+# Dense DeiT-Small + CASCADE's decoder on polyps, by CASCADE's recipe (its train_polyp.py): 352x352, 100 epochs at a
+# total batch of 16, AdamW 1e-4, PraNet's structure loss as its code has it (entropy='weighted' is its paper's),
+# gradients clipped at 0.5 each. One output channel with a sigmoid.
 _base_ = [
-    './_base_/models/cascade_decoder_deit.py', './_base_/datasets/polyp.py', './_base_/schedules/adamw_150e.py',
-    './_base_/medical_runtime.py'
+    './_base_/models/cascade_decoder_deit.py', './_base_/backbones/deit_small.py', './_base_/datasets/polyp.py',
+    './_base_/schedules/adamw_150e.py', './_base_/medical_runtime.py'
 ]
 img_size = (352, 352)
 model = dict(
     data_preprocessor=dict(size=img_size),
-    backbone=dict(
-        arch='deit_small',
-        img_size=img_size,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_small_patch16_224-cd65a155.pth')),
+    backbone=dict(_base_.deit_small.dense, img_size=img_size),
     decode_head=dict(
         num_classes=2,
         out_channels=1,

@@ -1,16 +1,14 @@
-# Dense Swin-Tiny + CASCADE's decoder on polyps: CASCADE's recipe (its train_polyp.py): 352x352,
-# 100 epochs at a total batch of 16, AdamW 1e-4, PraNet's structure loss as its code has it
-# (entropy='weighted' is its paper's), gradients clipped at 0.5 each. One output channel with a sigmoid.
+# Dense Swin-Tiny + CASCADE's decoder on polyps, by CASCADE's recipe (its train_polyp.py): 352x352, 100 epochs at a
+# total batch of 16, AdamW 1e-4, PraNet's structure loss as its code has it (entropy='weighted' is its paper's),
+# gradients clipped at 0.5 each. One output channel with a sigmoid.
 _base_ = [
-    './_base_/models/cascade_decoder_swin.py', './_base_/datasets/polyp.py', './_base_/schedules/adamw_150e.py',
-    './_base_/medical_runtime.py'
+    './_base_/models/cascade_decoder_swin.py', './_base_/backbones/swin_tiny.py', './_base_/datasets/polyp.py',
+    './_base_/schedules/adamw_150e.py', './_base_/medical_runtime.py'
 ]
 img_size = (352, 352)
 model = dict(
     data_preprocessor=dict(size=img_size),
-    backbone=dict(
-        arch='swin_tiny',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/swin_tiny_patch4_window7_224.pth')),
+    backbone=_base_.swin_tiny.dense,
     decode_head=dict(
         num_classes=2,
         out_channels=1,

@@ -1,3 +1,3 @@
-# ATME Swin-Small + Cascade Mask R-CNN on COCO: 33.7 % of the classifier's MACs at 224 saved.
+# ATME: tokens merged; the encoder takes 183.28 of 250.38 GMACs at 800x1344.
 _base_ = './cascade_mask_rcnn_swin_s_coco.py'
-model = dict(backbone=dict(merge=(('2.7', 'horizontal'), ('2.12', 'vertical'))))
+model = dict(backbone=_base_.swin_small.atme)

@@ -1,3 +1,3 @@
 # ATME alone on DeiT-Base: 42.8 % of the MACs saved. The paper has no such row; these are the merges of its CAIT.
-_base_ = './compress_deit_b_imagenet.py'
-model = dict(backbone=dict(merge=((4, 'horizontal'), (7, 'vertical'))))
+_base_ = './deit_b_600e_imagenet.py'
+model = dict(backbone=_base_.deit_base.atme)

@@ -2,14 +2,11 @@
 # schedule and scales are the paper's for all its heads (section IV-B1). Mask2Former's own are AdamW 1e-4, weight decay
 # 0.05, a tenth of the rate in the backbone, no warm-up, poly 0.9, shorter sides of 256 to 1024, a batch of 16.
 _base_ = [
-    './_base_/models/mask2former_deit.py', './_base_/datasets/ade20k.py', './_base_/schedules/adamw_160k.py',
-    './_base_/seg_runtime.py'
+    './_base_/models/mask2former_deit.py', './_base_/backbones/deit_small.py', './_base_/datasets/ade20k.py',
+    './_base_/schedules/adamw_160k.py', './_base_/seg_runtime.py'
 ]
 model = dict(
-    backbone=dict(
-        arch='deit_small',
-        drop_path_rate=[0.05] * 12,  # XCiT's for S: the same in every block
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_small_patch16_224-cd65a155.pth')))
+    backbone=dict(_base_.deit_small.dense, drop_path_rate=[0.05] * 12))  # XCiT's for S: the same in every block
 # Mask2Former's own: gradients clipped, no decay of any norm or embedding.
 embed = dict(decay_mult=0.)
 optim_wrapper = dict(

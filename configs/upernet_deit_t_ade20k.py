@@ -1,13 +1,13 @@
 # Dense DeiT-Tiny + UperNet on ADE20K: what the compressed twins are compared with.
 _base_ = [
-    './_base_/models/upernet_deit.py', './_base_/datasets/ade20k.py', './_base_/schedules/adamw_160k.py',
-    './_base_/seg_runtime.py'
+    './_base_/models/upernet_deit.py', './_base_/backbones/deit_tiny.py', './_base_/datasets/ade20k.py',
+    './_base_/schedules/adamw_160k.py', './_base_/seg_runtime.py'
 ]
 model = dict(
     backbone=dict(
-        arch='deit_tiny',
+        _base_.deit_tiny.dense,
         drop_path_rate=0.,  # XCiT's for T
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')),
+    ),
     neck=dict(embed_dim=192),
     decode_head=dict(in_channels=[192] * 4),
     auxiliary_head=dict(in_channels=192))

@@ -1,5 +1,3 @@
 # Dense Swin-Small + UperNet on ADE20K.
-_base_ = './upernet_swin_t_ade20k.py'
-model = dict(
-    backbone=dict(
-        arch='swin_small', init_cfg=dict(checkpoint='checkpoints/swin_small_patch4_window7_224.pth')))
+_base_ = ['./upernet_swin_t_ade20k.py', './_base_/backbones/swin_small.py']
+model = dict(backbone=_base_.swin_small.dense)

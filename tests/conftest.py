@@ -14,6 +14,8 @@ from cait_mm import models
 from cait_mm.models import Backbone, Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = {path.stem: path for folder in ('configs', 'configs/small') for path in sorted((ROOT / folder).glob('*.py'))}
+"""Every config by its name."""
 DATA = Path(os.environ.get('CAIT_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 sys.modules['_early'] = ModuleType('_early')  # tools import it first; signals are pytest's here

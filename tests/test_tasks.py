@@ -1,7 +1,7 @@
 """What is counted and timed of a detector is what a prediction computes."""
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CONFIGS
 
 from cait_mm.analysis.flops import count_macs
 from cait_mm.tasks import Overall, load_model
@@ -9,7 +9,7 @@ from cait_mm.tasks import Overall, load_model
 
 @pytest.mark.parametrize('name', ['mask_rcnn_atme_deit_t_coco', 'cascade_mask_rcnn_atme_swin_coco'])
 def test_boxes_of_all_proposals_and_masks_of_all_that_may_be_returned(name):
-    model = load_model(str(ROOT / 'configs' / f'{name}.py'))
+    model = load_model(str(CONFIGS[name]))
     model.test_cfg.rpn.update(max_per_img=30)
     model.test_cfg.rcnn.update(max_per_img=5)
     image = torch.rand(1, 3, 128, 128)

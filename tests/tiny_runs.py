@@ -27,7 +27,7 @@ AUGMENTED = """[
     dict(type='RandomCrop', crop_size=(64, 64)), dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]"""
 SEGMENTOR = f"""
-_base_ = '{ROOT}/configs/upernet_atme_deit_scenes.py'
+_base_ = '{ROOT}/configs/small/upernet_atme_deit_scenes.py'
 norm_cfg = dict(_delete_=True, type='BN')
 model = dict(
     data_preprocessor=dict(size=(64, 64)), backbone={BACKBONE}, neck=dict(embed_dim=24, norm_cfg=norm_cfg),
@@ -42,7 +42,7 @@ train_cfg = dict(max_iters=7, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=2), logger=dict(interval=1))
 """
 DETECTOR = f"""
-_base_ = '{ROOT}/configs/mask_rcnn_deit_scenes.py'
+_base_ = '{ROOT}/configs/small/mask_rcnn_deit_scenes.py'
 model = dict(
     backbone={BACKBONE},
     neck=dict(_delete_=True, type='TokenPyramid', embed_dim=24, rescales=(4, 2, 1, 0.5)),
@@ -66,7 +66,7 @@ train_cfg = dict(max_epochs=2, val_interval=1)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=1), logger=dict(interval=1))
 """
 MEDICAL = f"""
-_base_ = '{ROOT}/configs/cascade_decoder_deit_t_polyp.py'
+_base_ = '{ROOT}/configs/small/cascade_decoder_deit_t_polyp.py'
 img_size = (64, 64)
 norm_cfg = dict(type='BN')
 model = dict(
@@ -83,7 +83,7 @@ train_cfg = dict(max_epochs=3, val_interval=1)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=1))
 """
 CLASSIFIER = f"""
-_base_ = '{ROOT}/configs/compress_deit_scenes.py'
+_base_ = '{ROOT}/configs/small/deit_scenes.py'
 model = dict(
     num_classes=8, backbone=dict(arch=dict(_delete_=True, **{DEIT}), drop_path_rate=0.2),
     data_preprocessor=dict(mixup=dict(_delete_=True, mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=8)))

@@ -26,7 +26,8 @@ from cait_mm.utils.pictures import read_image
 from cait_mm.utils.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
-CLASSIFIERS = {'dense': 'compress_deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}
+CONFIGS = ROOT / 'configs' / 'small'
+CLASSIFIERS = {'dense': 'deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}
 SETTINGS = ('train', 'val', 'seed', 'epochs', 'iters')
 """The options that change the results."""
 SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'}
@@ -89,7 +90,7 @@ def write_config(path: Path, name: str, data: Path, start: Path | None, settings
         init_cfg = dict(type='Pretrained', checkpoint=str(start))
         settings = {**settings, 'model': {**settings.get('model', {}), 'backbone': dict(init_cfg=init_cfg)}}
     loaders = {f'{split}_dataloader': dict(dataset=dict(data_root=str(data))) for split in ('train', 'val', 'test')}
-    settings = {'_base_': str(ROOT / 'configs' / f'{name}.py'), **loaders, **settings}
+    settings = {'_base_': str(CONFIGS / f'{name}.py'), **loaders, **settings}
     text = ''.join(f'{key} = {pformat(value, width=110, sort_dicts=False)}\n' for key, value in settings.items())
     if path.is_file() and path.read_text() != text:
         raise UserError(f'{path.parent} holds a run with other settings: choose another --out, or remove that folder.')
@@ -99,7 +100,7 @@ def write_config(path: Path, name: str, data: Path, start: Path | None, settings
 
 def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
     """What ``--epochs`` of tools/train.py would change in a classifier's config, to be written down, and the seed."""
-    config = Config.fromfile(ROOT / 'configs' / f'{CLASSIFIERS[name]}.py')
+    config = Config.fromfile(CONFIGS / f'{CLASSIFIERS[name]}.py')
     set_epochs(config, epochs)
     settings = {'randomness': dict(seed=seed), 'train_cfg': dict(max_epochs=epochs),
                 'param_scheduler': [dict(scheduler) for scheduler in config.param_scheduler]}

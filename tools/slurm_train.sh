@@ -13,7 +13,9 @@ if ! command -v srun > /dev/null; then
 fi
 partition=$1 job=$2 config=$3
 shift 3
-if [ ! -f "$config" ]; then
+folder=$(dirname "$config") name=$(basename "$config")
+# as train.py finds them: where they are, in small/, or under a new name
+if ! [ -f "$config" ] && ! [ -f "$folder/small/$name" ] && ! grep -qs "^${name%.py}:" "$folder/moved.yml"; then
     echo "error: config $config does not exist: configs/ holds the ones of this project." >&2
     exit 2
 fi

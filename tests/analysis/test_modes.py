@@ -46,7 +46,7 @@ def test_a_classifiers_backbone_is_compiled_too(monkeypatch):
     torch._dynamo.reset()
     compiled = partial(torch.compile, backend=spy)
     monkeypatch.setattr(torch, 'compile', compiled)
-    model = Mode(compile='backbone').prepare(load_model(str(ROOT / 'configs/compress_deit_scenes.py')))
+    model = Mode(compile='backbone').prepare(load_model(str(ROOT / 'configs/small/deit_scenes.py')))
     with torch.no_grad():
         parts_of(model)['overall'](torch.rand(1, 3, *model.backbone.img_size))
     assert len(graphs) == 1 and graphs[0] > 100

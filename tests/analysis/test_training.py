@@ -5,7 +5,7 @@ from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.training import random_batch
 from cait_mm.tasks import load_model, task_of
 
-CONFIG = str(ROOT / 'configs/compress_cait_deit_scenes.py')
+CONFIG = str(ROOT / 'configs/small/compress_cait_deit_scenes.py')
 
 
 def test_a_classifiers_batch_has_its_channels_and_size():

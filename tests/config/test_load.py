@@ -1,7 +1,9 @@
 import pytest
+import yaml
+from conftest import ROOT
 from mmengine.config import Config
 
-from cait_mm.config.load import load_config
+from cait_mm.config.load import load_config, moved_to
 from cait_mm.errors import UserError
 
 
@@ -57,3 +59,11 @@ def test_a_base_that_has_moved_is_found(folder, capsys, old, new):
     with pytest.raises(UserError, match=r"No such file or directory: '.*none\.py'\.$"):
         load_config(str(folder / 'mine.py'))
     assert vars(Config)['_get_cfg_path'] is place, 'MMEngine is as it was'
+
+
+def test_every_small_and_every_renamed_config_is_found_where_it_was():
+    configs = ROOT / 'configs'
+    for path in (configs / 'small').glob('*.py'):
+        assert moved_to(str(configs / path.name)) == str(path)
+    for old, new in yaml.safe_load((configs / 'moved.yml').read_text()).items():
+        assert moved_to(str(configs / f'{old}.py')).endswith(f'/{new}.py')

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, ROOT, ModelOwner
+from conftest import CONFIGS, DATA, ModelOwner
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -12,8 +12,7 @@ from cait_mm.analysis.training import random_batch
 from cait_mm.config.load import load_config
 from cait_mm.tasks import build_model
 
-KINDS = ('upernet', 'fpn', 'mask2former')
-CONFIGS = sorted(path.name for kind in KINDS for path in (ROOT / 'configs').glob(f'{kind}_*.py'))
+NAMES = sorted(name for name in CONFIGS if name.startswith(('upernet_', 'fpn_', 'mask2former_')))
 SIZE = (64, 64)
 
 
@@ -41,12 +40,12 @@ def real_ade20k_batch(config: Config):
     return {'inputs': [item['inputs'] for item in items], 'data_samples': [item['data_samples'] for item in items]}
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', NAMES)
 def test_config_trains_and_predicts_one_step(name):
-    config = shrink(load_config(str(ROOT / 'configs' / name)))
+    config = shrink(load_config(str(CONFIGS[name])))
     model = build_model(config).train()
     model.init_weights()
-    real = name.endswith('_ade20k.py') and (DATA / 'ade20k_samples').exists()
+    real = name.endswith('_ade20k') and (DATA / 'ade20k_samples').exists()
     batch = real_ade20k_batch(config) if real else random_batch(model, config, 2, SIZE, Mode())
 
     wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
@@ -65,9 +64,9 @@ def test_config_trains_and_predicts_one_step(name):
     assert int(result.pred_sem_seg.data.max()) < config.model.decode_head.num_classes
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', NAMES)
 def test_config_states_its_heads_and_training_consistently(name):
-    config = load_config(str(ROOT / 'configs' / name))
+    config = load_config(str(CONFIGS[name]))
     model = config.model
     arch = MODELS.build({key: value for key, value in model.backbone.items() if key != 'init_cfg'}).arch
     if arch.family == 'swin':
@@ -117,10 +116,10 @@ TWINS = [
 
 @pytest.mark.parametrize('head,family,task,kinds', TWINS)
 def test_twins_differ_in_the_backbone_alone(head, family, task, kinds):
-    folder, merges = ROOT / 'configs', PAPER_MERGES[family]
-    dense = Config.fromfile(folder / f'{head}_{family}_{task}.py')
+    merges = PAPER_MERGES[family]
+    dense = Config.fromfile(CONFIGS[f'{head}_{family}_{task}'])
     for kind in kinds:
-        twin = Config.fromfile(folder / f'{head}_{kind}_{family}_{task}.py')
+        twin = Config.fromfile(CONFIGS[f'{head}_{kind}_{family}_{task}'])
         assert tuple(map(tuple, twin.model.backbone['merge'])) == merges
         for key in dense:
             if key != 'model':
@@ -130,7 +129,7 @@ def test_twins_differ_in_the_backbone_alone(head, family, task, kinds):
 
 
 def test_paper_setting_of_upernet_on_ade20k():
-    config = Config.fromfile(ROOT / 'configs' / 'upernet_cait_deit_s_ade20k.py')
+    config = Config.fromfile(CONFIGS['upernet_cait_deit_s_ade20k'])
     optimizer = config.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 6e-5, 0.01)
     assert config.train_cfg.max_iters == 160000 and config.train_dataloader.batch_size == 32

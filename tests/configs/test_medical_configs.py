@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, ROOT, real_data
+from conftest import CONFIGS, DATA, real_data
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
@@ -14,13 +14,13 @@ from cait_mm.analysis.training import random_batch
 from cait_mm.config.load import load_config
 from cait_mm.tasks import build_model
 
-CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('cascade_decoder_*.py'))
+NAMES = sorted(name for name in CONFIGS if name.startswith('cascade_decoder_'))
 FOLDERS = {'acdc': 'acdc_subset', 'polyp': 'cvc_clinicdb_subset'}
 SIZE = (64, 64)
 
 
 def read(name: str) -> Config:
-    return load_config(str(ROOT / 'configs' / name))
+    return load_config(str(CONFIGS[name]))
 
 
 def real_batch(config: Config, folder):
@@ -40,14 +40,14 @@ def real_batch(config: Config, folder):
     return {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', NAMES)
 def test_config_trains_and_predicts_one_step(name):
     config = read(name)
     config.model.data_preprocessor.size = config.model.backbone.img_size = SIZE
     config.model.backbone.pop('init_cfg')
     model = build_model(config).train()
     model.init_weights()
-    folder = DATA / FOLDERS.get(name.split('_')[-1].removesuffix('.py'), 'none')
+    folder = DATA / FOLDERS.get(name.split('_')[-1], 'none')
     batch = real_batch(config, folder) if folder.exists() else random_batch(model, config, 2, SIZE, Mode())
     wrapper = Runner.build_optim_wrapper(SimpleNamespace(model=model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.named_parameters()}
@@ -65,7 +65,7 @@ def test_config_trains_and_predicts_one_step(name):
 @pytest.mark.parametrize('data, classes, size', [('synapse', 9, 224), ('acdc', 4, 224), ('polyp', 2, 352)])
 @pytest.mark.parametrize('family', ['deit_s', 'swin_t'])
 def test_settings(data, classes, size, family):
-    dense = read(f'cascade_decoder_{family}_{data}.py')
+    dense = read(f'cascade_decoder_{family}_{data}')
     assert dense.model.decode_head.num_classes == classes and tuple(dense.model.data_preprocessor.size) == (size, size)
     assert [tuple(step.scale) for step in dense.train_dataloader.dataset.pipeline if step.type == 'Resize'] == [
         (size, size)]
@@ -79,14 +79,14 @@ def test_settings(data, classes, size, family):
         assert tuple(dense.model.backbone.img_size) == (size, size)
 
 
-@pytest.mark.parametrize('name', ['cascade_decoder_deit_t_acdc.py', 'cascade_decoder_deit_t_polyp.py'])
+@pytest.mark.parametrize('name', ['cascade_decoder_deit_t_acdc', 'cascade_decoder_deit_t_polyp'])
 def test_small_config_trains_evaluates_and_draws_real_data(tool, tmp_path, name, deit_tiny):
     """One epoch of four items, then a volume or some frames, through the tools: the commands of docs/tasks.md."""
-    data = name.split('_')[-1].removesuffix('.py')
+    data = name.split('_')[-1]
     root = real_data(FOLDERS[data])
     loaders = [f'{loader}_dataloader.dataset.{key}' for loader in ('train', 'val', 'test')
                for key in (f'data_root={root}', f'indices={4 if loader == "train" else 11 if data == "acdc" else 4}')]
-    words = [f'configs/{name}', '--work-dir', tmp_path / 'run', '--cfg-options', *loaders, 'train_cfg.max_epochs=1',
+    words = [CONFIGS[name], '--work-dir', tmp_path / 'run', '--cfg-options', *loaders, 'train_cfg.max_epochs=1',
              'train_cfg.val_interval=1', 'train_dataloader.batch_size=2', 'default_hooks.checkpoint.interval=1',
              f'model.backbone.init_cfg.checkpoint={deit_tiny}',
              *(f'{loader}_dataloader.{key}' for loader in ('train', 'val', 'test')
@@ -100,7 +100,7 @@ def test_small_config_trains_evaluates_and_draws_real_data(tool, tmp_path, name,
     assert len(pictures) == (11 if data == 'acdc' else 4)
 
 
-@pytest.mark.parametrize('name', ['cascade_decoder_cait_deit_t_acdc.py', 'cascade_decoder_cait_deit_t_polyp.py'])
+@pytest.mark.parametrize('name', ['cascade_decoder_cait_deit_t_acdc', 'cascade_decoder_cait_deit_t_polyp'])
 def test_mmsegs_inferencer_takes_config_and_checkpoint(tmp_path, name):
     from mmseg.apis import MMSegInferencer
     config = read(name)

@@ -7,7 +7,7 @@ Daner-Wang/VTC-LFC cfea7ee. LV-ViT: zihangJiang/TokenLabeling 9dbfd59. Mask2Form
 """
 import pytest
 import torch
-from conftest import ROOT, ModelOwner
+from conftest import CONFIGS, ModelOwner
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,7 +18,7 @@ from cait_mm.tasks import build_model, parts_of
 
 
 def read(name):
-    return load_config(str(ROOT / 'configs' / f'{name}.py'))
+    return load_config(str(CONFIGS[name]))
 
 
 def built(name):
@@ -154,7 +154,7 @@ def test_medical_recipes_are_cascades(family):
 
 def test_classification_is_deits():
     """main.py of DeiT and pruning/pruning_py/pruning_deit.py of VTC-LFC: the same defaults."""
-    config = read('compress_deit_s_imagenet')
+    config = read('deit_s_600e_imagenet')
     warm_up, cosine = config.param_scheduler
     rate = config.optim_wrapper.optimizer.lr
     assert rate * warm_up.start_factor == pytest.approx(1e-6) and (warm_up.end, cosine.eta_min) == (5, 1e-5)
@@ -162,7 +162,7 @@ def test_classification_is_deits():
     assert steps.auto_augment.replace('-mmax9', '') == 'rand-m9-mstd0.5-inc1'
     assert (steps.re_prob, steps.re_mode, steps.interpolation) == (0.25, 'pixel', 'bicubic')
     assert config.train_dataloader.sampler.num_repeats == 3 and config.model.backbone.drop_path_rate == 0.1
-    scratch = read('compress_atme_scratch_deit_t_imagenet')
+    scratch = read('atme_deit_t_scratch_imagenet')
     assert scratch.optim_wrapper.optimizer.lr * scratch.param_scheduler[0].start_factor == pytest.approx(1e-6)
     # LV-ViT: README.md's --drop-path, tlt/models/lvvit.py's crop_pct
     for size, drop_path, crop in (('s', 0.1, 0.9), ('m', 0.2, 1.0)):

@@ -1,7 +1,7 @@
 """Heads get from a merged backbone what they get from the dense one: channels, shapes and strides, at any size."""
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CONFIGS
 from mmengine.registry import MODELS
 
 from cait_mm.config.load import load_config
@@ -18,7 +18,7 @@ TWINS = [('fpn_cait_deit_s_ade20k', 'fpn_deit_s_ade20k'), ('upernet_cait_deit_s_
 
 def encoder(name):
     """Backbone and necks of a config, without memory behind their weights: shapes are all that is asked."""
-    model = load_config(str(ROOT / 'configs' / f'{name}.py')).model
+    model = load_config(str(CONFIGS[name])).model
     model.backbone.pop('init_cfg', None)
     necks = model.get('neck') or []
     with MODELS.switch_scope_and_registry('mmdet' if 'rcnn' in name else 'mmseg') as registry:

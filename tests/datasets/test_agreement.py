@@ -1,8 +1,8 @@
 """Loaders and evaluators that speak of different data are told apart without reading a label."""
 import json
-from pathlib import Path
 
 import pytest
+from conftest import CONFIGS
 
 from cait_mm.config.load import load_config
 from cait_mm.datasets.agreement import class_problems, dataset_problems, loader_problems
@@ -131,8 +131,7 @@ def test_datasets_that_are_in_order_or_empty(data):
         build_dataset(other, cfg)
 
 
-def test_every_config_of_the_repository_agrees_with_itself(repo, monkeypatch):
-    monkeypatch.chdir(repo)
+def test_every_config_of_the_repository_agrees_with_itself():
     for name in ('upernet_deit_t_camvid', 'mask_rcnn_deit_t_coco', 'cascade_decoder_deit_s_acdc',
                  'upernet_swin_potsdam', 'cascade_decoder_deit_s_polyp', 'fpn_deit_t_coco_semantic'):
-        assert loader_problems(load_config(str(Path('configs', f'{name}.py')))) == [], name
+        assert loader_problems(load_config(str(CONFIGS[name]))) == [], name

@@ -150,7 +150,7 @@ def test_repeated_augmentation_sees_a_third_three_times(monkeypatch):
 
 
 def test_the_recipes_augmentation_takes_any_draw():
-    transform = load_config(str(ROOT / 'configs' / 'compress_deit_s_imagenet.py')).train_dataloader.dataset.transform
+    transform = load_config(str(ROOT / 'configs' / 'deit_s_600e_imagenet.py')).train_dataloader.dataset.transform
     image, augment = Image.new('RGB', (64, 64), (90, 60, 30)), create_transform(**transform)
     strongest = rand_augment_transform(transform.auto_augment.replace('mstd0.5', 'mstd20'), {})
     for _ in range(150):  # a wide spread of strengths reaches the upper bound, where an operation may refuse

@@ -6,7 +6,7 @@ import pytest
 from conftest import real_data
 from PIL import Image
 
-TASKS = {'seg': 'configs/upernet_deit_scenes.py', 'cls': 'configs/compress_deit_scenes.py'}
+TASKS = {'seg': 'configs/small/upernet_deit_scenes.py', 'cls': 'configs/small/deit_scenes.py'}
 DETECTION = """
 _base_ = ['{root}/configs/_base_/datasets/scenes_det.py', '{root}/configs/_base_/det_runtime.py']
 """
@@ -144,5 +144,5 @@ def test_only_as_many_as_wanted_are_decoded(tool, tmp_path, data):
 def test_real_camvid_is_in_order(tool, tmp_path):
     folder = real_data('camvid_subset')
     options = [f'{split}_dataloader.dataset.data_root={folder}' for split in ('train', 'val', 'test')]
-    status, text, _ = tool('check_data.py', 'configs/upernet_deit_t_camvid.py', '--cfg-options', *options)
+    status, text, _ = tool('check_data.py', 'configs/small/upernet_deit_t_camvid.py', '--cfg-options', *options)
     assert status == 0 and '46 items' in text and '13 items, 13 decoded, 0 problems' in text

@@ -15,7 +15,7 @@ from cait_mm.engine.run import require_weights, set_total_batch
 from cait_mm.errors import UserError
 
 SEG = """
-_base_ = '{root}/configs/upernet_atme_deit_scenes.py'
+_base_ = '{root}/configs/small/upernet_atme_deit_scenes.py'
 norm_cfg = dict(_delete_=True, type='GN', num_groups=2)
 img_size = (64, 64)
 model = dict(
@@ -31,7 +31,7 @@ val_dataloader = dict(**data)
 test_dataloader = val_dataloader
 """
 CLS = """
-_base_ = '{root}/configs/compress_deit_scenes.py'
+_base_ = '{root}/configs/small/deit_scenes.py'
 model = dict(
     backbone=dict(_delete_=True, type='CAITDeiT', arch=dict(embed_dim=24, depth=2, num_heads=3, img_size=(64, 64))),
     cdcp=None, distillation=None)
@@ -41,7 +41,7 @@ val_dataloader = dict(num_workers=0, **size)
 test_dataloader = val_dataloader
 """
 DET = """
-_base_ = '{root}/configs/mask_rcnn_deit_scenes.py'
+_base_ = '{root}/configs/small/mask_rcnn_deit_scenes.py'
 data = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root='{data}', filter_cfg=dict(min_size=1)))
 train_dataloader = dict(batch_size=2, **data)
 val_dataloader = dict(**data)

@@ -14,7 +14,7 @@ from cait_mm.tasks import build_model  # noqa: E402
 @pytest.fixture(scope='module')
 def segmentors():
     """The ACDC sibling with either ``model.type``, as ``--cfg-options`` sets it."""
-    config = load_config(str(ROOT / 'configs/cascade_decoder_deit_t_acdc.py'))
+    config = load_config(str(ROOT / 'configs/small/cascade_decoder_deit_t_acdc.py'))
     config.model.backbone.pop('init_cfg')
     usual = build_model(config).eval()
     config.model.type = 'cait_mm.evaluation.input_size.InputSizeSegmentor'

@@ -14,7 +14,7 @@ SIZE, CLASSES = (64, 64), 11
 
 @pytest.fixture(scope='module')
 def model():
-    config = load_config(str(ROOT / 'configs/mask2former_cait_deit_t_camvid.py'))
+    config = load_config(str(ROOT / 'configs/small/mask2former_cait_deit_t_camvid.py'))
     config.model.data_preprocessor.size = config.model.backbone.img_size = SIZE
     config.model.backbone.pop('init_cfg')
     torch.manual_seed(0)

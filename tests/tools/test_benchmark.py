@@ -6,7 +6,7 @@ import torch
 from cait_mm.analysis.speed import amdahl
 
 CPU = ('--device', 'cpu')
-DENSE, ATME = 'configs/upernet_deit_scenes.py', 'configs/upernet_atme_deit_scenes.py'
+DENSE, ATME = 'configs/small/upernet_deit_scenes.py', 'configs/small/upernet_atme_deit_scenes.py'
 
 
 def test_benchmark_puts_macs_beside_speed(tool, tmp_path):
@@ -54,8 +54,8 @@ def test_memory_is_kept_when_asked(tool, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('dense,compressed', [
-    (DENSE, ATME), ('configs/mask_rcnn_deit_scenes.py', 'configs/mask_rcnn_atme_deit_scenes.py'),
-    ('configs/compress_deit_scenes.py', 'configs/compress_cait_deit_scenes.py')])
+    (DENSE, ATME), ('configs/small/mask_rcnn_deit_scenes.py', 'configs/small/mask_rcnn_atme_deit_scenes.py'),
+    ('configs/small/deit_scenes.py', 'configs/small/compress_cait_deit_scenes.py')])
 def test_training_steps_of_every_library_are_timed(tool, tmp_path, dense, compressed):
     status, text, err = tool('benchmark.py', compressed, '--against', dense, '--train-step', '--shape', 64, 64,
                              '--batch-size', 2, '--rounds', 1, '--json', tmp_path / 'steps.json')
@@ -66,7 +66,7 @@ def test_training_steps_of_every_library_are_timed(tool, tmp_path, dense, compre
 
 
 def test_what_models_do_not_share_is_not_compared(tool, tmp_path):
-    dense = 'configs/compress_deit_scenes.py'
+    dense = 'configs/small/deit_scenes.py'
     words = ['benchmark.py', DENSE, '--against', dense, '--shape', 96, 96, '--rounds', 1, *CPU]
     status, text, err = tool(*words, '--json', tmp_path / 'speed.json')
     assert status == 0, err

@@ -21,13 +21,13 @@ DET = "_base_ = '{root}/configs/_base_/datasets/scenes_det.py'\ndefault_scope = 
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-@pytest.mark.parametrize('name', ['upernet_deit_scenes.py', 'compress_deit_scenes.py', 'det'])
+@pytest.mark.parametrize('name', ['upernet_deit_scenes.py', 'deit_scenes.py', 'det'])
 def test_pictures_are_drawn_with_their_labels(tool, repo, scenes, tmp_path, name, split):
-    config = f'configs/{name}'
+    config = f'configs/small/{name}'
     if name == 'det':
         config = tmp_path / 'det.py'
         config.write_text(DET.format(root=repo))
-    root = scenes / 'classification' if name.startswith('compress') else scenes
+    root = scenes / 'classification' if name == 'deit_scenes.py' else scenes
     status, out, err = tool('browse_dataset.py', config, '--split', split, '--number', 3, '--out', tmp_path / 'out',
                             '--json', tmp_path / 'b.json', '--cfg-options',
                             f'{split}_dataloader.dataset.data_root={root}')
@@ -43,7 +43,7 @@ def test_labels_of_a_test_pipeline_lie_on_the_picture_they_belong_to(tool, scene
     pipeline = ('[dict(type="LoadImageFromFile"),dict(type="Resize",scale=(32,32)),dict(type="LoadAnnotations"),'
                 'dict(type="PackSegInputs")]')
     config = tmp_path / 'small.py'
-    config.write_text(f"_base_ = '{ROOT}/configs/upernet_deit_scenes.py'\n"
+    config.write_text(f"_base_ = '{ROOT}/configs/small/upernet_deit_scenes.py'\n"
                       f"val_dataloader = dict(dataset=dict(data_root='{scenes}', pipeline={pipeline}))\n")
     status, _, err = tool('browse_dataset.py', config, '--split', 'val', '--number', 1, '--out', tmp_path / 'out')
     assert status == 0, err
@@ -53,9 +53,9 @@ def test_labels_of_a_test_pipeline_lie_on_the_picture_they_belong_to(tool, scene
 
 
 def test_wrong_use_is_a_sentence(tool, scenes, tmp_path):
-    status, _, err = tool('browse_dataset.py', 'configs/upernet_deit_scenes.py', '--number', 0)
+    status, _, err = tool('browse_dataset.py', 'configs/small/upernet_deit_scenes.py', '--number', 0)
     assert status == 2 and '--number: \'0\' is not a positive whole number' in err
-    status, _, err = tool('browse_dataset.py', 'configs/upernet_deit_scenes.py', '--cfg-options',
+    status, _, err = tool('browse_dataset.py', 'configs/small/upernet_deit_scenes.py', '--cfg-options',
                           'train_dataloader.dataset.data_root=nowhere')
     assert status == 2 and 'nowhere' in err and 'Traceback' not in err
     config = tmp_path / 'none.py'

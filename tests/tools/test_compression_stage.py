@@ -23,7 +23,7 @@ from cait_mm.models.checkpoint import read_checkpoint
 BACKBONES = {**FAMILIES, 'lvvit': dict(FAMILIES['lvvit'], norm_eval=True)}  # batches are tiny
 ARCH = FAMILIES['deit']['arch']
 CONFIG = """
-_base_ = '{root}/configs/compress_cait_deit_scenes.py'
+_base_ = '{root}/configs/small/compress_cait_deit_scenes.py'
 init = dict(type='Pretrained', checkpoint='{folder}/dense.pth')
 model = dict(
     num_classes=3,
@@ -270,7 +270,7 @@ def test_epochs_is_one_option(tool, mini, tmp_path):
     assert status == 0, err
     assert (tmp_path / 'epoch_2.pth').is_file() and not (tmp_path / 'epoch_3.pth').is_file()
     assert scalars(tmp_path, 'cdcp/reduction')[-1] == pytest.approx(0.45, abs=0.01)
-    status, _, err = tool('train.py', 'configs/upernet_deit_scenes.py', '--epochs', 2)
+    status, _, err = tool('train.py', 'configs/small/upernet_deit_scenes.py', '--epochs', 2)
     assert status == 2
 
 

@@ -10,7 +10,7 @@ from cait_mm.errors import UserError
 from cait_mm.models.export import make_export, save_export
 from cait_mm.tasks import load_model
 
-CLASSIFIER, SEGMENTOR = 'configs/compress_cait_deit_scenes.py', 'configs/upernet_cait_deit_scenes.py'
+CLASSIFIER, SEGMENTOR = 'configs/small/compress_cait_deit_scenes.py', 'configs/small/upernet_cait_deit_scenes.py'
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +84,7 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     out = tmp_path / 'model.onnx'
     assert tool('export.py', SEGMENTOR, checkpoint, '--shape', 64, 64, '--out', out)[0] == 0
-    words = ['benchmark.py', out, '--against', 'configs/upernet_deit_scenes.py', '--rounds', 1, '--device', 'cpu']
+    words = ['benchmark.py', out, '--against', 'configs/small/upernet_deit_scenes.py', '--rounds', 1, '--device', 'cpu']
     status, _, err = tool(*words, '--shape', 64, 64, '--json', tmp_path / 'speed.json')
     assert status == 0, err
     part = json.loads((tmp_path / 'speed.json').read_text())['models'][str(out)]['overall']
@@ -95,8 +95,8 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
 
 def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
     with pytest.raises(UserError, match='export `part=backbone`'):
-        deployable(load_model(str(ROOT / 'configs/mask_rcnn_deit_scenes.py')), 'whole')
-    config = 'configs/mask2former_cait_deit_t_camvid.py'
+        deployable(load_model(str(ROOT / 'configs/small/mask_rcnn_deit_scenes.py')), 'whole')
+    config = 'configs/small/mask2former_cait_deit_t_camvid.py'
     torch.save({'state_dict': load_model(str(ROOT / config)).state_dict(), 'meta': {}}, tmp_path / 'm.pth')
     status, _, err = tool('export.py', config, tmp_path / 'm.pth', '--format', 'torch-export', '--shape', 64, 64)
     assert status == 2 and 'cannot be exported' in err and '--part backbone' in err
@@ -129,7 +129,7 @@ def test_a_file_that_computes_something_else_is_seen(wrong):
 def test_wrong_files_are_a_sentence(tool, checkpoint, tmp_path):
     status, _, err = tool('export.py', SEGMENTOR, tmp_path / 'none.pth', '--shape', 64, 64)
     assert status == 2 and 'none.pth' in err
-    status, _, err = tool('export.py', 'configs/upernet_deit_scenes.py', checkpoint, '--shape', 64, 64)
+    status, _, err = tool('export.py', 'configs/small/upernet_deit_scenes.py', checkpoint, '--shape', 64, 64)
     assert status == 2 and 'does not fit the config' in err
     torch.save(load_model(str(ROOT / SEGMENTOR)).state_dict(), tmp_path / 'bare.pth')
     status, _, err = tool('export.py', SEGMENTOR, tmp_path / 'bare.pth', '--shape', 64, 64)

@@ -28,7 +28,7 @@ def config(tmp_path_factory) -> Path:
     make_scenes(folder / 'scenes', train=8, val=8, size=(64, 64))
     path = folder / 'config.py'
     path.write_text(f"""
-_base_ = '{ROOT}/configs/upernet_deit_scenes.py'
+_base_ = '{ROOT}/configs/small/upernet_deit_scenes.py'
 img_size = (64, 64)
 model = dict(data_preprocessor=dict(size=img_size), neck=dict(embed_dim=16),
              backbone=dict(arch=dict(embed_dim=16, depth=4, num_heads=2, img_size=img_size), img_size=img_size,
@@ -73,8 +73,8 @@ def test_a_python_without_torch_and_a_wrong_number_are_a_sentence(tmp_path):
     foreign = tmp_path / 'python'
     foreign.write_text('#!/bin/sh\necho "No module named torch" >&2\nexit 1\n')
     foreign.chmod(0o755)
-    refused(launch('dist_train.sh', 'configs/upernet_deit_scenes.py', 2, PYTHON=str(foreign)), 'has no torch')
-    refused(launch('dist_train.sh', 'configs/upernet_deit_scenes.py', 'two'), 'PROCESSES is \'two\'')
+    refused(launch('dist_train.sh', 'configs/small/upernet_deit_scenes.py', 2, PYTHON=str(foreign)), 'has no torch')
+    refused(launch('dist_train.sh', 'configs/small/upernet_deit_scenes.py', 'two'), 'PROCESSES is \'two\'')
 
 
 def test_slurm_is_asked_with_the_named_python(tmp_path):
@@ -82,7 +82,9 @@ def test_slurm_is_asked_with_the_named_python(tmp_path):
     srun.write_text('#!/bin/sh\necho "$@"\n')
     srun.chmod(0o755)
     path = f'{tmp_path}:{os.environ["PATH"]}'
-    done = launch('slurm_train.sh', 'gpu', 'job', 'configs/upernet_deit_scenes.py', '--amp', PATH=path, PYTHON='py')
-    assert done.returncode == 0, done.stderr
-    assert 'py -u tools/train.py configs/upernet_deit_scenes.py --launcher slurm --amp' in done.stdout
+    # the second and the third are places of earlier versions
+    for name in ('small/upernet_deit_scenes', 'upernet_deit_scenes', 'compress_deit_s_imagenet'):
+        done = launch('slurm_train.sh', 'gpu', 'job', f'configs/{name}.py', '--amp', PATH=path, PYTHON='py')
+        assert done.returncode == 0, done.stderr
+        assert f'py -u tools/train.py configs/{name}.py --launcher slurm --amp' in done.stdout
     refused(launch('slurm_train.sh', 'gpu', 'job', 'configs/none.py', PATH=path), 'configs/none.py does not exist')

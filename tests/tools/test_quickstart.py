@@ -41,7 +41,7 @@ def test_the_written_config_is_what_epochs_makes_of_the_shipped_one(quickstart, 
     shipped, path = quickstart['CLASSIFIERS'][name], tmp_path / 'config.py'
     settings = quickstart['classifier_settings'](name, 5, seed=3)
     quickstart['write_config'](path, shipped, tmp_path / 'scenes', start, settings)
-    written, wanted = Config.fromfile(path), Config.fromfile(ROOT / 'configs' / f'{shipped}.py')
+    written, wanted = Config.fromfile(path), Config.fromfile(ROOT / 'configs/small' / f'{shipped}.py')
     set_epochs(wanted, 5)
     for split in ('train', 'val', 'test'):
         wanted[f'{split}_dataloader'].dataset.data_root = str(tmp_path / 'scenes')

@@ -16,7 +16,7 @@ from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.loader import load_file
 
 TINY = """
-_base_ = '{root}/configs/upernet_atme_deit_scenes.py'
+_base_ = '{root}/configs/small/upernet_atme_deit_scenes.py'
 norm_cfg = dict(_delete_=True, type='GN', num_groups=2)
 img_size = (64, 64)
 model = dict(
@@ -195,7 +195,7 @@ def test_tensorboard_drawing_and_json_are_one_option_away(tiny, tmp_path):
     ('train.py', ['configs/upernet_cait_deit_s_ade20k.py'],
      'data/ade/ADEChallengeData2016/images/training does not exist'),
     ('train.py', ['configs/none.py'], 'config configs/none.py does not exist'),
-    ('test.py', ['configs/upernet_deit_scenes.py', 'none.pth'], 'docs/prepare_data.md#scenes'),
+    ('test.py', ['configs/small/upernet_deit_scenes.py', 'none.pth'], 'docs/prepare_data.md#scenes'),
 ])
 def test_what_is_missing_is_a_sentence(tool, name, words, message, tmp_path):
     status, out, err = tool(name, *words, '--work-dir', tmp_path)

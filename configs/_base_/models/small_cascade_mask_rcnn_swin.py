@@ -1,9 +1,9 @@
 # A Cascade Mask R-CNN that two CPU cores can train on the small Swin: 64 channels, 64 boxes a picture, box heads of one
 # convolution. An experiment sets num_classes.
-_base_ = ['./cascade_mask_rcnn_swin.py', './small_swin.py']
+_base_ = ['./cascade_mask_rcnn_swin.py', '../backbones/small_swin.py']
 channels = 64
 model = dict(
-    backbone=_base_.trained_small_swin,
+    backbone=_base_.small_swin.trained,
     neck=dict(in_channels=[24, 48, 96, 192], out_channels=channels),
     rpn_head=dict(in_channels=channels, feat_channels=channels),
     roi_head=dict(

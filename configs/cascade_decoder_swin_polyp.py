@@ -1,7 +1,0 @@
-# The small Swin of compress_swin_imagefolder.py + a narrow CASCADE decoder on polyps, for two CPU cores: data and
-# schedule of cascade_decoder_deit_t_polyp.py.
-_base_ = ['./cascade_decoder_deit_t_polyp.py', './_base_/models/small_swin.py']
-model = dict(
-    backbone=dict(_base_.trained_small_swin, _delete_=True),
-    neck=None,
-    decode_head=dict(in_channels=[24, 48, 96, 192], widths=None))

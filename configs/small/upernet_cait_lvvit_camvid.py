@@ -1,0 +1,3 @@
+# CAIT: tokens merged and channels pruned; the export decides the widths.
+_base_ = './upernet_lvvit_camvid.py'
+model = dict(backbone=_base_.small_lvvit.cait)

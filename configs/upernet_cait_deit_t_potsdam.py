@@ -1,9 +1,0 @@
-# CAIT DeiT-Tiny + UperNet on Potsdam: an export of tools/fold.py or tools/compress.py as the backbone. The widths
-# come with the compressed checkpoint; these stand in, as in upernet_cait_deit_t_ade20k.py.
-_base_ = './upernet_atme_deit_t_potsdam.py'
-model = dict(
-    backbone=dict(
-        qk_dim=48,
-        v_dim=48,
-        ffn_dim=[688, 696] * 6,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/cait_deit_tiny.pth')))

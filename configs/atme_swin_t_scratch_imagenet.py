@@ -8,10 +8,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=20, end=300, convert_to_iter_based=True),
 ]
-custom_hooks = [
-    dict(type='CDCPHook'),
-    dict(type='EpochSeedHook'),
-    dict(type='FiniteHook'),
-    dict(type='NumClassesHook'),
-]
+custom_hooks = _base_.custom_hooks[:-1]  # without averaged weights
 auto_scale_lr = dict(base_batch_size=1024)

@@ -16,6 +16,7 @@ custom_hooks = [
     dict(type='EpochSeedHook'),
     dict(type='FiniteHook'),
     dict(type='NumClassesHook'),
+    # the last one, which short runs leave out
     dict(type='EMAHook', ema_type='CompactorEMA', momentum=4e-5),
 ]
 vis_backends = [dict(type='LocalVisBackend')]

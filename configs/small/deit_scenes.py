@@ -17,10 +17,5 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=12, val_interval=4)
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=2, save_best=None))
-custom_hooks = [
-    dict(type='CDCPHook'),
-    dict(type='EpochSeedHook'),
-    dict(type='FiniteHook'),
-    dict(type='NumClassesHook'),
-]
+custom_hooks = _base_.custom_hooks[:-1]  # without averaged weights
 auto_scale_lr = dict(base_batch_size=32)

@@ -22,11 +22,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=3, end=30, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=30)
-# Without the averaged weights of long runs.
-custom_hooks = [
-    dict(type='CDCPHook'),
-    dict(type='EpochSeedHook'),
-    dict(type='FiniteHook'),
-    dict(type='NumClassesHook'),
-]
+custom_hooks = _base_.custom_hooks[:-1]  # without averaged weights
 auto_scale_lr = dict(base_batch_size=64)

@@ -166,7 +166,7 @@ def test_classification_is_deits():
     assert scratch.optim_wrapper.optimizer.lr * scratch.param_scheduler[0].start_factor == pytest.approx(1e-6)
     # LV-ViT: README.md's --drop-path, tlt/models/lvvit.py's crop_pct
     for size, drop_path, crop in (('s', 0.1, 0.9), ('m', 0.2, 1.0)):
-        config = read(f'compress_lvvit_{size}_imagenet')
+        config = read(f'lvvit_{size}_600e_imagenet')
         assert (config.model.backbone.drop_path_rate, config.val_dataloader.dataset.transform.crop_pct) == (
             drop_path, crop)
 

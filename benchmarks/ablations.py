@@ -59,7 +59,7 @@ VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1
 
 
 def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args: argparse.Namespace) -> Path:
-    """The variant's config: compress_deit_t_imagenet with these images, this length and seed."""
+    """The variant's config: deit_t_600e_imagenet with these images, this length and seed."""
     data = str(args.data_root)
     val = dict(data_root=data, per_class=args.per_class, transform=dict(crop_pct=args.crop_pct))
     if args.ann_file:  # all classes
@@ -72,7 +72,7 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
     loader = dict(batch_size=50, num_workers=1, dataset=val)
     steps, warmup = args.steps, max(1, args.steps // 10)
     return write_config(
-        path, 'compress_deit_t_imagenet',
+        path, 'deit_t_600e_imagenet',
         model=dict(**head, cdcp=variant.get('cdcp'), distillation=dict(alpha=0.1, teacher=teacher), backbone=dict(
             drop_path_rate=0., merge=tuple(map(tuple, parse_merges(variant.get('merge', '')))),
             init_cfg=dict(type='Pretrained', checkpoint=str(start))), data_preprocessor=dict(mixup=None)),

@@ -16,8 +16,9 @@ VIEW: View = {'model': '{family} {kind}', 'top-1 %': '{top1:.1f}', 'GMACs at 128
 
 
 def configure(family: str, kind: str, args: argparse.Namespace) -> Path:
-    """The config of a classifier: compress_*_imagefolder with these images."""
-    name, compress = f'compress_{KINDS[kind]}{family}_imagefolder', kind == 'CAIT'
+    """The config of a classifier with these images."""
+    compress = kind == 'CAIT'
+    name = f'compress_cait_{family}_imagefolder' if compress else f'{family}_imagefolder'
     start = dict(type='Pretrained', checkpoint=str(args.out / f'checkpoints/{family}_imagefolder.pth'))
     loader = dict(batch_size=50, num_workers=1, dataset=dict(data_root=str(args.images)))
     transform = dict(_delete_=True, input_size=128, is_training=True, interpolation='bicubic', scale=(0.4, 1.0),

@@ -11,6 +11,7 @@ from typing import Any
 
 from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, output_folder, report, result_of, run_python
+from cait_mm.config.load import moved_to
 from cait_mm.macs import classifier_cost, reduction
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.files import atomic_path, read_json
@@ -23,8 +24,9 @@ View = Mapping[str, str]
 
 
 def config_of(name: str) -> Path:
-    """The config of this name, in whichever folder."""
-    return min((ROOT / 'configs').rglob(f'{name}.py'))
+    """The config of this name, present or former."""
+    path = ROOT / 'configs' / f'{name}.py'
+    return Path(moved_to(str(path)) or path)
 
 
 def write_config(path: Path, base: str, **settings: Any) -> Path:

@@ -50,7 +50,8 @@ class Case:
 
 
 def classifier(arch: str, merged: str, *others: str) -> Case:
-    return Case(f'compress_{{}}{arch}_imagenet', ('', merged), ('overall',), (224, 224), (1, 32), arch, others)
+    return Case('{}_imagenet', (f'{arch}_600e', f'compress_{merged}{arch}'), ('overall',), (224, 224), (1, 32), arch,
+                others)
 
 
 CASES = {
@@ -61,7 +62,8 @@ CASES = {
     **{head: Case(f'{head}_{{}}deit_s_ade20k', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (512, 512))
        for head in ('fpn', 'upernet', 'mask2former')},
     'mask_rcnn': Case('mask_rcnn_{}deit_s_coco', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (800, 1344)),
-    'step': Case('compress_{}deit_s_imagenet', ('', 'atme43_', 'cait_'), ('step',), (224, 224), (32, 64)),
+    'step': Case('{}_imagenet', ('deit_s_600e', 'compress_atme43_deit_s', 'compress_cait_deit_s'), ('step',),
+                 (224, 224), (32, 64)),
     'step_camvid': Case('upernet_{}deit_t_camvid', ('', 'atme_'), ('step',), (320, 320), (4,)),
     **{f'scaling_{side}': Case('upernet_deit_s_ade20k', (), ('backbone',), (side, side),
                                (1, 4, 16, 64) if side == 224 else (1,)) for side in (224, 320, 448, 672, 896, 1344)},

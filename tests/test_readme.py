@@ -1,13 +1,14 @@
-"""The README's commands run as they are written, or stop at the one thing that a fresh clone lacks."""
+"""The commands of the README and of docs/commands.md run as written, or stop at the one thing that a fresh clone lacks."""
 import re
 import shlex
 
 import pytest
 from conftest import ROOT
 
-BLOCKS = re.findall(r'```shell\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+PAGES = [(ROOT / page).read_text() for page in ('README.md', 'docs/commands.md')]
+BLOCKS = [block for page in PAGES for block in re.findall(r'```shell\n(.*?)```', page, re.DOTALL)]
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines() if line.strip()]
-TOOLS = [command for command in COMMANDS if command[0] == 'python']
+TOOLS = list(dict.fromkeys(tuple(command) for command in COMMANDS if command[0] == 'python'))
 # What a fresh clone does not have: downloads and the results of a training run.
 PAGE = 'docs/prepare_data.md#{data}'
 LACKING = {'tools/compress.py': 'there are no images below', 'tools/fold.py': 'does not exist',

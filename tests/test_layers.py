@@ -33,8 +33,6 @@ REGISTRATIONS = ('register_backend', 'register_module', 'use_checked_loader')
 SETTERS = ('add_safe_globals', 'clear_safe_globals', 'filterwarnings', 'manual_seed', 'seed', 'set', 'simplefilter',
            'putenv', 'use')
 """Calls by these names, and by those that begin with ``set_``, change what belongs to everybody."""
-NOT_YET = {('deploy', 'analysis')}
-"""Imports that wait for one view of all tasks."""
 
 
 def modules() -> list[Path]:
@@ -73,7 +71,7 @@ def misplaced(name: str, source: str) -> list[str]:
         other = rest[0] if rest else ''
         if other not in ROW:
             found.append(f'{name}, line {line}: {imported} is in no row')
-        elif other != part and ROW[other] >= ROW[part] and (part, other) not in NOT_YET:
+        elif other != part and ROW[other] >= ROW[part]:
             found.append(f'{name}, line {line}: {part} may not import {other}')
     return found
 

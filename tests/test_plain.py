@@ -88,3 +88,32 @@ print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
     *_, macs, shapes, imported = run_without_openmmlab(code, tmp_path).splitlines()
     assert macs.startswith('deit_tiny: MACs 1.2') and '% saved' in macs
     assert shapes == str([(1, 192, 14, 20)] * 4) and imported == '[]'
+
+
+def test_compression_and_its_tools_need_no_openmmlab(tmp_path):
+    code = '''
+import runpy
+import cait_mm
+from PIL import Image
+from cait_mm.models import Classifier, classifier_backbone
+from cait_mm.spec import make_spec
+
+out = sys.argv[1]
+for index in range(3):
+    Image.effect_noise((64, 64), 60).convert('RGB').save(f'{out}/{index}.png')
+spec = make_spec(dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64)))
+small = cait_mm.compress(Classifier(classifier_backbone(spec), num_classes=5), out, target=0.3, merge=())
+small.save(f'{out}/small.pth')
+print(cait_mm.load(f'{out}/small.pth').spec.is_pruned)
+sys.path.insert(0, 'tools')
+for line in ('plan.py --arch deit_tiny --target 0.411', 'compress.py --help', 'fold.py --help'):
+    sys.argv[:] = words = line.split()
+    try:
+        runpy.run_path(f'tools/{words[0]}', run_name='__main__')
+    except SystemExit as stop:
+        print(words[0], stop.code)
+print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
+'''
+    printed = run_without_openmmlab(code, tmp_path).splitlines()
+    assert printed[0] == 'True' and printed[-1] == '[]'
+    assert {'plan.py 0', 'compress.py 0', 'fold.py 0'} <= {*printed}

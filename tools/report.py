@@ -48,6 +48,9 @@ def dense(checkpoint: str, like: Backbone) -> Backbone:
 def draw_attention(args: argparse.Namespace, training: Classifier, out: Path) -> Path:
     if not training.backbone.arch.has_cls:
         raise UserError(f'{training.backbone.arch.name} has no CLS token whose attention --image could draw.')
+    if training.spec.arch.in_channels != 3:
+        raise UserError(f'{training.spec.arch.name} takes images of {training.spec.arch.in_channels} channels, which '
+                        'no picture of --image has.')
     path = find_images(args.image, 1)[0] if args.image.is_dir() else args.image
     if not path.is_file():
         raise UserError(f'{path} does not exist.')

@@ -81,6 +81,13 @@ def test_a_broken_image_and_another_model_are_a_sentence(tool, small):
     assert status == 2 and 'deit_huge is neither a config file nor one of' in err
 
 
+def test_pictures_are_no_images_of_four_channels(tool, small):
+    config = small / 'config.py'
+    config.write_text(config.read_text() + 'model["backbone"]["in_channels"] = 4\n')
+    status, _, err = tool('compress.py', *words(small))
+    assert status == 2 and 'the images have 3 channels and custom takes 4' in err
+
+
 def test_real_deit_tiny_at_the_papers_target(tool, deit_tiny, tmp_path):
     images = real_data('imagenet1k_samples')
     status, out, err = tool('compress.py', 'deit_tiny', deit_tiny, tmp_path / 'out.pth', '--target', 0.505, '--images',

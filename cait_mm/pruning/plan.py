@@ -8,7 +8,7 @@ from cait_mm.spec import Merge, Spec, make_spec
 
 ALTERNATING = ('horizontal', 'vertical')
 TOLERANCE = 0.02
-"""A plan further than this from its target is refused."""
+"""A plan further than this from its target is refused where nothing makes up for the rest."""
 PAPER_MERGES = {
     'deit_tiny': ((4, 'horizontal'), (8, 'vertical')),
     'deit_small': ((4, 'horizontal'), (7, 'vertical')),
@@ -32,22 +32,24 @@ def merges_for(arch: str | Arch, target: float) -> Spec:
     """Full widths with the merges to compress ``arch`` by ``target`` of its MACs; cutting channels does the rest.
 
     They are the paper's where these save less than the target, and not by more than ``PAPER_RANGE``; otherwise they are
-    planned for ``MERGING_SHARE`` of it.
+    planned to come near to ``MERGING_SHARE`` of it. Where already one merge saves more than the target, there is none.
 
     Raises:
-        UserError: As :func:`plan`.
+        UserError: The target is no share, or the grid is too small to merge.
     """
     arch = get_arch(arch)
     paper = make_spec(arch, PAPER_MERGES.get(arch.name, ()) if arch == ARCHS.get(arch.name) else ())
     if paper.merges and reduction(paper) < target < reduction(paper) + PAPER_RANGE:
         return paper
-    return plan(arch, MERGING_SHARE * target)
+    planned = plan(arch, MERGING_SHARE * target, tolerance=1.)
+    return planned if reduction(planned) <= target else Spec.dense(arch)
 
 
 def plan(arch: str | Arch,
          target: float,
          img_size: None | tuple[int, int] = None,
-         kinds: Sequence[str] = ALTERNATING) -> Spec:
+         kinds: Sequence[str] = ALTERNATING,
+         tolerance: float = TOLERANCE) -> Spec:
     """Place merges so that the classifier's MACs fall by ``target``.
 
     The number of merges is the one whose even placement comes nearest. From there the single move of one merge by one
@@ -59,9 +61,10 @@ def plan(arch: str | Arch,
         target: The wanted reduction of all MACs, between 0 and 1.
         img_size: Pixels (H, W) to plan for; None is the pretraining size.
         kinds: Merge kinds in turn: horizontal and vertical alternate in ATME.
+        tolerance: How far from the target a placement may be.
 
     Raises:
-        UserError: No placement comes within two percent points of the target; says what can be reached.
+        UserError: No placement comes within ``tolerance`` of the target; says what can be reached.
     """
     arch = get_arch(arch)
     if not 0 < target < 1:
@@ -83,7 +86,7 @@ def plan(arch: str | Arch,
         if gap(nearest) >= gap(best):
             break
         best = nearest
-    if gap(best) > TOLERANCE:
+    if gap(best) > tolerance:
         raise UserError(f'no placement of merges in {arch.name} saves {target:.1%}: merging alone was seen to reach '
                         f'{min(reached):.1%} to {max(reached):.1%}, nearest {reduction(best, img_size):.1%}; '
                         'choose such a target, or prune channels for the rest.')

@@ -4,7 +4,8 @@ import pytest
 
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
-from cait_mm.pruning.plan import even_placement, plan
+from cait_mm.pruning.plan import MERGING_SHARE, even_placement, merges_for, plan
+from cait_mm.spec import make_spec
 
 
 def test_even_placement_is_the_papers_first_choice():
@@ -52,3 +53,25 @@ def test_the_command(tool, tmp_path):
     assert result['merge'] == [[4, 'horizontal'], [7, 'vertical']] and result['macs'] == 2620409088
     status, text, error = tool('plan.py', '--arch', 'deit_small', '--target', '0.99')
     assert status == 2 and error.startswith('error: ') and not text
+
+
+@pytest.mark.parametrize('arch,target,merge', [
+    ('deit_small', 0.544, ((4, 'horizontal'), (7, 'vertical'))),
+    ('swin_tiny', 0.3, (('2.4', 'horizontal'), ('2.5', 'vertical'))),
+    ('deit_small', 0.05, ()),
+])
+def test_merges_to_compress_with_are_the_papers_where_channels_can_do_the_rest(arch, target, merge):
+    assert merges_for(arch, target) == make_spec(arch, merge)
+
+
+@pytest.mark.parametrize('arch', ['deit_tiny', 'lvvit_s', 'swin_tiny', 'swin_small'])
+@pytest.mark.parametrize('target', [0.1, 0.25, 0.4, 0.5, 0.6])
+def test_merges_to_compress_with_never_save_more_than_is_asked_for(arch, target):
+    spec = merges_for(arch, target)
+    assert reduction(spec) <= target and not spec.is_pruned
+
+
+def test_a_target_beyond_merging_leaves_the_rest_to_channels():
+    with pytest.raises(UserError, match='no placement of merges in swin_tiny'):
+        plan('swin_tiny', MERGING_SHARE * 0.8)
+    assert 0.1 < reduction(merges_for('swin_tiny', 0.8)) < MERGING_SHARE * 0.8 - 0.02

@@ -12,15 +12,14 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from served import serve
 
+import cait_mm
 from cait_mm.backbones import CAITDeiT
 from cait_mm.classification import Classifier, TimmTeacher
 from cait_mm.engine.loader import load_from_checked
 from cait_mm.engine.run import resume_from
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
-from cait_mm.pruning.compress import compress
 from cait_mm.pruning.export import load_training
-from cait_mm.spec import make_spec
 
 MODEL = dict(type='LoaderTestModel', backbone=dict(init_cfg=None))
 ARCH = dict(embed_dim=24, depth=2, num_heads=3, img_size=(32, 32))
@@ -93,7 +92,7 @@ ENTRIES = {
                                              ).init_weights(),
     'teacher': lambda path, _: TimmTeacher('resnet10t', checkpoint=path).init_weights(),
     'fold': lambda path, _: load_training(path),
-    'compress': lambda path, _: compress(make_spec(ARCH), path, [], 0.3),
+    'load': lambda path, _: cait_mm.load(ARCH, path),
     'init_cfg': lambda path, _: BaseModule(init_cfg=dict(type='Pretrained', checkpoint=path)).init_weights(),
     'init_cfg with a prefix': lambda path, _: BaseModule(
         init_cfg=dict(type='Pretrained', checkpoint=path, prefix='layer')).init_weights(),

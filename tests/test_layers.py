@@ -28,8 +28,8 @@ ROWS = (
 ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']
 OPENMMLAB = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
-REGISTRATIONS = ('register_backend', 'register_module', 'use_checked_loader')
-"""Calls that a module may make when it is imported: they tell a library of a name."""
+REGISTRATIONS = ('register_backend', 'register_module', 'use_checked_loader', 'warning')
+"""Calls that a module may make when it is imported: they tell a library of a name, or a person of a lack."""
 SETTERS = ('add_safe_globals', 'clear_safe_globals', 'filterwarnings', 'manual_seed', 'seed', 'set', 'simplefilter',
            'putenv', 'use')
 """Calls by these names, and by those that begin with ``set_``, change what belongs to everybody."""

@@ -117,3 +117,10 @@ print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
     printed = run_without_openmmlab(code, tmp_path).splitlines()
     assert printed[0] == 'True' and printed[-1] == '[]'
     assert {'plan.py 0', 'compress.py 0', 'fold.py 0'} <= {*printed}
+
+
+def test_a_config_whose_libraries_are_missing_learns_why_nothing_is_registered():
+    code = "sys.modules['mmengine'] = sys\nimport cait_mm"
+    done = subprocess.run([sys.executable, '-c', BLOCK + code], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0
+    assert 'cait_mm registers nothing in MMEngine: mmcv, mmseg, mmdet cannot be imported.' in done.stderr

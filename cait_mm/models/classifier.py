@@ -120,7 +120,8 @@ class Classifier(nn.Module):
         Raises:
             UserError: Compactors are still in place: the spec does not describe what is left of them.
         """
-        weights = {key.removeprefix('backbone.'): value.cpu() for key, value in self.state_dict().items()}
+        weights = {key.removeprefix('backbone.'): value.cpu() for key, value in self.state_dict().items()
+                   if key.startswith(('backbone.', *HEAD_KEYS))}
         if any('.parametrizations.' in key for key in weights):
             raise UserError('the model still holds compactors: fold it before it is saved.')
         return make_export(weights, self.spec, self.backbone.grid, **self.provenance)

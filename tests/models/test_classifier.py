@@ -43,13 +43,15 @@ def test_equals_timms_classifier(tmp_path, name, arch):
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_the_registered_classifier_is_the_plain_one(family):
+def test_the_registered_classifier_is_the_plain_one(tmp_path, family):
     plain = plain_classifier(family).eval()
     registered = MODELS.build(dict(type='Classifier', backbone=FAMILIES[family], num_classes=5)).eval()
     assert isinstance(registered, Classifier) and isinstance(registered.backbone, models.Backbone)
     assert list(plain.state_dict()) == [key for key in registered.state_dict() if 'data_preprocessor' not in key]
     registered.load_state_dict(plain.state_dict())
+    registered.save(tmp_path / 'a.pth')
     assert torch.equal(logits(registered), logits(plain))
+    assert torch.equal(logits(load_classifier(tmp_path / 'a.pth')), logits(plain))
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -281,8 +281,10 @@ def test_cuda_ops_need_nvcc_and_gpu(complete: Machine, nvcc: str | None, gpu: st
 
 def test_interrupted_build_leaves_nothing_and_repeats(complete: Machine) -> None:
     pid_file = Path(f'{complete.calls_file}.pid')
+    # A shell that is started with SIGINT ignored, as the background jobs of scripts are, cannot trap it.
     process = subprocess.Popen([BASH, str(complete.root / 'tools/setup_env.sh')], stdin=subprocess.DEVNULL,
-                               env=complete.environment(FAKE_PIP='slow'), stderr=subprocess.PIPE, text=True)
+                               env=complete.environment(FAKE_PIP='slow'), stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 30
     while not pid_file.exists() or not pid_file.read_text():
         assert process.poll() is None and time.monotonic() < deadline

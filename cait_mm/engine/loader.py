@@ -39,8 +39,13 @@ def _history_buffer_method(owner: Any, name: str) -> Any:
 
 
 def load_from_checked(filename: str, map_location: Any = None) -> Any:
-    """The content of a local file or an address of any scheme; see :func:`load_file`."""
+    """The content of a local file or an address of any scheme; see :func:`load_file`.
+
+    ``meta['config']`` is left out: MMEngine's ``resume`` runs that text to see how many GPUs wrote the checkpoint.
+    """
     content = load_file(filename, map_location)
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        content['meta'].pop('config', None)
     return _process_mmcls_checkpoint(content) if str(filename).startswith('mmcls://') else content
 
 

@@ -144,13 +144,18 @@ class PositionHook(Hook):
     """Note in every checkpoint what MMEngine leaves out and a resumed run needs.
 
     That is the position in the epoch, the data it refers to, and gradients that wait for more accumulation steps, one
-    dict by parameter names for each process. The message hub gets the iteration of the last complete validation.
+    dict by parameter names for each process. The message hub gets the iteration of the last complete validation. A
+    checkpoint that a run resumes from is checked before the other hooks take what is theirs.
     """
 
     priority = 'VERY_HIGH'
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         runner.message_hub.update_info(VALIDATED, runner.iter)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if runner.resumed_from is not None:
+            runner.check_resumed(checkpoint)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         loop = runner.train_loop

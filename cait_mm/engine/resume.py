@@ -2,6 +2,7 @@
 import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from cait_mm.errors import UserError
+from cait_mm.utils.files import numbered_checkpoints
 
 POSITION = 'resume'
 """Key of a checkpoint under which :class:`cait_mm.engine.runner.CheckedRunner` notes the rest of its state."""
@@ -19,6 +21,15 @@ WEIGHTS_ONLY = 'to start a new run from its weights, use --cfg-options load_from
 def cannot_resume(path: str, reason: str) -> UserError:
     """The sentence about a checkpoint that a run cannot continue from."""
     return UserError(f'cannot resume from {path}: {reason}; {WEIGHTS_ONLY.format(path=path)}.')
+
+
+def with_others(error: UserError, path: str) -> UserError:
+    """The sentence about a checkpoint that cannot be resumed from, with those that are left beside it."""
+    sentence = str(error).rstrip('.')
+    if not sentence.startswith('cannot resume'):
+        sentence = f'cannot resume: {sentence}'
+    others = [str(other) for other in numbered_checkpoints(Path(path).parent) if str(other) != path]
+    return UserError(f'{sentence}.' + (f' Others are there: --resume {", --resume ".join(others)}.' if others else ''))
 
 
 def require_state(content: Any, path: str) -> None:

@@ -23,13 +23,13 @@ from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
 from cait_mm.datasets.check import LOADERS, require_data
 from cait_mm.datasets.root import move_data
-from cait_mm.engine.loader import load_file
 from cait_mm.engine.loops import VALIDATED
-from cait_mm.engine.resume import require_state
+from cait_mm.engine.resume import with_others
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError, reason_of
 from cait_mm.models.checkpoint import WEIGHTS_PAGE, read_checkpoint
-from cait_mm.utils.files import newest_checkpoint, numbered_checkpoints, require_folder_place
+from cait_mm.utils.files import newest_checkpoint, require_folder_place
+from cait_mm.utils.inputs import require_file
 from cait_mm.utils.lock import locked
 
 TRAINING_PARTS = ('model', 'train_cfg', 'train_dataloader', 'optim_wrapper')
@@ -230,30 +230,28 @@ def set_total_batch(config: Config, total: int | None, processes: int) -> None:
 def resume_from(config: Config, checkpoint: str) -> None:
     """Continue from ``checkpoint``, or for ``auto`` from the newest one in the work directory, if there is one.
 
+    What is in it is read once, by the Runner.
+
     Raises:
-        UserError: It is missing or damaged, or holds no state of a run; names the older ones that are left.
+        UserError: It is missing, cut off or no local file; names the older ones that are left.
     """
-    path = checkpoint
+    path, note = checkpoint, Path(config.work_dir, 'last_checkpoint')
     try:
         if checkpoint == 'auto':
             path = newest_checkpoint(config.work_dir)
-            if path is None and Path(config.work_dir, 'last_checkpoint').is_file():
-                raise UserError(f'{Path(config.work_dir, "last_checkpoint")} names no file that is there: name one, or '
-                                'delete it and start again')
-        config.resume = path is not None
-        if path is None:
-            print_log(f'{config.work_dir} holds no checkpoint: the run starts from its beginning.', logger='current')
-            return
-        if '://' in path:
-            raise UserError(f'{path} is no local file: download it first')
-        config.load_from = path
-        require_state(load_file(path), path)
+            if path is None and note.is_file():
+                raise UserError(f'{note} names no file that is there: name one, or delete it and start again.')
+        elif '://' in path:
+            raise UserError(f'{path} is no local file: download it first.')
+        else:
+            require_file(path)
     except UserError as error:
-        folder = Path(config.work_dir) if checkpoint == 'auto' else Path(checkpoint).parent
-        older = [str(item) for item in numbered_checkpoints(folder) if str(item) != path]
-        hint = f' Others are there: --resume {", --resume ".join(older)}.' if older else ''
-        start = '' if str(error).startswith('cannot resume') else 'cannot resume: '
-        raise UserError(f'{start}{str(error).rstrip(".")}.{hint}') from error
+        raise with_others(error, str(note) if checkpoint == 'auto' else checkpoint) from error
+    config.resume = path is not None
+    if path is None:
+        print_log(f'{config.work_dir} holds no checkpoint: the run starts from its beginning.', logger='current')
+    else:
+        config.load_from = path
 
 
 def use_export(config: Config, path: str) -> None:

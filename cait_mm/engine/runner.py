@@ -1,11 +1,12 @@
 """MMEngine's Runner, for people who make mistakes in configs and train on CPUs."""
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import all_gather_object, get_rank
+from mmengine.dist import all_gather_object, get_rank, master_only
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -19,7 +20,6 @@ from cait_mm.datasets.build import check_coco_files
 from cait_mm.datasets.loading import guard
 from cait_mm.datasets.samplers import with_seeded_batches
 from cait_mm.engine.checkpoint_hook import safe_checkpoints
-from cait_mm.engine.loader import load_file
 from cait_mm.engine.loops import PositionHook, SeededEpochLoop, data_of, seeded_loop
 from cait_mm.engine.resume import (
     POSITION,
@@ -29,10 +29,11 @@ from cait_mm.engine.resume import (
     require_same_run,
     require_schedulers,
     require_state,
+    with_others,
 )
 from cait_mm.engine.stop import StopHook
 from cait_mm.errors import UserError, reason_of
-from cait_mm.utils.files import newest_checkpoint
+from cait_mm.utils.files import atomic_path, newest_checkpoint
 from cait_mm.utils.signals import leave_stopping_to_parent
 
 
@@ -51,6 +52,9 @@ class CheckedRunner(Runner):
 
     waiting_gradients: list[dict[str, Tensor]] = []
     """Gradients of every process that wait for more accumulation steps, while a checkpoint is written."""
+
+    resumed_from: str | None = None
+    """The checkpoint that is being resumed from."""
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'CheckedRunner':
@@ -112,7 +116,13 @@ class CheckedRunner(Runner):
     def dump_config(self) -> None:
         """Write the config into the work directory; a run that resumes does so once its checkpoint was found to fit."""
         if not self._resume:
-            super().dump_config()
+            self._write_config()
+
+    @master_only
+    def _write_config(self) -> None:
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+        with atomic_path(Path(self.work_dir, name)) as temporary:
+            self.cfg.dump(temporary)
 
     def load_or_resume(self) -> None:
         asked = self._resume and not self._has_loaded
@@ -121,7 +131,7 @@ class CheckedRunner(Runner):
             self._resume = self._load_from is not None
         super().load_or_resume()
         if asked:
-            super().dump_config()
+            self._write_config()
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint; to be called in every process.
@@ -145,18 +155,29 @@ class CheckedRunner(Runner):
         Raises:
             UserError: Says what is missing, damaged or of another run; nothing was written.
         """
-        path = str(filename)
-        if '://' in path:
-            raise UserError(f'cannot resume from {path}: a run continues from a local file, so download it.')
-        content = load_file(path)
-        require_state(content, path)
-        self._seed_like(content['meta'].get('seed'))
-        self._require_fit(content, path)
+        path = self.resumed_from = str(filename)
         try:
+            if '://' in path:
+                raise UserError(f'cannot resume from {path}: a run continues from a local file, so download it.')
             super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+        except UserError as error:
+            raise with_others(error, path) from error
         except (*BUILD_ERRORS, IndexError, RuntimeError) as error:
-            raise cannot_resume(path, reason_of(error)) from error
-        self._take_position(content.get(POSITION, {}))
+            raise with_others(cannot_resume(path, reason_of(error)), path) from error
+        finally:
+            self.resumed_from = None
+        self._take_position(self._position)
+
+    def check_resumed(self, content: Any) -> None:
+        """Look at what was read of the checkpoint that is resumed from, before anything of it is used.
+
+        Raises:
+            UserError: It does not hold the whole state of a run of this config.
+        """
+        require_state(content, self.resumed_from)
+        self._seed_like(content['meta'].get('seed'))
+        self._require_fit(content, self.resumed_from)
+        self._position = content.get(POSITION, {})
 
     def _require_fit(self, content: Mapping[str, Any], path: str) -> None:
         loop = self.train_loop

@@ -239,6 +239,20 @@ class TestRefusals:
             run(data, 'segmentor', tmp_path, resume='auto')
         assert (tmp_path / 'segmentor.py').read_text() == 'what was there' and files(tmp_path) == ['iter_2.pth']
 
+    def test_a_config_in_a_checkpoint_is_not_run(self, data, stopped, tmp_path):
+        content = load(Path(stopped.work_dir, 'iter_2.pth'))
+        content['meta']['config'] = f'import os\nos.mkdir({str(tmp_path / "executed")!r})\ngpu_ids = [0]\n'
+        torch.save(content, tmp_path / 'iter_2.pth')
+        run(data, 'segmentor', tmp_path, resume='auto', stop=dict(iteration=3))
+        assert not (tmp_path / 'executed').exists()
+
+    def test_a_checkpoint_is_read_once(self, data, stopped, tmp_path, monkeypatch):
+        read, real = [], torch.load
+        monkeypatch.setattr(torch, 'load', lambda path, *args, **kwargs: (
+            read.append(path), real(path, *args, **kwargs))[1])
+        run(data, 'segmentor', tmp_path, resume=str(Path(stopped.work_dir, 'iter_2.pth')), stop=dict(iteration=3))
+        assert [Path(path).name for path in read] == ['iter_2.pth']
+
     def test_a_run_of_another_kind_is_refused(self, data, stopped, tmp_path):
         with pytest.raises(UserError, match='counted iterations'):
             run(data, 'classifier', tmp_path, resume=str(Path(stopped.work_dir, 'iter_2.pth')))

@@ -1,7 +1,11 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from mmengine.config import Config
 
 from cait_mm.engine import run
+from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError
 
 
@@ -76,3 +80,17 @@ def test_weights_that_a_run_starts_from_are_looked_for_wherever_the_model_names_
     with pytest.raises(UserError, match='--cfg-options model.distillation.teacher=FILE'):
         run.require_weights(Config(dict(model=taught)))
     run.require_weights(Config(dict(model=dict(taught, distillation=dict(alpha=0, teacher='none.pth')))))
+
+
+def test_a_config_is_written_whole_or_not_at_all(tmp_path):
+    class Killed:
+        filename = 'elsewhere/config.py'
+
+        def dump(self, path):
+            Path(path).write_text('half')
+            raise KeyboardInterrupt
+
+    (tmp_path / 'config.py').write_text('whole')
+    with pytest.raises(KeyboardInterrupt):
+        CheckedRunner._write_config(SimpleNamespace(cfg=Killed(), work_dir=tmp_path))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['whole']

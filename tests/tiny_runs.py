@@ -16,6 +16,7 @@ from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.loader import load_file
 from cait_mm.engine.run import build_runner, resume_from
 from cait_mm.engine.runner import CheckedRunner
+from cait_mm.utils.files import atomic_path
 
 DEIT = dict(FAMILIES['deit']['arch'], depth=4)
 BACKBONE = f"""dict(
@@ -143,7 +144,8 @@ def run(data: Path, kind: str, work_dir: Path, workers: int = 0, resume: str | N
         stop: dict | None = None, **options: Any) -> CheckedRunner:
     """Train; with ``stop``, :class:`StopAt`'s arguments, the run ends early as if it was killed."""
     path = data / f'{kind}.py'
-    path.write_text(KINDS[kind].replace('DATA', str(data)))
+    with atomic_path(path) as temporary:  # processes of one run read it
+        temporary.write_text(KINDS[kind].replace('DATA', str(data)))
     loaders = {f'{split}_dataloader.{key}': value for split in ('train', 'val')
                for key, value in (('num_workers', workers), ('persistent_workers', workers > 0))}
     config = load_config(str(path), {**loaders, **options})

@@ -2,6 +2,7 @@
 from typing import Any
 
 import torch
+from mmengine.dist import all_gather_object, barrier, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
@@ -16,7 +17,7 @@ class StopHook(Hook):
     """After Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 finish the iteration, save, say how to continue, and stop.
 
     The checkpoint is of this very iteration, in the middle of an epoch too, so a resume repeats nothing. All processes
-    of a run stop after the same iteration. :class:`CheckedRunner` adds this hook.
+    of a run stop after the same iteration, or leave the same validation. :class:`CheckedRunner` adds this hook.
     """
 
     priority = 'LOWEST'
@@ -51,7 +52,7 @@ class StopHook(Hook):
         Raises:
             Stopped: It was.
         """
-        if not SIGNALS.noting or SIGNALS.received is None:
+        if not SIGNALS.noting or not self._leaves_validation(runner, batch_idx):
             return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
@@ -66,20 +67,29 @@ class StopHook(Hook):
         The process that a signal reaches first names an iteration far enough ahead for all others to read of it: none
         is more than one synchronisation of gradients behind or ahead.
         """
-        if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+        if get_world_size() == 1:
             return SIGNALS.received is not None
-        store = torch.distributed.distributed_c10d._get_default_store()
-        if self.last is None and SIGNALS.received is not None:
-            ahead = _AHEAD * getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-            store.compare_set(_KEY, '', f'{runner.iter + ahead} {int(SIGNALS.received)}')
-        if self.last is None and store.check([_KEY]):
-            last, number = map(int, store.get(_KEY).split())
-            self.last, SIGNALS.received = last, SIGNALS.received or number
+        ahead = _AHEAD * getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        self.last = self.last if self.last is not None else _told(runner.iter + ahead)
         return self.last is not None and runner.iter >= self.last
 
+    def _leaves_validation(self, runner: Runner, batch_idx: int) -> bool:
+        """Whether all processes leave the current validation; none leaves alone, and none is left in the evaluator.
+
+        Processes do not wait for each other within a validation. Each comes here once to agree: with its last batch,
+        or before, where it hears of a signal.
+        """
+        if get_world_size() == 1:
+            return SIGNALS.received is not None
+        heard = _told(runner.iter) is not None
+        if not heard and batch_idx + 1 < len(runner.val_loop.dataloader):
+            return False
+        numbers = [number for number in all_gather_object(SIGNALS.received if heard else None) if number is not None]
+        SIGNALS.received = SIGNALS.received or next(iter(numbers), None)
+        return bool(numbers)
+
     def _stop(self, runner: Runner) -> None:
-        if self.last is not None:
-            torch.distributed.barrier()  # no process leaves before the checkpoint is there
+        barrier()  # no process leaves before the checkpoint is there
         path = runner.message_hub.get_info('last_ckpt')
         if path is None:
             message = 'no checkpoint was written yet, so the same command starts again'
@@ -88,3 +98,18 @@ class StopHook(Hook):
         else:
             message = f'{path} holds what was done: the same command with --resume continues from there'
         raise Stopped(SIGNALS.received, message if runner.rank == 0 else '')
+
+
+def _told(last: int) -> int | None:
+    """The last iteration that a process of the group has named, first of all this one, where a signal has reached it.
+
+    From then on the signal counts as received here too.
+    """
+    store = torch.distributed.distributed_c10d._get_default_store()
+    if SIGNALS.received is not None:
+        store.compare_set(_KEY, '', f'{last} {int(SIGNALS.received)}')
+    if not store.check([_KEY]):
+        return None
+    named, number = map(int, store.get(_KEY).split())
+    SIGNALS.received = SIGNALS.received or number
+    return named

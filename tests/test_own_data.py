@@ -42,8 +42,7 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A folder with the project's configs and random weights of DeiT-Tiny, and a way to run a command of the page there.
-    """
+    """Run a command of the page in a folder with the project's configs and random weights of DeiT-Tiny."""
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     (tmp_path / 'checkpoints').mkdir()
     backbone = classifier_backbone(Spec.dense('deit_tiny'))

@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/commands.md run as written, or stop at the one thing that a fresh clone lacks."""
+"""The commands of README.md and docs/commands.md run as written, or stop at the one thing that a fresh clone lacks."""
 import re
 import shlex
 

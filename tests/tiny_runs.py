@@ -14,8 +14,9 @@ from PIL import Image
 from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.loader import load_file
-from cait_mm.engine.run import build_runner, resume_from
+from cait_mm.engine.run import build_runner
 from cait_mm.engine.runner import CheckedRunner
+from cait_mm.engine.start import resume_from
 from cait_mm.utils.files import atomic_path
 
 DEIT = dict(FAMILIES['deit']['arch'], depth=4)

@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from cait_mm.analysis.figures import stacked, token_grids
 from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, run_child, whole_number
-from cait_mm.engine.run import set_epochs
+from cait_mm.engine.recipe import set_epochs
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.files import atomic_path, read_json, write_json

@@ -5,18 +5,12 @@ import argparse
 from mmengine.runner import Runner
 
 from cait_mm.config.cli import logs_aside, output_folder, positive, report, run
+from cait_mm.engine.drawing import draw_predictions
 from cait_mm.engine.preflight import config_problems, refuse
-from cait_mm.engine.run import (
-    add_run_options,
-    build_runner,
-    draw_predictions,
-    forget_training,
-    read_run_config,
-    start_processes,
-    stop_processes,
-    unwrapped,
-    use_export,
-)
+from cait_mm.engine.processes import start_processes, stop_processes
+from cait_mm.engine.run import build_runner, unwrapped
+from cait_mm.engine.run_config import add_run_options, forget_training, read_run_config
+from cait_mm.engine.start import use_export
 from cait_mm.engine.tta import use_tta
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.tables import table

@@ -3,24 +3,13 @@ import _early  # noqa: F401  # isort: skip
 import argparse
 
 from cait_mm.config.cli import logs_aside, positive_int, report, run
+from cait_mm.engine.drawing import add_tensorboard, draw_predictions
 from cait_mm.engine.preflight import config_problems, refuse, rehearse, run_problems
-from cait_mm.engine.run import (
-    add_run_options,
-    add_tensorboard,
-    alone,
-    build_runner,
-    draw_predictions,
-    final_metrics,
-    process_count,
-    read_run_config,
-    require_free,
-    resume_from,
-    set_epochs,
-    set_total_batch,
-    start_processes,
-    stop_processes,
-    use_amp,
-)
+from cait_mm.engine.processes import alone, process_count, require_free, start_processes, stop_processes
+from cait_mm.engine.recipe import set_epochs, set_total_batch, use_amp
+from cait_mm.engine.run import build_runner, final_metrics
+from cait_mm.engine.run_config import add_run_options, read_run_config
+from cait_mm.engine.start import resume_from
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,7 +10,7 @@ from torch import nn
 
 from cait_mm.analysis.modes import Mode
 from cait_mm.config.load import building, is_classifier, load_config, without_parameter_lines
-from cait_mm.engine.run import use_amp
+from cait_mm.engine.recipe import use_amp
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.tasks import Classification, Segmentation, build_model, task_of
 

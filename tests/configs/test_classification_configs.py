@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from cait_mm.classification.cdcp_settings import CDCPSettings
 from cait_mm.config.load import load_config
-from cait_mm.engine.run import set_epochs
+from cait_mm.engine.recipe import set_epochs
 from cait_mm.macs import classifier_cost, reduction
 from cait_mm.pruning.cdcp import CDCP
 

@@ -16,7 +16,7 @@ import cait_mm
 from cait_mm.backbones import CAITDeiT
 from cait_mm.classification import Classifier, TimmTeacher
 from cait_mm.engine.loader import load_from_checked
-from cait_mm.engine.run import resume_from
+from cait_mm.engine.start import resume_from
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.pruning.export import load_training

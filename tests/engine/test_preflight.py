@@ -11,7 +11,8 @@ from torch import nn
 from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.preflight import config_problems, lone_norms, refuse, rehearse
-from cait_mm.engine.run import require_weights, set_total_batch
+from cait_mm.engine.recipe import set_total_batch
+from cait_mm.engine.start import require_weights
 from cait_mm.errors import UserError
 
 SEG = """

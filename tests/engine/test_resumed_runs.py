@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 from tiny_runs import KINDS, Stopped, differing, load, make_data, run
 
-from cait_mm.engine.run import resume_from
 from cait_mm.engine.runner import CheckedRunner
+from cait_mm.engine.start import resume_from
 from cait_mm.errors import UserError
 
 pytest.importorskip('mmseg')

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from cait_mm.engine.run import set_epochs
+from cait_mm.engine.recipe import set_epochs
 from cait_mm.errors import UserError
 
 

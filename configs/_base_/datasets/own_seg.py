@@ -1,4 +1,4 @@
-# Your own images and masks at 512x512: docs/own_data.md. An experiment sets metainfo and, where they differ, the suffixes.
+# Your own images and masks at 512x512: docs/own_data.md. An experiment sets metainfo and the suffixes.
 dataset_type = 'BaseSegDataset'
 data_root = 'data/own'
 crop_size = (512, 512)

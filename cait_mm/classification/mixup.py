@@ -9,6 +9,8 @@ from timm.data import Mixup
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.schema import is_number, is_share, is_whole
 
+ODD = ('mixup needs even batches, and train_dataloader gives some of {}: set train_dataloader.batch_size even and '
+       'train_dataloader.drop_last=True.')
 _KINDS = {
     'mixup_alpha': (lambda value: is_number(value, 0), 'a number, 0 or more'),
     'cutmix_alpha': (lambda value: is_number(value, 0), 'a number, 0 or more'),
@@ -41,8 +43,7 @@ class MixupPreprocessor(BaseDataPreprocessor):
         if not training or self.mixup is None:
             return data
         if len(data['inputs']) % 2:
-            raise UserError(f'mixup needs an even batch, this one has {len(data["inputs"])} images: set '
-                            'train_dataloader.batch_size even and train_dataloader.drop_last=True.')
+            raise UserError(ODD.format(len(data['inputs'])))
         inputs, targets = self.mixup(data['inputs'], data['targets'])
         return dict(inputs=inputs, targets=targets)
 

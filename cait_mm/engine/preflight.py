@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from torch.utils.data import DataLoader
 
+from cait_mm.classification.mixup import ODD
 from cait_mm.datasets.agreement import dataset_problems, loader_problems
 from cait_mm.datasets.check import LOADERS
 from cait_mm.datasets.heads import head_problems
@@ -95,8 +96,7 @@ def _batches(runner: CheckedRunner, processes: int) -> Iterator[str]:
                'another norm_cfg.')
     mixes = getattr(getattr(model, 'data_preprocessor', None), 'mixup', None) is not None
     if mixes and (size % 2 or last % 2):
-        yield (f'mixup needs even batches, and train_dataloader gives some of {size if size % 2 else last}: set '
-               'train_dataloader.batch_size even and train_dataloader.drop_last=True.')
+        yield ODD.format(size if size % 2 else last)
 
 
 def _samples(loader: DataLoader) -> int:

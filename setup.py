@@ -89,7 +89,7 @@ setup(
     # Loose on purpose: an existing OpenMMLab environment, or one with the forks `onedl-*`, keeps what it has. The
     # OpenMMLab packages are an extra because pip cannot see that a fork already provides them.
     install_requires=[
-        'torch>=2.0',
+        'torch>=2.6',  # earlier ones cannot be told which types are safe to read: no resume
         'torchvision',
         'timm>=0.9.12',
         'fvcore>=0.1.5',

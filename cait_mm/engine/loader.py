@@ -6,7 +6,6 @@
 The Runner's checkpoints hold ``HistoryBuffer`` objects, which refer to their own methods. Exactly those are allowed
 here, by name, and only while a file is read.
 """
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,15 +19,9 @@ from cait_mm.utils import weights
 
 def load_file(path: Any, map_location: Any = 'cpu') -> Any:
     """As :func:`cait_mm.utils.weights.load_file`, with the state of a run as MMEngine needs it to resume."""
-    with _history_buffers():
+    allowed = [HistoryBuffer, (_history_buffer_method, 'builtins.getattr')]
+    with torch.serialization.safe_globals(allowed):
         return weights.load_file(path, map_location)
-
-
-def _history_buffers() -> AbstractContextManager:
-    """A no-op before torch 2.6, which cannot be told other names."""
-    if torch.__version__ < torch.torch_version.TorchVersion('2.6'):
-        return nullcontext()
-    return torch.serialization.safe_globals([HistoryBuffer, (_history_buffer_method, 'builtins.getattr')])
 
 
 def _history_buffer_method(owner: Any, name: str) -> Any:

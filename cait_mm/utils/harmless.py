@@ -10,7 +10,7 @@ import datetime
 import pathlib
 import types
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -88,11 +88,8 @@ def _named() -> list[tuple[Callable, str]]:
 def harmless_types() -> AbstractContextManager:
     """While it is entered, ``torch.load(weights_only=True)`` reads these types too.
 
-    A type that was allowed before is read as its owner wishes. A no-op before torch 2.6, which cannot be told other
-    names.
+    A type that was allowed before is read as its owner wishes.
     """
-    if torch.__version__ < torch.torch_version.TorchVersion('2.6'):
-        return nullcontext()
     allowed = {item[1] if isinstance(item, tuple) else f'{item.__module__}.{item.__qualname__}'
                for item in torch.serialization.get_safe_globals()}
     return torch.serialization.safe_globals([item for item in _named() if item[1] not in allowed])

@@ -2,14 +2,14 @@
 
 What is cut was pushed to zero in training; the folded model equals the training model with those columns at zero.
 """
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
@@ -31,7 +31,7 @@ class Folded:
     """A backbone without compactors, and how it came about.
 
     Args:
-        backbone: Plain, of the widths that are left, in eval mode.
+        backbone: A copy of the widths that are left, in eval mode.
         selected: The spec before widths were padded.
         largest_cut: The largest norm of a column that was cut.
     """
@@ -99,9 +99,7 @@ def fold(backbone: Backbone, masks: Sequence[BlockChannels], tolerance: float | 
         raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, not below {tolerance:g}: it '
                         'has not vanished, so cutting it changes the model. Train longer, use the proximal rule, or '
                         'allow it with a higher tolerance.')
-    small = classifier_backbone(widths_in_state_dict(backbone.spec, state), img_size=backbone.img_size)
-    small.to(next(iter(state.values()))).load_state_dict(state)
-    return Folded(small.eval(), pruned_spec(backbone.spec, masks), largest)
+    return Folded(_of_widths(backbone, state), pruned_spec(backbone.spec, masks), largest)
 
 
 def fold_classifier(model: Classifier, masks: Sequence[BlockChannels], tolerance: float | None = 1e-3,
@@ -120,7 +118,9 @@ def fold_classifier(model: Classifier, masks: Sequence[BlockChannels], tolerance
         UserError: As :func:`fold`.
     """
     folded = fold(model.backbone, masks, tolerance, pad_to)
-    small = Classifier(folded.backbone, model.num_classes, {
+    backbone = classifier_backbone(folded.spec, img_size=model.backbone.img_size).to(next(model.parameters()))
+    backbone.load_state_dict(folded.state_dict)
+    small = Classifier(backbone, model.num_classes, {
         **model.provenance, **provenance, 'selected_reduction': reduction(folded.selected),
         'largest_cut': folded.largest_cut})
     for name in ('head', 'aux_head'):
@@ -137,6 +137,22 @@ def without_masked(backbone: Backbone, masks: Sequence[BlockChannels]) -> Backbo
         for compactor, stays in zip(block_compactors(block), removable(mask, score).by_layer()):
             compactor.columns.mul_(stays[..., None])
     return backbone
+
+
+def _of_widths(backbone: Backbone, state: Mapping[str, Tensor]) -> Backbone:
+    """A copy of ``backbone`` with the weights in ``state``, whose layers have the widths that its shapes tell."""
+    small, spec = deepcopy(backbone), widths_in_state_dict(backbone.spec, state)
+    for index, (block, widths) in enumerate(zip(small.flat_blocks(), spec.blocks)):
+        block.attn.qk_dim, block.attn.v_dim = widths.qk_dim, widths.v_dim
+        for part, name in ((block.attn, 'attn.qkv'), (block.attn, 'attn.proj'), (block.mlp, 'mlp.fc1'),
+                           (block.mlp, 'mlp.fc2')):
+            weight, leaf = state[f'{spec.arch.block_path(index)}.{name}.weight'], name.rpartition('.')[2]
+            setattr(part, leaf, nn.utils.skip_init(
+                nn.Linear, *weight.shape[::-1], bias=getattr(part, leaf).bias is not None, device=weight.device,
+                dtype=weight.dtype))
+    small.spec = spec
+    small.load_state_dict(state)
+    return small.eval()
 
 
 def _level(mask: Tensor, scores: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.models import classifier_backbone
 from cait_mm.models.checkpoint import Checkpoint
-from cait_mm.ops.compactor import add_block_compactors, compactor_of
-from cait_mm.pruning.fold import channel_scores, fold, removable
+from cait_mm.ops.compactor import add_backbone_compactors, add_block_compactors, compactor_of
+from cait_mm.pruning.fold import channel_scores, fold, keep_all, removable
 from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select
 
 
@@ -125,3 +125,13 @@ def test_channels_by_layer_and_by_module_are_the_same():
     assert all(map(torch.equal, channels.by_layer(), (qkv, ffn)))
     doubled = channels.map(lambda values: 2 * values)
     assert dict(doubled.items()).keys() == {'q', 'k', 'v', 'ffn'} and torch.equal(doubled.v, 2 * channels.v)
+
+
+def test_a_backbone_of_feature_maps_stays_one():
+    backbone = MODELS.build(dict(FAMILIES['deit'], out_indices=(1, 2), in_channels=4)).eval()
+    add_backbone_compactors(backbone)
+    small, image = fold(backbone, keep_all(backbone)).backbone, torch.randn(1, 4, 64, 64)
+    with torch.no_grad():
+        for found, wanted in zip(small(image), backbone(image), strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert type(small) is type(backbone) and not any('parametrizations' in name for name in small.state_dict())

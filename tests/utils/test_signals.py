@@ -14,9 +14,12 @@ from cait_mm.utils.signals import SIGNALS, Stopped, leave_stopping_to_parent
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """A process that was asked to stop keeps its handlers; this one lives on."""
+    """A process that was asked to stop keeps its handlers; this one lives on. Nohup and scripts' jobs ignore some."""
     earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
                                                                signal.SIGUSR1)}
+    for number, handler in earlier.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in earlier.items():
         signal.signal(number, handler)

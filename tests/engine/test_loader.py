@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmengine.model import BaseModel, BaseModule
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from served import serve
@@ -49,6 +49,8 @@ class LoaderTestModel(BaseModel):
 def served(tmp_path, monkeypatch):
     """The address of a folder with ``evil-12345678.pth`` and ``good.pth``, and the file that a payload would make."""
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    # MMDetection's init_detector leaves its scope to all that is built later in this process.
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
     folder, marker = tmp_path / 'web', tmp_path / 'ran'
     folder.mkdir()
     weights = {'layer.weight': torch.ones(2, 2), 'layer.bias': torch.zeros(2)}

@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+# What the commands, data sets and metrics need beside OpenMMLab.
+TOOLS = ['fvcore>=0.1.5', 'h5py', 'matplotlib', 'medpy', 'pycocotools', 'scipy', 'tifffile', 'tqdm']
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 # These set up a checkout and mean nothing in an installed package.
 CHECKOUT_SCRIPTS = ('quickstart.sh', 'run_tests.sh', 'setup_env.sh')
@@ -86,23 +88,20 @@ setup(
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['cait_mm', 'cait_mm.*']),
     package_data={'cait_mm': ['**/*.json', '**/*.txt', '**/*.csv', '**/*.npz']},
-    # Loose on purpose: an existing OpenMMLab environment, or one with the forks `onedl-*`, keeps what it has. The
-    # OpenMMLab packages are an extra because pip cannot see that a fork already provides them.
+    # Loose on purpose: an existing OpenMMLab environment, or one with the forks `onedl-*`, keeps what it has.
+    # Compressing a model needs none of it.
     install_requires=[
         'torch>=2.6',  # earlier ones cannot be told which types are safe to read: no resume
         'torchvision',
         'timm>=0.9.12',
-        'fvcore>=0.1.5',
-        'h5py',
-        'matplotlib',
-        'medpy',
         'numpy',
         'pillow',
-        'scipy',
-        'tifffile',
+        'safetensors',
     ],
     extras_require={
-        'mm': ['mmcv>=2.0.1,<2.2', 'mmengine>=0.10,<1', 'mmsegmentation>=1.2,<2', 'mmdet>=3.3,<4', 'setuptools<81'],
+        'tools': TOOLS,
+        'mm': [*TOOLS, 'mmcv>=2.0.1,<2.2', 'mmengine>=0.10,<1', 'mmsegmentation>=1.2,<2', 'mmdet>=3.3,<4',
+               'setuptools<81'],
         'tests': ['pytest>=8', 'ruff', 'tensorboard'],
     },
     cmdclass={'build_py': BuildPy},

@@ -12,11 +12,12 @@ from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
 from cait_mm.models.classifier import LOGGER, Classifier, load_classifier
 from cait_mm.models.families import FAMILIES
 from cait_mm.models.summary import summary
+from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.compress import compress as cut_without_training
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.utils.images import as_batches
 
-__all__ = ['backbone', 'compress', 'load', 'summary']
+__all__ = ['CDCP', 'backbone', 'compress', 'load', 'summary']
 
 FilePath = str | os.PathLike
 Model = str | os.PathLike | Arch | Mapping[str, Any]

@@ -94,7 +94,7 @@ def test_an_unknown_architecture_and_option_are_named(weights):
 
 
 def test_the_surface_is_small():
-    assert set(cait_mm.__all__) == {'__version__', 'backbone', 'compress', 'load', 'summary'}
+    assert set(cait_mm.__all__) == {'CDCP', '__version__', 'backbone', 'compress', 'load', 'summary'}
 
 
 @pytest.fixture(params=['folder', 'tensor', 'list', 'loader with labels', 'loader of dicts'])

@@ -1,4 +1,5 @@
 """The models and the front door need torch and timm alone."""
+import re
 import subprocess
 import sys
 
@@ -124,3 +125,40 @@ def test_a_config_whose_libraries_are_missing_learns_why_nothing_is_registered()
     done = subprocess.run([sys.executable, '-c', BLOCK + code], cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0
     assert 'cait_mm registers nothing in MMEngine: mmcv, mmseg, mmdet cannot be imported.' in done.stderr
+
+
+def test_the_readmes_python_runs_as_it_is_written(tmp_path):
+    readme = (ROOT / 'README.md').read_text()
+    lines = re.search(r'```python\n(import cait_mm\n.*?)```', readme, re.DOTALL).group(1)
+    code = """
+import os
+import torch
+from PIL import Image
+from cait_mm.models import Classifier, classifier_backbone
+from cait_mm.spec import Spec
+
+os.chdir(sys.argv[1])
+os.mkdir('images')
+for index in range(4):
+    Image.effect_noise((64, 64), 60).convert('RGB').save(f'images/{index}.png')
+torch.save(Classifier(classifier_backbone(Spec.dense('deit_tiny'))).state_dict(), 'deit_tiny.pth')
+loader, epochs = [(torch.randn(2, 3, 224, 224), torch.randint(1000, (2,))) for _ in range(4)], 3
+
+
+def train(model, loader, optimizer, epochs):
+    for images, labels in [batch for _ in range(epochs) for batch in loader]:
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+"""
+    optimizer = 'optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\n'
+    lines = lines.replace('deit_small', 'deit_tiny').replace('pruner = ', f'{optimizer}pruner = ')
+    checks = """
+print(round(cait_mm.summary(small).reduction, 3), small.spec.is_pruned, [tuple(item.shape) for item in
+      backbone(torch.randn(1, 3, 224, 224))])
+print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
+"""
+    *_, found, imported = run_without_openmmlab(code + lines + checks, tmp_path).splitlines()
+    saved, rest = found.split(maxsplit=1)
+    assert 0.45 < float(saved) < 0.6, 'about the target, less what padding costs'
+    assert rest == f'True {[(1, 192, 14, 14)] * 4}' and imported == '[]'

@@ -1,4 +1,6 @@
-"""The front door: load a classifier, compress it, look at what changed, take its backbone."""
+"""The front door: load a classifier, compress it or prune it while it is trained, look at what changed, take its
+backbone.
+"""
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -54,7 +54,7 @@ class CDCPHook(Hook):
             self.cdcp = CDCP(model, total_steps=per_epoch * loop.max_epochs, accumulation=accumulated,
                              ramp_start=round(settings.start_epoch * per_epoch),
                              images=_images(runner, settings.calibration_images) if calibrated else None,
-                             **settings.of_the_method())
+                             num_images=settings.calibration_images, **settings.of_the_method())
             if calibrated:
                 for tensor in model.state_dict().values():
                     broadcast(tensor)

@@ -1,11 +1,11 @@
 """CDCP over a training run of any loop: its masks, when they are rebuilt, and what every step of the optimizer does."""
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -49,8 +49,10 @@ class CDCP:
         model: A classifier or a classifier's backbone; full widths, with or without compactors.
         target: The share of the dense model's MACs to save in the end, merges included.
         total_steps: Length of the run in batches.
-        images: What a calibrated start looks at: some dozens of images without labels, as batches (B, C, H, W). None
-            starts with all channels equal, as the paper does.
+        images: For a calibrated start, which orders channels by what they contribute to some dozens of images without
+            labels: a folder, or normalised tensors, or a loader of them (:func:`~cait_mm.utils.images.as_batches`).
+            None starts with all channels equal, as the paper does.
+        num_images: How many of them to look at.
         ramp_start: Batches before the ramp begins (Tab. XXI); None for a tenth of the run.
         accumulation: Batches per step of the optimizer.
         settings: More of :class:`~cait_mm.pruning.settings.Settings`.
@@ -61,10 +63,10 @@ class CDCP:
     """
 
     def __init__(self, model: Classifier | Backbone, target: float, total_steps: int, *,
-                 images: Tensor | Iterable[Any] | None = None, ramp_start: int | None = None, accumulation: int = 1,
+                 images: Any = None, num_images: int = 64, ramp_start: int | None = None, accumulation: int = 1,
                  **settings: Any) -> None:
         self.settings = Settings(target, **settings)
-        for name, value in (('total_steps', total_steps), ('accumulation', accumulation)):
+        for name, value in (('total_steps', total_steps), ('accumulation', accumulation), ('num_images', num_images)):
             require(name, value, is_whole(value, 1), 'a positive whole number')
         self.total_steps, self.accumulation = total_steps, accumulation
         self.ramp_start = round(RAMP_BEGINS * total_steps) if ramp_start is None else ramp_start
@@ -80,7 +82,7 @@ class CDCP:
         self.model, self.backbone = model, backbone_of(model)
         ensure_compactors(self.backbone)
         if images is not None:
-            calibrate_compactors(self.backbone, images)
+            calibrate_compactors(self.backbone, images, num_images)
         self._select(target)  # which says what can be reached
         self.rule, self.steps = self.settings.rule, 0
         self._log: Callable[[dict[str, float]], Any] | None = None

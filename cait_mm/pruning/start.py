@@ -1,16 +1,15 @@
 """What a run starts from: compactors behind every block, at identity or ordered by what channels contribute."""
-from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils import parametrize
 
 from cait_mm.errors import UserError
 from cait_mm.models import Backbone, Classifier
 from cait_mm.ops.compactor import add_backbone_compactors, without_compactor
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
+from cait_mm.utils.images import as_batches
 
 
 def backbone_of(model: Classifier | Backbone) -> Backbone:
@@ -46,21 +45,18 @@ def ensure_compactors(backbone: Backbone) -> None:
 
 
 @torch.no_grad()
-def calibrate_compactors(backbone: Backbone, images: Tensor | Iterable[Any]) -> None:
+def calibrate_compactors(backbone: Backbone, images: Any, num_images: int) -> None:
     """Order the channels of a backbone with compactors by what they contribute; its outputs stay the same.
 
     Args:
         backbone: Full widths.
-        images: One batch (B, C, H, W), normalised as in training, or several; of a loader's (images, labels) the
-            labels are left out.
+        images, num_images: What to look at, and how many of them; see :func:`~cait_mm.utils.images.as_batches`.
+
+    Raises:
+        UserError: The images cannot be used.
     """
     plain = deepcopy(backbone)
     for block in plain.flat_blocks():
         block.attn.qkv, block.mlp.fc1 = without_compactor(block.attn.qkv), without_compactor(block.mlp.fc1)
-    add_calibrated_compactors(plain, calibrate(plain, _batches(images)))
+    add_calibrated_compactors(plain, calibrate(plain, as_batches(images, backbone.img_size, num_images)))
     backbone.load_state_dict(plain.state_dict())
-
-
-def _batches(images: Tensor | Iterable[Any]) -> Iterator[Tensor]:
-    for batch in [images] if isinstance(images, Tensor) else images:
-        yield batch[0] if isinstance(batch, (tuple, list)) else batch

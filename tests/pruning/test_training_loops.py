@@ -50,7 +50,7 @@ def same(model, other):
     return all(name == twin and torch.equal(value, copied) for (name, value), (twin, copied) in pairs)
 
 
-@pytest.mark.parametrize('images', [None, [batch for batch, _ in random_batches(3)]])
+@pytest.mark.parametrize('images', [None, random_batches(3)])
 @pytest.mark.parametrize('pad_to', [0, 4])
 def test_a_loop_reaches_its_target_and_folds_exactly(images, pad_to):
     batches = random_batches(STEPS)

@@ -12,11 +12,15 @@ BETA1 = 0.99
 
 
 def own_options(options: Mapping[str, Any], lr_mult: float = 1., beta1: float = BETA1) -> dict[str, Any]:
-    """The options of a compactors' group, made from those of other weights."""
+    """The options of a compactors' group, made from those of other weights.
+
+    beta2 is at least beta1. Where the memory of squared gradients fades faster than the momentum, as with 0.95, the
+    steps of a column whose gradient was silenced grow instead of fading.
+    """
     own = {name: value for name, value in options.items() if name not in ('params', 'param_names')}
     own['weight_decay'] = 0.
     if 'betas' in own:
-        own['betas'] = (beta1, own['betas'][1])
+        own['betas'] = (beta1, max(beta1, own['betas'][1]))
     if 'lr' in own:
         own['lr'] = own['lr'] * lr_mult
     return own

@@ -265,7 +265,7 @@ def test_compactors_get_a_group_of_their_own(when, named):
     optimizer = optimizer or build()
     pruner.attach(optimizer, lr_mult=0.1)
     weights, compactors = optimizer.param_groups
-    assert (compactors['betas'], compactors['weight_decay'], compactors['lr']) == ((0.99, 0.95), 0., 1e-4)
+    assert (compactors['betas'], compactors['weight_decay'], compactors['lr']) == ((0.99, 0.99), 0., 1e-4)
     assert (weights['betas'], weights['weight_decay'], weights['lr']) == ((0.9, 0.95), 0.05, 1e-3)
     names = {id(value): name for name, value in model.named_parameters()}
     held = [[names[id(value)] for value in group['params']] for group in optimizer.param_groups]

@@ -41,7 +41,8 @@ class CompactorConstructor(DefaultOptimWrapperConstructor):
         beta2 = self.optimizer_cfg.get('betas', (0.9, 0.999))[1]
         group = {'params': [module.columns], 'weight_decay': 0.}
         if 'betas' in self.optimizer_cfg or 'Adam' in str(self.optimizer_cfg['type']):
-            group['betas'] = (self.paramwise_cfg.get('compactor_beta1', BETA1), beta2)
+            beta1 = self.paramwise_cfg.get('compactor_beta1', BETA1)
+            group['betas'] = (beta1, max(beta1, beta2))  # see cait_mm/pruning/groups.py
         if self.base_lr is not None:
             group['lr'] = self.base_lr * self.paramwise_cfg.get('compactor_lr_mult', 1.)
         params.append(group)

@@ -115,7 +115,7 @@ def test_compactors_have_their_own_group_and_every_parameter_one():
     for group in groups:
         name = names[group['params'][0]]
         if name.endswith('.columns'):
-            assert (group['betas'], group['weight_decay'], group['lr']) == ((0.99, 0.95), 0., 1e-4)
+            assert (group['betas'], group['weight_decay'], group['lr']) == ((0.99, 0.99), 0., 1e-4)
         else:
             assert (group['betas'], group['lr']) == ((0.9, 0.95), 1e-3)
             assert group['weight_decay'] == (0. if group['params'][0].dim() == 1 else 0.05), name

@@ -4,7 +4,7 @@
 products. What is not a block, a family's architecture counts.
 """
 from cait_mm.arch.cost import Cost, layer_norm, linear
-from cait_mm.ops.token_merge import fused_tokens, has_conv
+from cait_mm.ops.token_merge import fused_tokens, has_conv, is_weighted
 from cait_mm.spec import BlockSpec, Merge, Spec
 
 
@@ -27,9 +27,14 @@ def ffn_cost(dim: int, block: BlockSpec, tokens: int) -> Cost:
     return layer_norm(tokens, dim) + linear(tokens, dim, block.ffn_dim) + linear(tokens, block.ffn_dim, dim)
 
 
-def merge_cost(dim: int, merge: Merge, tokens: int) -> Cost:
-    """The linear layer (and depthwise convolution) of a merge that leaves ``tokens`` tokens."""
+def merge_cost(dim: int, merge: Merge, tokens: int, with_cls: bool = True) -> Cost:
+    """The linear layer (and depthwise convolution) of a merge that leaves ``tokens`` tokens.
+
+    The distances and weights of a weighted merge are no matrix products and count nothing, as in fvcore.
+    """
     cost = linear(tokens, fused_tokens(merge.kind) * dim, dim)
+    if is_weighted(merge.kind):
+        cost += Cost(0, 1 + with_cls)
     return cost + linear(tokens, 9, dim) if has_conv(merge.kind) else cost
 
 
@@ -45,7 +50,7 @@ def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_
         dim, merge, tokens = arch.dim(index), spec.merge_before(index), inside[0] * inside[1]
         cost += arch.enter_cost(index, grid) + Cost(0, arch.bias_params(index))
         if merge:
-            cost += merge_cost(dim, merge, tokens)
+            cost += merge_cost(dim, merge, tokens, with_cls)
         cost += attention_cost(dim, block, tokens + with_cls, arch.windows(inside, with_cls), arch.qkv_bias)
         cost += ffn_cost(dim, block, tokens + with_cls)
         grid = inside

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from cait_mm.arch import Arch, BlockName, BlockSpec, check_keys, check_positive_int, get_arch
 from cait_mm.arch.checks import MOST_BLOCKS, check_sequence
 from cait_mm.errors import UserError, reason_of, shown
-from cait_mm.ops.token_merge import MERGE_KINDS, Grid, merged_grid
+from cait_mm.ops.token_merge import MERGE_KINDS, WEIGHTED, Grid, merged_grid
 
 SPEC_VERSION = 1
 
@@ -82,6 +82,12 @@ class Spec:
     def replace(self, **changes: Any) -> 'Spec':
         """A copy with ``changes``, validated like a new one."""
         return replace(self, **changes)
+
+    def weighted(self) -> 'Spec':
+        """A copy whose merges are weighted (:mod:`~cait_mm.ops.token_merge`), those with a convolution aside."""
+        kinds = {kind: f'{kind}{WEIGHTED}' for kind in MERGE_KINDS if f'{kind}{WEIGHTED}' in MERGE_KINDS}
+        return self.replace(merges=tuple(merge._replace(kind=kinds.get(merge.kind, merge.kind))
+                                         for merge in self.merges))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, as an export's ``meta['cait_spec']`` holds them."""

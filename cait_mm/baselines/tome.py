@@ -119,9 +119,9 @@ class ToMeDeiT(CAITDeiT):
                                    self.arch.qkv_bias)
         return block
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, None]]:
         for tokens, source, grid in self._merging(x):
-            yield tokens.gather(1, _wide(source, tokens)), grid
+            yield tokens.gather(1, _wide(source, tokens)), grid, None
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """As :class:`CAITDeiT`, but the tokens are the merged ones, CLS first, and the grid is the full one."""

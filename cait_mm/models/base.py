@@ -17,7 +17,7 @@ from cait_mm.models.block import Block, DropPathRate, drop_path_rates
 from cait_mm.models.carried import with_channels
 from cait_mm.models.checkpoint import GRID_META, Checkpoint, LoadReport, state_grid
 from cait_mm.models.loading import load_checkpoint
-from cait_mm.ops.token_merge import Grid
+from cait_mm.ops.token_merge import RESTORE_MODES, Grid
 from cait_mm.spec import Spec, Widths, make_spec
 
 
@@ -52,8 +52,8 @@ class Backbone(nn.Module, ABC):
         if in_channels is not None:
             spec = with_channels(spec, checked_whole('in_channels', in_channels, 1))
         self.spec = self._final_spec(spec, in_channels is not None)
-        if restore_mode not in ('nearest', 'bilinear'):
-            raise UserError(f'restore_mode={restore_mode!r}: use nearest or bilinear.')
+        if restore_mode not in RESTORE_MODES:
+            raise UserError(f'restore_mode={restore_mode!r}: use {", ".join(RESTORE_MODES)}.')
         self.drop_path_rates = drop_path_rates(drop_path_rate, self.arch.depth)
         self.restore_mode, self.with_cp = restore_mode, checked_flag('with_cp', with_cp)
         self.frozen_stages = checked_whole('frozen_stages', frozen_stages, -1)

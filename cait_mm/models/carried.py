@@ -39,7 +39,7 @@ def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False
 
     Args:
         path: For the sentence.
-        carried: The export's.
+        carried: The export's. Its merges may be weighted where plain ones are wanted.
         wanted: Of another source, whose widths do not matter.
         channels_stated: Whether 3 channels are wanted or only the default.
         who: Says where ``wanted`` comes from.
@@ -50,7 +50,7 @@ def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False
     if not channels_stated and wanted.arch.in_channels == 3:
         wanted = with_channels(wanted, carried.arch.in_channels)
     carried = as_wanted(carried, wanted)
-    if carried.arch != wanted.arch or carried.merges != wanted.merges:
+    if carried.arch != wanted.arch or carried.merges not in (wanted.merges, wanted.weighted().merges):
         raise UserError(f'checkpoint {path} is another model than {who}: {difference(carried, wanted)}.')
     return carried
 

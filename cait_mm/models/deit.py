@@ -1,4 +1,5 @@
 """A DeiT with merged tokens and per-block widths that gives dense feature maps."""
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,8 +12,8 @@ from cait_mm.models.base import Backbone, last
 from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.positions import grid_of, resize_pos_embed
-from cait_mm.ops.attention import Attention
-from cait_mm.ops.token_merge import Grid, TokenMerge, restore
+from cait_mm.ops.attention import Attention, size_bias
+from cait_mm.ops.token_merge import Grid, TokenMerge, fused_tokens, restore, spread
 from cait_mm.spec import Spec, Widths
 
 
@@ -34,7 +35,9 @@ class DeiT(Backbone):
         out_indices: Blocks whose output is returned, one number or several. Blocks after the last one are not built.
         with_cls_token: Keep the CLS token. It costs one token and takes part in attention, as it did in pretraining.
         final_norm: Apply the classifier's final norm to the last output.
-        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
+        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps, or ``residual``: blocks only
+            add to tokens, which means that the difference between a patch and its merged token outlives them and can be
+            given back to the map.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them.
@@ -109,7 +112,7 @@ class DeiT(Backbone):
 
     def _build_blocks(self) -> None:
         self.blocks = nn.ModuleList(self._block(index) for index in range(self.depth))
-        self.merges = nn.ModuleDict({str(merge.block): TokenMerge(self.embed_dim, merge.kind)
+        self.merges = nn.ModuleDict({str(merge.block): TokenMerge(self.embed_dim, merge.kind, self.num_cls > 0)
                                      for merge in self.spec.merges if merge.block < self.depth})
 
     def _block(self, index: int, residual_scale: float = 1.) -> Block:
@@ -126,42 +129,58 @@ class DeiT(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image (B, in, H, W) -> maps (B, C, ceil(H / 16), ceil(W / 16)), one per output, for patch size 16."""
         size, maps = self.arch.grid(tuple(x.shape[-2:])), []
-        for index, (tokens, grid) in enumerate(self._stream(x)):
+        for index, (tokens, grid, lost) in enumerate(self._stream(x)):
             if index not in self.out_indices:
                 continue
             tokens = tokens[:, self.num_cls:]
-            if self.norm is not None and index == self.out_indices[-1]:
-                tokens = self.norm(tokens)
+            norm = self.norm if index == self.out_indices[-1] else None
+            if lost is not None:
+                restored = spread(tokens, grid, size) + lost
+                maps.append(restored if norm is None else norm(restored.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+                continue
+            tokens = tokens if norm is None else norm(tokens)
             merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
-            maps.append(restore(merged, size, self.restore_mode))
+            maps.append(restore(merged, size, 'bilinear' if self.restore_mode == 'bilinear' else 'nearest'))
         return tuple(maps)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last block's tokens (B, 1 + H' * W', C), CLS first, and their grid (H', W')."""
-        tokens, grid = last(self._stream(x))
+        tokens, grid, _ = last(self._stream(x))
         return tokens if self.norm is None else self.norm(tokens), grid
 
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0]
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
-        """Yield the tokens (B, N, C), CLS first where there is one, and the grid (H, W) after every block."""
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
+        """Yield after every block the tokens (B, N, C), CLS first where there is one, their grid (H, W), and with
+        ``restore_mode='residual'`` the map (B, C, H, W) of what the merges took from every patch.
+        """
         maps = self.patch_embed(x)
-        grid = tuple(maps.shape[-2:])
+        grid = size = tuple(maps.shape[-2:])
         x = maps.flatten(2).transpose(1, 2)
         if self.num_cls:
             x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
+        lost, logarithm, bias = None, 0., ()
         for index, block in enumerate(self.blocks):
             if str(index) in self.merges:
-                merged, grid = self.merges[str(index)](x[:, self.num_cls:], grid)
+                merge, before = self.merges[str(index)], (x[:, self.num_cls:], grid)
+                merged, grid = merge(*before)
+                if self.restore_mode == 'residual':
+                    difference = spread(*before, size) - spread(merged, grid, size)
+                    lost = difference if lost is None else lost + difference
                 x = torch.cat([x[:, :1], merged], dim=1) if self.num_cls else merged
-            x = self._run(block, x)
-            yield x, grid
+                if merge.proportion is not None:
+                    logarithm = logarithm + merge.proportion * math.log(fused_tokens(merge.kind))
+                if isinstance(logarithm, Tensor):
+                    bias = (size_bias(x, self.num_cls, logarithm), )
+            x = self._run(block, x, *bias)
+            yield x, grid, lost
 
     def unused(self) -> list[str]:
         behind = [f'{part}.{index}.' for part in ('blocks', 'merges') for index in range(self.depth, self.arch.depth)]
-        return [*([] if self.norm else ['norm.']), *([] if self.num_cls else ['cls_token']), *behind]
+        proportions = [f'merges.{block}.proportion' for block in self.merges]
+        return [*([] if self.norm else ['norm.']), *behind, *([] if self.num_cls else ['cls_token', *proportions])]
 
     def fit(self, checkpoint: Checkpoint) -> list[str]:
         """Resample the checkpoint's pos_embed to this backbone's grid; say so."""

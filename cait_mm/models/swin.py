@@ -14,7 +14,7 @@ from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.positions import resize_bias_table, widen_bias_table, window_of_table
 from cait_mm.models.swin_names import official_names
-from cait_mm.ops.token_merge import Grid, TokenMerge, restore
+from cait_mm.ops.token_merge import Grid, TokenMerge, restore, spread
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
 
@@ -77,7 +77,7 @@ class Swin(Backbone):
         out_indices: Stages whose output is returned, one number or several. Stages after the last one are not built.
         final_norm: Apply the classifier's final norm to the last output, instead of a norm of its own (``norm0`` to
             ``norm3``, as in MMSeg and MMDet) to each.
-        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps.
+        restore_mode: ``nearest`` (the paper's), ``bilinear`` or ``residual``, as in :class:`~cait_mm.models.deit.DeiT`.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n stages.
@@ -166,36 +166,54 @@ class Swin(Backbone):
         """Image (B, in, H, W) -> maps (B, C * 2**i, H / 4 / 2**i, W / 4 / 2**i), rounded up, for i in ``out_indices``.
         """
         img_size, maps = tuple(x.shape[-2:]), []
-        for stage, (tokens, grid) in enumerate(self._stream(x)):
+        for stage, (tokens, grid, lost) in enumerate(self._stream(x)):
             if stage not in self.out_indices:
                 continue
-            norm = getattr(self, f'norm{stage}', self.norm if stage == self.out_indices[-1] else None)
+            norm, size = self._output_norm(stage), self.arch.stage_grid(stage, img_size)
+            if lost is not None:
+                tokens, grid = (spread(tokens, grid, size) + lost).flatten(2).transpose(1, 2), size
             tokens = tokens if norm is None else norm(tokens)
             merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
-            maps.append(restore(merged, self.arch.stage_grid(stage, img_size), self.restore_mode))
+            maps.append(restore(merged, size, 'bilinear' if self.restore_mode == 'bilinear' else 'nearest'))
         return tuple(maps)
+
+    def _output_norm(self, stage: int) -> nn.Module | None:
+        return getattr(self, f'norm{stage}', self.norm if stage == self.out_indices[-1] else None)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last stage's tokens (B, H' * W', C) and their grid (H', W')."""
-        tokens, grid = last(self._stream(x))
+        tokens, grid, _ = last(self._stream(x))
         return tokens if self.norm is None else self.norm(tokens), grid
 
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens.mean(1)
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
-        """Yield the tokens (B, N, C) and the grid (H, W) at the end of every stage, before the next one's."""
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
+        """Yield at the end of every stage, before the next one's, the tokens (B, N, C), their grid (H, W), and with
+        ``restore_mode='residual'`` the map (B, C, H, W) of what the merges took from every token.
+        """
         x = self.patch_embed(x)
-        grid = tuple(x.shape[1:3])
-        x = x.flatten(1, 2)
+        grid = size = tuple(x.shape[1:3])
+        x, lost = x.flatten(1, 2), None
         for stage in self.layers:
             for place, block in enumerate(stage.blocks):
                 if str(place) in stage.merges:
+                    before = x, grid
                     x, grid = stage.merges[str(place)](x, grid)
+                    if self.restore_mode == 'residual':
+                        difference = spread(*before, size) - spread(x, grid, size)
+                        lost = difference if lost is None else lost + difference
                 x = self._run(block, x, grid)
-            yield x, grid
+            yield x, grid, lost
             if stage.downsample is not None:
+                merged, before = x, grid
                 x, grid = stage.downsample(x, grid)
+                if lost is None:
+                    size = grid
+                else:  # the step to the next stage is taken once more, by the restored tokens
+                    full = (spread(merged, before, size) + lost).flatten(2).transpose(1, 2)
+                    full, size = stage.downsample(full, size)
+                    lost = full.transpose(1, 2).unflatten(2, size) - spread(x, grid, size)
 
     def unused(self) -> list[str]:
         behind = [f'layers.{stage}.' for stage in range(self.stages, len(self.arch.depths))]

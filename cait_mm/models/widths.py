@@ -9,7 +9,8 @@ from cait_mm.spec import Spec
 
 
 def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: str = '') -> Spec:
-    """``spec`` with the block widths that the shapes in ``state_dict`` tell; blocks that are not in it keep theirs.
+    """``spec`` with the block widths that the shapes in ``state_dict`` tell, and weighted merges where it holds their
+    powers; blocks that are not in it keep theirs.
 
     Shapes that no model has tell nothing: strict loading lists what does not fit.
     """
@@ -22,10 +23,18 @@ def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: s
             block = replace(block, qk_dim=(qkv[0] - proj[1]) // (2 * block.num_heads),
                             v_dim=proj[1] // block.num_heads, ffn_dim=fc1[0])
         blocks.append(block)
+    merges = zip(spec.placed, spec.merges, spec.weighted().merges)
+    told = tuple(weighted if f'{prefix}{merge_path(spec, index)}.power' in state_dict else merge
+                 for index, merge, weighted in merges)
     try:
-        return spec.replace(blocks=tuple(blocks))
+        return spec.replace(blocks=tuple(blocks), merges=told)
     except UserError:
         return spec
+
+
+def merge_path(spec: Spec, block: int) -> str:
+    """Where the merge before block number ``block`` stands in a state dict, without a final dot."""
+    return spec.arch.block_path(block).replace('blocks.', 'merges.')
 
 
 def told_widths(spec: Spec, state_dict: Mapping[str, Tensor]) -> Spec:

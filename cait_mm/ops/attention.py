@@ -1,5 +1,6 @@
 """Self-attention whose query/key width and value width are free, as channel pruning leaves them."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,7 +43,8 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """Queries, keys and values as :meth:`project` gives them -> (B, N, C)."""
         if self.fused_attn:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+            mask = None if bias is None else bias.to(q)
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
         else:
             logits = (q * self.scale) @ k.transpose(-2, -1)
             x = (logits if bias is None else logits + bias).softmax(dim=-1) @ v
@@ -50,6 +52,15 @@ class Attention(nn.Module):
 
     def extra_repr(self) -> str:
         return f'num_heads={self.num_heads}, qk_dim={self.qk_dim}, v_dim={self.v_dim}'
+
+
+def size_bias(x: Tensor, prefix: int, logarithm: Tensor) -> Tensor:
+    """The bias of proportional attention over tokens ``x`` (B, N, C): (1, 1, 1, N), the logarithms of their sizes.
+
+    Softmax ignores a constant: it is enough to lower the first ``prefix`` tokens, which stand for one patch each, by
+    the ``logarithm`` of how many patches each of the others stands for.
+    """
+    return torch.cat([-logarithm.to(x).expand(prefix), x.new_zeros(x.shape[1] - prefix)])[None, None, None]
 
 
 def set_fused_attn(model: nn.Module, fused: bool) -> None:

@@ -13,6 +13,11 @@ kind                fuses                                      in the paper
 ``horizontal_conv`` horizontal, then a depthwise 3x3           ATME+Conv, Tab. XIII
 ``vertical_conv``   vertical, then a depthwise 3x3             ATME+Conv, Tab. XIII
 ==================  =========================================  ===============
+
+With ``_weighted`` behind its name (``horizontal_weighted``, ...) a merge weighs the tokens that it fuses: the further
+a token is from the mean of its image's tokens, the more it counts. A plain mean blurs an object's token with the wall
+beside it, which costs a model that nobody trains afterwards. A merged token then also counts in attention as often as
+it has patches, as in ToMe. Neither is in the paper.
 """
 
 import torch
@@ -21,12 +26,25 @@ from torch import Tensor, nn
 
 Grid = tuple[int, int]
 
-MERGE_KINDS = ('horizontal', 'vertical', 'symmetric', 'diagonal', 'horizontal_conv', 'vertical_conv')
+RESTORE_MODES = ('nearest', 'bilinear', 'residual')
+
+LEAST_DISTANCE = 1e-6
+"""Where all tokens are equal, their distances are this and their weights equal."""
+WEIGHTED = '_weighted'
+MERGE_KINDS = ('horizontal', 'vertical', 'symmetric', 'diagonal', 'horizontal_conv', 'vertical_conv',
+               *(f'{kind}{WEIGHTED}' for kind in ('horizontal', 'vertical', 'symmetric', 'diagonal')))
+START_POWER = 8.
+"""The power that weighted merges start with (docs/benchmarks.md#without-training has the measurement)."""
 
 
 def fused_tokens(kind: str) -> int:
     """How many tokens one output token of ``kind`` is fused from: 4 for ``symmetric``, else 2."""
-    return 4 if kind == 'symmetric' else 2
+    return 4 if kind.startswith('symmetric') else 2
+
+
+def is_weighted(kind: str) -> bool:
+    """Whether the tokens that ``kind`` fuses are weighted by their distance from the mean token."""
+    return kind.endswith(WEIGHTED)
 
 
 def has_conv(kind: str) -> bool:
@@ -58,9 +76,9 @@ def merged_grid(kind: str, grid: Grid) -> Grid:
         return height, width // 2
     if kind.startswith('vertical'):
         return height // 2, width
-    if kind == 'symmetric':
+    if kind.startswith('symmetric'):
         return height // 2, width // 2
-    if kind == 'diagonal':
+    if kind.startswith('diagonal'):
         return (height, width // 2) if width >= height else (height // 2, width)
     raise ValueError(f'unknown merge kind {kind!r}: use one of {", ".join(MERGE_KINDS)}')
 
@@ -92,12 +110,30 @@ def group_tokens(x: Tensor, grid: Grid, kind: str) -> Tensor:
         x = x.reshape(batch, height // 2, 2, width, dim).transpose(2, 3)
         return x.reshape(batch, height * width // 2, 2 * dim)
     patches = x.reshape(batch, height // 2, 2, width // 2, 2, dim)
-    if kind == 'symmetric':
+    if kind.startswith('symmetric'):
         return patches.transpose(2, 3).reshape(batch, height * width // 4, 4 * dim)
     main = torch.cat([patches[:, :, 0, :, 0], patches[:, :, 1, :, 1]], dim=-1)
     anti = torch.cat([patches[:, :, 0, :, 1], patches[:, :, 1, :, 0]], dim=-1)
     pair = torch.stack([main, anti], dim=2 if width >= height else 3)
     return pair.reshape(batch, height * width // 2, 2 * dim)
+
+
+def distances(x: Tensor) -> Tensor:
+    """How far every token is from the mean of its image's tokens: (B, N, C) -> (B, N, 1), above zero."""
+    return (x - x.mean(1, keepdim=True)).norm(dim=-1, keepdim=True).clamp_min(LEAST_DISTANCE)
+
+
+def weigh(groups: Tensor, far: Tensor, power: Tensor | float) -> Tensor:
+    """Scale the tokens of every group by ``n * w_i``, ``w_i = d_i^p / sum_j d_j^p``: their mean is the weighted mean.
+
+    Args:
+        groups: (B, N, n * C), as :func:`group_tokens` makes them.
+        far: (B, N, n), the distances d of the same tokens.
+        power: p; 0 leaves the plain mean, a large one takes the token that is furthest from the mean token.
+    """
+    count = far.shape[-1]
+    weights = count * (power * far.log()).softmax(-1)
+    return (groups.unflatten(-1, (count, -1)) * weights[..., None].to(groups)).flatten(2)
 
 
 def restore(x: Tensor, size: Grid, mode: str = 'nearest') -> Tensor:
@@ -125,6 +161,11 @@ def restore(x: Tensor, size: Grid, mode: str = 'nearest') -> Tensor:
     return x[..., :size[0], :size[1]].contiguous()
 
 
+def spread(tokens: Tensor, grid: Grid, size: Grid) -> Tensor:
+    """Tokens (B, h * w, C) on a merged ``grid`` as the map (B, C, H, W) in which every patch has its merged token."""
+    return restore(tokens.transpose(1, 2).unflatten(2, grid), size)
+
+
 def _halvings(full: int, side: int) -> int:
     """The power of two that takes ``full`` to ``side`` when every halving rounds up."""
     scale = 1
@@ -139,24 +180,29 @@ class TokenMerge(nn.Module):
     """One merge: group neighbours, fuse them with a linear layer, optionally a depthwise 3x3 convolution.
 
     It starts as the mean of its inputs (and the convolution as zero beside a skip), so that a pretrained model starts
-    near the function it had.
+    near the function it had. A weighted one starts as the weighted mean, and has two parameters more: ``power``
+    (:func:`weigh`), and where there is a CLS token ``proportion``, how much of the logarithm of its size is added to a
+    merged token's attention (1: ToMe's proportional attention, 0: nothing).
 
     Args:
         dim: Channels C of a token.
         kind: One of :data:`MERGE_KINDS`.
+        has_cls: Whether a CLS token passes by, which stands for one patch.
     """
 
-    def __init__(self, dim: int, kind: str) -> None:
+    def __init__(self, dim: int, kind: str, has_cls: bool = False) -> None:
         super().__init__()
         if kind not in MERGE_KINDS:
             raise ValueError(f'unknown merge kind {kind!r}: use one of {", ".join(MERGE_KINDS)}')
         self.dim, self.kind = dim, kind
         self.fuse = nn.Linear(fused_tokens(kind) * dim, dim)
         self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if has_conv(kind) else None
+        self.power = nn.Parameter(torch.tensor(START_POWER)) if is_weighted(kind) else None
+        self.proportion = nn.Parameter(torch.tensor(1.)) if is_weighted(kind) and has_cls else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Make the merge the mean of the tokens it fuses."""
+        """Make the merge the (weighted) mean of the tokens it fuses."""
         count = fused_tokens(self.kind)
         with torch.no_grad():
             self.fuse.weight.copy_(torch.eye(self.dim).repeat(1, count) / count)
@@ -164,10 +210,17 @@ class TokenMerge(nn.Module):
             if self.conv is not None:
                 self.conv.weight.zero_()
                 self.conv.bias.zero_()
+            if self.power is not None:
+                self.power.fill_(START_POWER)
+            if self.proportion is not None:
+                self.proportion.fill_(1.)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Merge (B, H * W, C) on ``grid``; return (B, H' * W', C) and the new grid."""
-        x = self.fuse(group_tokens(x, grid, self.kind))
+        groups = group_tokens(x, grid, self.kind)
+        if self.power is not None:
+            groups = weigh(groups, group_tokens(distances(x), grid, self.kind), self.power)
+        x = self.fuse(groups)
         grid = merged_grid(self.kind, grid)
         if self.conv is not None:
             maps = x.transpose(1, 2).unflatten(2, grid)

@@ -7,8 +7,9 @@ basis that changes nothing but orders its channels by what they contribute:
   ``Rq Rk^T = U S V^T`` gives ``q' = S^1/2 U^T Rq^-T q`` and ``k' = S^1/2 V^T Rk^-T k``: the same products q.k, and
   channel i contributes S_i to them. q and k agree on the order by construction.
 - v with the output projection Wo: the SVD ``Wo Rv^T = U S V^T`` gives ``v' = S^1/2 V^T Rv^-T v``, ``Wo' = U S^1/2``.
-- A hidden channel of the FFN stays; it matters as much as its activation's RMS times the norm of its outgoing weights,
-  and leaves its mean in the next bias when it is cut.
+- A hidden channel of the FFN stays; it matters as much as its activation's RMS times the norm of its outgoing weights.
+
+Channels that are cut afterwards are predicted by those that stay (:mod:`~cait_mm.pruning.compensate`).
 
 These contributions are compared over all modules as they are (docs/design.md has the measurement). Their order, spread
 evenly over 0.5 to 1.5, becomes the compactors' column norms, so the paper's score, consistencies and budget work
@@ -17,6 +18,7 @@ unchanged. The contributions themselves span six orders of magnitude: Adam's ste
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from cait_mm.errors import UserError
 from cait_mm.models import Backbone
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import add_block_compactors, linear_parameters
+from cait_mm.pruning.compensate import Moments, Sums
 from cait_mm.pruning.selection import BlockChannels
 
 START_NORMS = (0.5, 1.5)
@@ -33,10 +36,18 @@ START_NORMS = (0.5, 1.5)
 
 @dataclass(frozen=True)
 class Calibration:
-    """The importance of every channel, the mean activation (hidden,) of every FFN, and how many images told them."""
+    """The importance of every channel, and what compensating a cut needs to know.
+
+    Args:
+        scores: One entry per block.
+        ffn: Moments of every FFN's hidden activation, (hidden,) channels.
+        values: Moments of the input of every attention's projection in the new basis, (heads * width,) channels.
+        images: How many images told all this.
+    """
 
     scores: list[BlockChannels]
-    ffn_means: list[Tensor]
+    ffn: list[Moments]
+    values: list[Moments]
     images: int
 
 
@@ -64,15 +75,15 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
     if not count:
         raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
-    scores, means = [], []
+    scores, hidden, values = [], [], []
     for block, found in zip(backbone.flat_blocks(), statistics):
         moments = found['qkv'] / found['tokens']
-        qk, v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
-        means.append((found['sum'] / found['tokens']).to(block.mlp.fc2.weight))
-        rms = (found['square'] / found['tokens']).sqrt()
-        ffn = rms * block.mlp.fc2.weight.double().norm(dim=0)
+        qk, v, to_v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
+        values.append(found['values'].moments().turned(torch.block_diag(*to_v)))
+        hidden.append(found['ffn'].moments())
+        ffn = hidden[-1].second.diagonal().sqrt() * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
-    return Calibration(scores, means, count)
+    return Calibration(scores, hidden, values, count)
 
 
 def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
@@ -103,20 +114,9 @@ def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> N
                 original.copy_((rows / norms[..., None]).reshape(original.shape))
 
 
-@torch.no_grad()
-def keep_means(folded: Backbone, backbone: Backbone, masks: Iterable[BlockChannels],
-               calibration: Calibration) -> None:
-    """Add to every FFN's output bias, in ``folded``, what the channels that were cut from ``backbone`` contributed on
-    average.
-    """
-    blocks = zip(folded.flat_blocks(), backbone.flat_blocks(), masks, calibration.ffn_means)
-    for small, block, mask, mean in blocks:
-        small.mlp.fc2.bias += block.mlp.fc2.weight[:, ~mask.ffn] @ mean[~mask.ffn]
-
-
 @contextmanager
 def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
-    """Collect, in double precision, second moments of q, k and v per head, sums and squares of the FFN's activation."""
+    """Collect, in double precision, second moments of q, k and v per head, and the inputs of the projection and fc2."""
     found: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
     hooks = []
     for block, into in zip(backbone.flat_blocks(), found):
@@ -127,12 +127,10 @@ def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
             into['qkv'] = into.get('qkv', 0) + rows.transpose(1, 2) @ rows
             into['tokens'] = into.get('tokens', 0) + rows.shape[1]
 
-        def on_activation(_: nn.Module, __: tuple, output: Tensor, into: dict = into) -> None:
-            rows = output.double().flatten(0, 1)
-            into['sum'] = into.get('sum', 0) + rows.sum(0)
-            into['square'] = into.get('square', 0) + rows.square().sum(0)
-
-        hooks += [block.attn.qkv.register_forward_hook(on_qkv), block.mlp.act.register_forward_hook(on_activation)]
+        into['ffn'], into['values'] = Sums(), Sums()
+        hooks += [block.attn.qkv.register_forward_hook(on_qkv),
+                  block.mlp.fc2.register_forward_pre_hook(partial(_on_input, into['ffn'])),
+                  block.attn.proj.register_forward_pre_hook(partial(_on_input, into['values']))]
     try:
         yield found
     finally:
@@ -140,8 +138,16 @@ def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
             hook.remove()
 
 
-def _rotate_attention(attention: Attention, moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Change the basis of q and k, and of v and the projection; return the singular values (heads, width) of both."""
+def _on_input(sums: Sums, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    sums.add(inputs[0].flatten(0, 1))
+
+
+def _rotate_attention(attention: Attention, moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Change the basis of q and k, and of v and the projection.
+
+    Returns:
+        The singular values (heads, width) of both, and the change of every head's values, (heads, width, width).
+    """
     roots = _root(moments)
     u, s_qk, vh = torch.linalg.svd(roots[0] @ roots[1].mT)
     scale = s_qk.sqrt()[..., None]
@@ -157,7 +163,7 @@ def _rotate_attention(attention: Attention, moments: Tensor) -> tuple[Tensor, Te
         rows = parameter.double().reshape(*change.shape[:2], -1)
         parameter.copy_((change @ rows).reshape(parameter.shape))
     attention.proj.weight.copy_((u * scale.mT).permute(1, 0, 2).flatten(1))
-    return s_qk, s_v
+    return s_qk, s_v, to_v
 
 
 def _root(moments: Tensor) -> Tensor:

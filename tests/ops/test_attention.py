@@ -1,6 +1,6 @@
 import torch
 
-from cait_mm.ops.attention import Attention, set_fused_attn
+from cait_mm.ops.attention import Attention, set_fused_attn, size_bias
 
 
 def by_hand(module, x):
@@ -47,3 +47,11 @@ def test_unfused_equals_fused_with_and_without_a_bias():
         set_fused_attn(torch.nn.Sequential(module), False)
         torch.testing.assert_close(module(x, bias), fused, atol=1e-6, rtol=1e-5)
         set_fused_attn(module, True)
+
+
+def test_size_bias_counts_a_merged_token_as_often_as_it_has_patches():
+    attention, x, patches = Attention(12, 2, 6, 6, 6), torch.randn(2, 5, 12), 4
+    repeated = torch.cat([x[:, :1], x[:, 1:].repeat_interleave(patches, 1)], 1)
+    wanted = attention(repeated)[:, [0, *range(1, 1 + 4 * patches, patches)]]
+    got = attention(x, size_bias(x, 1, torch.tensor(patches).log()))
+    torch.testing.assert_close(got, wanted)

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cait_mm.ops.token_merge import MERGE_KINDS, TokenMerge, group_tokens, merged_grid, restore
+from cait_mm.ops.token_merge import MERGE_KINDS, TokenMerge, group_tokens, is_weighted, merged_grid, restore
 
 GRIDS = [(4, 6), (5, 6), (4, 7), (5, 7), (1, 2), (3, 1), (14, 14), (7, 7)]
 
@@ -57,7 +57,10 @@ def test_diagonal_fuses_the_two_diagonals_of_every_patch():
     assert merged_grid('diagonal', (14, 7)) == (7, 8), 'both sides are padded even, the longer one halves'
 
 
-@pytest.mark.parametrize('kind', MERGE_KINDS)
+PLAIN = [kind for kind in MERGE_KINDS if not is_weighted(kind)]
+
+
+@pytest.mark.parametrize('kind', PLAIN)
 @pytest.mark.parametrize('grid', GRIDS)
 def test_merge_starts_as_the_mean_of_its_tokens(kind, grid):
     maps = torch.randn(2, 6, *grid)
@@ -66,6 +69,39 @@ def test_merge_starts_as_the_mean_of_its_tokens(kind, grid):
     grouped = group_tokens(tokens_of(maps), grid, kind)
     torch.testing.assert_close(got, grouped.unflatten(-1, (count, 6)).mean(2))
     assert got.shape == (2, new_grid[0] * new_grid[1], 6)
+
+
+@pytest.mark.parametrize('kind', [kind for kind in MERGE_KINDS if is_weighted(kind)])
+@pytest.mark.parametrize('grid', [(4, 6), (5, 7), (1, 4)])
+def test_weighted_merge_is_the_mean_weighted_by_distance_from_the_mean_token(kind, grid):
+    x = torch.randn(2, grid[0] * grid[1], 6)
+    merge = TokenMerge(6, kind)
+    torch.nn.init.constant_(merge.power, 3.)
+    got, _ = merge(x, grid)
+    count = 4 if kind.startswith('symmetric') else 2
+    groups = group_tokens(x, grid, kind).unflatten(-1, (count, 6))
+    for image, group in ((0, 0), (1, groups.shape[1] - 1)):
+        tokens = groups[image, group]
+        far = [float((token - x[image].mean(0)).square().sum()) ** 1.5 for token in tokens]
+        wanted = sum(weight / sum(far) * token for weight, token in zip(far, tokens))
+        torch.testing.assert_close(got[image, group], wanted)
+
+
+def test_a_large_power_takes_the_token_that_stands_out_and_none_takes_the_mean():
+    x = torch.tensor([[[0.], [0.1], [0.], [5.]]])
+    merge = TokenMerge(1, 'horizontal_weighted')
+    torch.nn.init.constant_(merge.power, 200.)
+    assert merge(x, (1, 4))[0][0, 1].item() == pytest.approx(5)
+    torch.nn.init.zeros_(merge.power)
+    torch.testing.assert_close(merge(x, (1, 4))[0], TokenMerge(1, 'horizontal')(x, (1, 4))[0])
+
+
+def test_equal_tokens_are_merged_as_they_are_and_have_finite_gradients():
+    merge, x = TokenMerge(3, 'vertical_weighted'), torch.ones(1, 8, 3, requires_grad=True)
+    got, _ = merge(x, (4, 2))
+    got.sum().backward()
+    torch.testing.assert_close(got, torch.ones(1, 4, 3))
+    assert x.grad.isfinite().all() and merge.power.grad.isfinite()
 
 
 def test_horizontal_grouping_is_a_view():

@@ -1,4 +1,6 @@
 """Compression without training, from Python: a classifier in, a smaller classifier out."""
+import math
+
 import pytest
 import torch
 from conftest import FAMILIES
@@ -29,7 +31,7 @@ def test_a_classifier_becomes_a_smaller_one_that_can_be_saved(family, tmp_path):
     small = compress(model, [torch.randn(4, 3, 64, 64) for _ in range(2)], target, merge, pad_to=0)
     assert type(small) is Classifier and not small.training
     assert target <= reduction(small.spec) < target + 0.05
-    assert small.spec.merges == make_spec(model.spec.arch, merge).merges
+    assert small.spec.merges == make_spec(model.spec.arch, merge).weighted().merges
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), 'the model is kept'
     small.save(tmp_path / 'small.pth')
     again, images = load_classifier(tmp_path / 'small.pth'), torch.randn(2, 3, 64, 64)
@@ -45,8 +47,19 @@ def test_merges_are_those_given_or_the_models_or_chosen_for_the_target():
     assert compress(model, images, 0.4).spec.merges
     assert not compress(model, images, 0.2, merge=()).spec.merges
     merged = compress(model, images, reduction(make_spec(model.spec.arch, merge)), merge, pad_to=0)
-    assert merged.spec == make_spec(model.spec.arch, merge), 'merging alone reaches the target'
+    assert merged.spec == make_spec(model.spec.arch, merge).weighted(), 'merging alone reaches the target'
     assert compress(merged, images, 0.5).spec.merges == merged.spec.merges
+
+
+def test_every_means_can_be_switched_off():
+    model, images, merge = dense_classifier('deit'), [torch.randn(4, 3, 64, 64)], ((1, 'horizontal'), )
+    whole = compress(model, images, 0.4, merge)
+    plain = compress(model, images, 0.4, merge, weighted=False)
+    assert plain.spec.merges == make_spec(model.spec.arch, merge).merges
+    unproportional = compress(model, images, 0.4, merge, proportional=False).backbone.merges['1']
+    assert unproportional.proportion == 0 and whole.backbone.merges['1'].proportion == 1
+    means = compress(model, images, 0.4, merge, ridge=math.inf)
+    assert means.spec == whole.spec and not torch.equal(means(images[0]), whole(images[0]))
 
 
 def test_images_of_four_channels_and_of_three():

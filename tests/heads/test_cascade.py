@@ -1,6 +1,7 @@
 """CASCADE's decoder: shapes, gradients, the sum of its four predictions, and what its parts compute."""
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from torch.nn import functional
 
@@ -16,6 +17,12 @@ LOSSES = [dict(type='CrossEntropyLoss', loss_weight=0.3),
           dict(type='cait_mm.heads.losses.ClasswiseDiceLoss', loss_weight=0.7)]
 SWIN, EQUAL = [8, 16, 32, 64], [12] * 4
 META = [dict(img_shape=(64, 96), pad_shape=(64, 96), ori_shape=(64, 96))] * 2
+
+
+@pytest.fixture(autouse=True)
+def _no_scope(monkeypatch):
+    """Whatever config a test before these has read."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})
 
 
 def head(**keywords) -> CascadeHead:

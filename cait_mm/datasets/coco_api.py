@@ -1,4 +1,6 @@
 """MMDetection's reader of COCO files, made to look at them before pycocotools does."""
+from typing import Any
+
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmdet.evaluation.metrics import coco_metric
@@ -10,6 +12,8 @@ from cait_mm.errors import UserError
 class CheckedCOCO(COCO):
     """MMDetection's ``COCO``, which reads a file once and refuses one that it would stumble over later.
 
+    Run-length codes are left to :class:`~cait_mm.datasets.loading.GuardedLoading`, where masks are loaded.
+
     Raises:
         UserError: The file cannot be read, or holds entries that the datasets or the metric cannot use; says which.
     """
@@ -19,15 +23,24 @@ class CheckedCOCO(COCO):
         if annotation_file is None:
             return
         content = read_json(annotation_file)
-        problems = structure_problems(annotation_file, content, annotated=False) or rle_problems(
-            annotation_file, content)
+        problems = self._problems(annotation_file, content)
         if problems:
             raise UserError('\n'.join(problems))
         self.dataset = content
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
+    def _problems(self, path: str, content: Any) -> list[str]:
+        return structure_problems(path, content, annotated=False)
+
+
+class ScoredCOCO(CheckedCOCO):
+    """The metric's, which draws the masks of all annotations."""
+
+    def _problems(self, path: str, content: Any) -> list[str]:
+        return super()._problems(path, content) or rle_problems(path, content)
+
 
 def use_checked_coco() -> None:
-    """Have MMDetection's COCO datasets and its metric read by :class:`CheckedCOCO`; panoptic ones have their own."""
-    CocoDataset.COCOAPI = coco_metric.COCO = CheckedCOCO
+    """Have MMDetection's COCO datasets and its metric read by these; panoptic ones have their own."""
+    CocoDataset.COCOAPI, coco_metric.COCO = CheckedCOCO, ScoredCOCO

@@ -11,6 +11,7 @@ import cv2
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 
+from cait_mm.datasets.coco_masks import mask_trouble
 from cait_mm.datasets.images import ImageFolder
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.inputs import forbid_postscript, require_file
@@ -63,6 +64,8 @@ class GuardedLoading(BaseTransform):
             UserError: Something cannot be loaded; the sentence names the files.
         """
         try:
+            if getattr(self.loader, 'with_mask', False):
+                _require_whole_codes(results)
             return self.loader(results)
         except UserError:
             raise
@@ -81,6 +84,20 @@ class GuardedLoading(BaseTransform):
 
     def __repr__(self) -> str:
         return repr(self.loader)
+
+
+def _require_whole_codes(results: Mapping[str, Any]) -> None:
+    """Look at the run-length codes of an item of MMDetection: pycocotools may crash on a damaged one.
+
+    Raises:
+        ValueError: Says what is wrong.
+    """
+    for instance in results.get('instances') or ():
+        mask = instance.get('mask')
+        if isinstance(mask, dict) and mask:
+            trouble = mask_trouble(mask, results['height'], results['width'])
+            if trouble:
+                raise ValueError(trouble)
 
 
 def guard(dataset: Any) -> Any:

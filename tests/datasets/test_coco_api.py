@@ -65,6 +65,9 @@ def write(tmp_path):
 def test_what_pycocotools_would_stumble_over_is_a_sentence(write, user, said):
     content = good_coco()
     BROKEN[said](content)
+    if 'RLE' in said and user != 'metric':
+        assert len(USERS[user](write(content))) == 3, 'masks are looked at where they are loaded'
+        return
     with pytest.raises(UserError) as error:
         USERS[user](write(content))
     assert f'annotation file {write(content)} {said}' in str(error.value)

@@ -111,13 +111,17 @@ def test_a_workers_sentence_is_whole(folder, library):
                      r'again\.\s*$', str(found.value))
 
 
-def test_annotations_that_cannot_become_masks_name_their_picture(folder):
+@pytest.mark.parametrize('mask, said', [
+    ([[2, 2, 9, 'nine', 9, 2]], ''), (dict(size=[24, 32], counts='no code'), 'its compressed RLE is damaged'),
+    (dict(size=[24, 32], counts=[7]), 'its RLE has 7 pixels and the picture 768')])
+def test_annotations_that_cannot_become_masks_name_their_picture(folder, mask, said):
     content = json.loads((folder / 'coco.json').read_text())
-    content['annotations'][1]['segmentation'] = [[2, 2, 9, 'nine', 9, 2]]
+    for item, drawn in zip(content['annotations'], ([[2, 2, 9, 2, 9, 9]], mask, [[2, 2, 9, 2, 9, 9]])):
+        item['segmentation'] = drawn
     (folder / 'coco.json').write_text(json.dumps(content))
     node = dataset_of('mmdet', folder)
     node['pipeline'][1]['with_mask'] = True
-    with pytest.raises(UserError, match=r'annotations of picture .*img/[abc]\.jpg cannot be read'):
+    with pytest.raises(UserError, match=rf'annotations of picture .*img/b\.jpg cannot be read \(.*{said}'):
         list(loader_of(node))
 
 

@@ -1,14 +1,16 @@
 """Kill small runs of three kinds at random moments, resume them, and compare the end with the uninterrupted run's.
 
-Each kill is SIGKILL, SIGTERM or SIGINT in turn, at a moment drawn from the seed. What has to hold: the checkpoints of
-the resumed run have the bits of the uninterrupted one (weights, averaged weights, optimizer, schedulers), the best
-checkpoint is the same, the metrics are the same; no file is torn right after the kill, none is left half-written at the
-end; SIGTERM and SIGINT say one line. The libraries are loaded once, every run is a fork. Finished kills are kept under
---out, and a second call does the others.
+Each kill is SIGKILL, SIGTERM or SIGINT in turn, at a moment drawn from the seed: a share of the CPU time that a whole
+run takes, so that a machine with other work spreads them alike. What has to hold: the checkpoints of the resumed run
+have the bits of the uninterrupted one (weights, averaged weights, optimizer, schedulers), the best checkpoint is the
+same, the metrics are the same; no file is torn right after the kill, none is left half-written at the end; SIGTERM and
+SIGINT say one line. The libraries are loaded once, every run is a fork. Finished kills are kept under --out, and a
+second call does the others.
 """
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import runpy
@@ -200,7 +202,8 @@ def kill(kind: str, index: int, seconds: float, args: argparse.Namespace) -> dic
         path.unlink(missing_ok=True)
     moment = chance.uniform(0.02, 1.) * seconds
     child = train(config, folder, log)
-    time.sleep(moment)
+    while cpu_seconds(child) < moment:
+        time.sleep(0.01)
     os.kill(child, getattr(signal, word))
     status = finish(child)
     said = log.read_text().splitlines() if log.is_file() else []
@@ -232,16 +235,26 @@ def faults(result: dict[str, Any]) -> dict[str, bool]:
     }
 
 
+def cpu_seconds(child: int) -> float:
+    """CPU time of a process without its children; infinite where it has ended."""
+    fields = Path(f'/proc/{child}/stat').read_text().rpartition(')')[2].split()
+    return math.inf if fields[0] == 'Z' else (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
 def uninterrupted(kind: str, args: argparse.Namespace) -> float:
-    """Run ``kind`` to its end, unless that was done; the seconds that it took."""
+    """Run ``kind`` to its end, unless that was done; the seconds of CPU time that it took."""
 
     def measure() -> float:
         folder = args.out / kind / 'whole'
         shutil.rmtree(folder, ignore_errors=True)
-        begin, log = time.time(), Path(f'{folder}.log')
-        if finish(train(args.out / f'{kind}.py', folder, log)):
+        log, taken = Path(f'{folder}.log'), 0.
+        child = train(args.out / f'{kind}.py', folder, log)
+        while math.isfinite(now := cpu_seconds(child)):
+            taken = now
+            time.sleep(0.01)
+        if finish(child):
             raise RuntimeError(f'the uninterrupted run failed, see {log}')
-        return time.time() - begin
+        return taken
 
     return kept(args.out / kind / 'seconds.json', measure)
 
@@ -253,6 +266,7 @@ def work(jobs: Sequence[tuple[str, int]], seconds: dict[str, float], args: argpa
 
 def prepare(args: argparse.Namespace) -> None:
     """Data, configs, and the libraries, loaded once for all forks."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     make_scenes(args.out / 'scenes', train=16, val=8, size=(64, 64))
     for kind in args.kinds:
@@ -304,7 +318,7 @@ def summary(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         equal = sum(result['resumed'] == 0 and not result['differs'] for result in results.values())
         rows.append([kind, len(results), f'{seconds[kind]:.1f} s', early, ended, equal, *counts])
     names = faults({'signal': 'SIGKILL', 'status': 0, 'torn': [], 'resumed': 0, 'traceback': False, 'said': []})
-    header = ['kind', 'kills', 'a run takes', 'before a checkpoint', 'after the end', 'equal', *names]
+    header = ['kind', 'kills', 'CPU time of a run', 'before a checkpoint', 'after the end', 'equal', *names]
     return table(header, rows), {'seconds': seconds, 'kills': found}
 
 

@@ -60,7 +60,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> logits (B, num_classes)."""
-        tokens, _ = self.backbone.forward_tokens(images)
+        return self.classify(self.backbone.forward_tokens(images)[0])
+
+    def classify(self, tokens: Tensor) -> Tensor:
+        """The last block's normalised tokens (B, N, C) -> logits (B, num_classes)."""
         logits = self.head(self.backbone.pool(tokens))
         if self.aux_head is not None:
             logits = logits + 0.5 * self.aux_head(tokens[:, 1:]).amax(1)

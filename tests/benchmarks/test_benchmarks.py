@@ -15,6 +15,7 @@ from PIL import Image
 
 from cait_mm.analysis.modes import Mode
 from cait_mm.classification import Classifier
+from cait_mm.config.load import load_config
 from cait_mm.macs import reduction
 from cait_mm.models.checkpoint import read_checkpoint
 
@@ -45,9 +46,10 @@ def test_every_script_has_help_out_and_json(script, name):
 
 
 def test_cases_and_tasks_name_configs_that_are_there_the_dense_one_first():
-    for case in speed.CASES.values():
-        names = case.names or [case.configs]
-        assert case.kinds[:1] in (('', ), ()) and all(shared.config_of(name).is_file() for name in names)
+    names = [case.names or [case.configs] for case in speed.CASES.values()]
+    assert all(shared.config_of(name).is_file() for case in names for name in case)
+    for dense in {case[0] for case in names}:
+        assert 'merge' not in load_config(str(shared.config_of(dense))).model.backbone
     for task in tasks.TASKS.values():
         assert len(task.configs()) == len(task.kinds) and task.kinds[0] == 'dense'
 

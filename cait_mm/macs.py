@@ -38,15 +38,16 @@ def merge_cost(dim: int, merge: Merge, tokens: int, with_cls: bool = True) -> Co
     return cost + linear(tokens, 9, dim) if has_conv(merge.kind) else cost
 
 
-def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_token: bool = True) -> Cost:
+def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_token: bool = True,
+                  depth: int | None = None) -> Cost:
     """Stem, merges and blocks of ``spec`` on an image of ``img_size`` (H, W) pixels.
 
-    The positional embedding is counted at its pretraining grid.
+    The positional embedding is counted at its pretraining grid. ``depth`` is how many blocks are built; None is all.
     """
     arch, grid = spec.arch, spec.arch.grid(img_size)
     with_cls = with_cls_token and arch.has_cls
     cost = arch.stem_cost(grid, with_cls)
-    for index, (block, inside) in enumerate(zip(spec.blocks, spec.grids(img_size))):
+    for index, (block, inside) in enumerate(zip(spec.blocks[:depth], spec.grids(img_size))):
         dim, merge, tokens = arch.dim(index), spec.merge_before(index), inside[0] * inside[1]
         cost += arch.enter_cost(index, grid) + Cost(0, arch.bias_params(index))
         if merge:

@@ -67,11 +67,7 @@ class ArrivesWhole(Backbone, BaseModule):
     def _adopt_widths(self, arriving: Mapping[str, Tensor]) -> None:
         spec = self.spec if self.is_init else told_widths(self.spec, arriving)
         if spec != self.spec:
-            like = next(self.parameters())
-            self.spec = spec
-            self._build_blocks()
-            self.to(like).train(self.training)
-            self._freeze()
+            self.rebuild(spec)
 
     def _counters(self) -> list[str]:
         """Counters of batch norms, which old checkpoints lack and nothing reads."""

@@ -32,6 +32,8 @@ class Backbone(nn.Module, ABC):
     """
 
     family: ClassVar[str]
+    num_cls: ClassVar[int] = 0
+    """CLS tokens in front of the grid."""
     stem_key: ClassVar[str] = 'patch_embed.proj.weight'
     """The convolution that sees the image's channels."""
 
@@ -127,6 +129,14 @@ class Backbone(nn.Module, ABC):
                               f'has {self.grid[0]}x{self.grid[1]}: use load_checkpoint, which resamples it.')
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                                       error_msgs)
+
+    def rebuild(self, spec: Spec) -> None:
+        """Become what ``spec`` says, of the same architecture: blocks and merges start from random weights."""
+        like, training = next(self.parameters()), self.training
+        self.spec = spec
+        self._build_blocks()
+        self.to(like).train(training)
+        self._freeze()
 
     @abstractmethod
     def _build_blocks(self) -> None:

@@ -1,29 +1,31 @@
 """Compression without training: weighted merges, and a calibrated cut of channels that the others stand in for."""
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.models import Classifier, classifier_backbone
+from cait_mm.macs import backbone_cost, reduction
+from cait_mm.models import Backbone, Classifier
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.compensate import RIDGE, compensate
-from cait_mm.pruning.fold import PAD_TO, channel_scores, fold_classifier, removable
+from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, removable, with_folded
 from cait_mm.pruning.plan import merges_for
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
 
+Merges = Sequence[tuple[int | str, str]]
 
-def compress(model: Classifier, images: Iterable[Tensor], target: float,
-             merge: Sequence[tuple[int | str, str]] | None = None, align: int = 1, pad_to: int = PAD_TO,
-             weighted: bool = True, proportional: bool = True, ridge: float = RIDGE) -> Classifier:
-    """Merge tokens and cut channels of a pretrained classifier without training.
+
+@dataclass(frozen=True)
+class Compression:
+    """How a backbone is compressed without training.
 
     Args:
-        model: At full width; it stays as it is.
-        images: Batches (B, C, H, W) to calibrate on, normalised as in training. Some dozens of images are enough,
-            labels are not needed.
-        target: The share of the dense classifier's MACs to save, merges included.
+        target: The share of the dense MACs to save, merges included; 0 changes nothing.
         merge: Where to merge, ``((4, 'horizontal'), (7, 'vertical'))``. None keeps the model's merges, and chooses
             some for the target (:func:`~cait_mm.pruning.plan.merges_for`) where it has none.
         align, pad_to: As in :func:`~cait_mm.pruning.selection.select` and :func:`~cait_mm.pruning.fold.fold`.
@@ -31,6 +33,27 @@ def compress(model: Classifier, images: Iterable[Tensor], target: float,
             mean.
         proportional: Let tokens of weighted merges count in attention as often as they have patches.
         ridge: As in :func:`~cait_mm.pruning.compensate.predict_cut`; infinite leaves the mean of what was cut.
+    """
+
+    target: float
+    merge: Merges | None = None
+    align: int = 1
+    pad_to: int = PAD_TO
+    weighted: bool = True
+    proportional: bool = True
+    ridge: float = RIDGE
+
+
+def compress(model: Classifier, images: Iterable[Tensor], target: float, merge: Merges | None = None,
+             align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
+             ridge: float = RIDGE) -> Classifier:
+    """Merge tokens and cut channels of a pretrained classifier without training.
+
+    Args:
+        model: At full width; it stays as it is.
+        images: Batches (B, C, H, W) to calibrate on, normalised as in training. Some dozens of images are enough,
+            labels are not needed.
+        target, merge, align, pad_to, weighted, proportional, ridge: See :class:`Compression`.
 
     Returns:
         A classifier that can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`) or trained further.
@@ -38,32 +61,71 @@ def compress(model: Classifier, images: Iterable[Tensor], target: float,
     Raises:
         UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
-    if model.spec.is_pruned:
-        raise UserError(f'`model`: this {model.spec.arch.name} is pruned already, give the dense one.')
-    if merge is not None:
-        spec = make_spec(model.spec.arch, merge)
-    else:
-        spec = model.spec if model.spec.merges else merges_for(model.spec.arch, target)
-    merged = _merged(model, spec.weighted() if weighted and not model.spec.merges else spec)
-    spec = merged.spec
-    if not proportional:
+    folded, provenance = compress_backbone(model.backbone, images, Compression(
+        target, merge, align, pad_to, weighted, proportional, ridge))
+    return with_folded(model, folded, **provenance)
+
+
+def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compression,
+                      saved: Callable[[Spec], float] = reduction) -> tuple[Folded, dict[str, Any]]:
+    """Merge tokens and cut channels of a pretrained backbone without training.
+
+    Args:
+        backbone: At full width; it stays as it is.
+        images: As in :func:`compress`.
+        how: What is wanted.
+        saved: The share of the MACs that a spec saves; by default that of the classifier.
+
+    Returns:
+        The folded copy, and how it came about, in plain types.
+
+    Raises:
+        UserError: As :func:`compress`.
+    """
+    if backbone.spec.is_pruned:
+        raise UserError(f'`model`: this {backbone.arch.name} is pruned already, give the dense one.')
+    merged = with_merges(backbone, _wanted(backbone, how, saved))
+    if not how.proportional:
         for name, parameter in merged.named_parameters():
             if name.endswith('.proportion'):
                 nn.init.zeros_(parameter)
-    calibration = calibrate(merged.backbone, images)
-    add_calibrated_compactors(merged.backbone, calibration)
-    masks = select(spec, channel_scores(merged.backbone), target, align=align)
-    small = fold_classifier(merged, masks, tolerance=None, pad_to=pad_to, target=target, start='calibrated',
-                            calibration_images=calibration.images)
-    cut = [removable(mask, score) for mask, score in zip(masks, channel_scores(merged.backbone))]
-    compensate(small.backbone, merged.backbone, cut, calibration.ffn, calibration.values, ridge)
-    return small
+    calibration = calibrate(merged, images)
+    add_calibrated_compactors(merged, calibration)
+    scores = channel_scores(merged)
+    masks = select(merged.spec, scores, how.target, align=how.align, saved=saved)
+    folded = fold(merged, masks, tolerance=None, pad_to=how.pad_to)
+    cut = [removable(mask, score) for mask, score in zip(masks, scores)]
+    compensate(folded.backbone, merged, cut, calibration.ffn, calibration.values, how.ridge)
+    return folded, dict(target=how.target, start='calibrated', calibration_images=calibration.images)
 
 
-def _merged(model: Classifier, spec: Spec) -> Classifier:
-    """A plain copy of ``model`` with the merges of ``spec``; new ones start as means."""
-    backbone = classifier_backbone(spec, img_size=model.backbone.img_size).to(next(model.parameters()))
-    copy = Classifier(backbone, model.num_classes, model.provenance).to(next(model.parameters()))
-    weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
-    copy.load_checkpoint(Checkpoint('of the model', weights, model.spec, grid=model.backbone.grid))
+def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[Spec], float]:
+    """The share of a backbone's own MACs, on images of ``img_size`` (H, W), that a spec saves: of the blocks that are
+    built, without a classifier.
+    """
+    def macs(spec: Spec) -> float:
+        return backbone_cost(spec, img_size, backbone.num_cls > 0, len(backbone.flat_blocks())).macs
+
+    dense = macs(Spec.dense(backbone.arch))
+    return lambda spec: 1 - macs(spec) / dense
+
+
+def with_merges(backbone: Backbone, spec: Spec) -> Backbone:
+    """A copy of a full-width ``backbone`` with the merges of ``spec``, in eval mode; new ones start as means."""
+    copy = deepcopy(backbone)
+    copy.rebuild(spec)
+    copy.load_checkpoint(Checkpoint('of the model', dict(backbone.state_dict()), backbone.spec, grid=backbone.grid))
     return copy.eval()
+
+
+def _wanted(backbone: Backbone, how: Compression, saved: Callable[[Spec], float]) -> Spec:
+    """Full widths with the merges to put in, before blocks that are built."""
+    if how.merge is not None:
+        spec = make_spec(backbone.arch, how.merge)
+    elif backbone.spec.merges:
+        return backbone.spec
+    else:
+        spec = merges_for(backbone.arch, how.target, saved)
+    built = tuple(merge for block, merge in spec.placed.items() if block < len(backbone.flat_blocks()))
+    spec = spec.replace(merges=built)
+    return spec.weighted() if how.weighted and not backbone.spec.merges else spec

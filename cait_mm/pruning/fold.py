@@ -117,7 +117,11 @@ def fold_classifier(model: Classifier, masks: Sequence[BlockChannels], tolerance
     Raises:
         UserError: As :func:`fold`.
     """
-    folded = fold(model.backbone, masks, tolerance, pad_to)
+    return with_folded(model, fold(model.backbone, masks, tolerance, pad_to), **provenance)
+
+
+def with_folded(model: Classifier, folded: Folded, **provenance: Any) -> Classifier:
+    """The classifier of ``model``'s heads, copied, on a folded backbone; see :func:`fold_classifier`."""
     backbone = classifier_backbone(folded.spec, img_size=model.backbone.img_size).to(next(model.parameters()))
     backbone.load_state_dict(folded.state_dict)
     small = Classifier(backbone, model.num_classes, {

@@ -1,5 +1,6 @@
 """Where to merge for a wanted reduction (paper, section III-B: spread evenly, then move by one block)."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from cait_mm.arch import ARCHS, Arch, get_arch
 from cait_mm.errors import UserError
@@ -28,29 +29,35 @@ def even_placement(depth: int, count: int) -> list[int]:
     return [depth * (i + 1) // (count + 1) for i in range(count)]
 
 
-def merges_for(arch: str | Arch, target: float) -> Spec:
+def merges_for(arch: str | Arch, target: float, saved: Callable[[Spec], float] = reduction) -> Spec:
     """Full widths with the merges to compress ``arch`` by ``target`` of its MACs; cutting channels does the rest.
 
     They are the paper's where these save less than the target, and not by more than ``PAPER_RANGE``; otherwise they are
     planned to come near to ``MERGING_SHARE`` of it. Where already one merge saves more than the target, there is none.
+
+    Args:
+        arch: The dense architecture.
+        target: The share of the MACs to save.
+        saved: How much a spec saves; by default of the classifier's MACs.
 
     Raises:
         UserError: The target is no share, or the grid is too small to merge.
     """
     arch = get_arch(arch)
     paper = make_spec(arch, PAPER_MERGES.get(arch.name, ()) if arch == ARCHS.get(arch.name) else ())
-    if paper.merges and reduction(paper) < target < reduction(paper) + PAPER_RANGE:
+    if paper.merges and saved(paper) < target < saved(paper) + PAPER_RANGE:
         return paper
-    planned = plan(arch, MERGING_SHARE * target, tolerance=1.)
-    return planned if reduction(planned) <= target else Spec.dense(arch)
+    planned = plan(arch, MERGING_SHARE * target, tolerance=1., saved=saved)
+    return planned if saved(planned) <= target else Spec.dense(arch)
 
 
 def plan(arch: str | Arch,
          target: float,
          img_size: None | tuple[int, int] = None,
          kinds: Sequence[str] = ALTERNATING,
-         tolerance: float = TOLERANCE) -> Spec:
-    """Place merges so that the classifier's MACs fall by ``target``.
+         tolerance: float = TOLERANCE,
+         saved: Callable[[Spec], float] | None = None) -> Spec:
+    """Place merges so that the MACs fall by ``target``.
 
     The number of merges is the one whose even placement comes nearest. From there the single move of one merge by one
     block that brings the MACs nearest to the target is taken, and again, until none brings them nearer; a merge stays
@@ -62,11 +69,12 @@ def plan(arch: str | Arch,
         img_size: Pixels (H, W) to plan for; None is the pretraining size.
         kinds: Merge kinds in turn: horizontal and vertical alternate in ATME.
         tolerance: How far from the target a placement may be.
+        saved: The share of the MACs that a spec saves; None is that of the classifier on ``img_size``.
 
     Raises:
         UserError: No placement comes within ``tolerance`` of the target; says what can be reached.
     """
-    arch = get_arch(arch)
+    arch, saved = get_arch(arch), saved or partial(reduction, img_size=img_size)
     if not 0 < target < 1:
         raise UserError(f'`target={target}` is not a reduction: give the share of MACs to save, between 0 and 1, for '
                         'example 0.433.')
@@ -75,20 +83,20 @@ def plan(arch: str | Arch,
         raise UserError(f'{arch.name} at {arch.img_size} has a grid too small to merge.')
 
     def gap(spec: Spec) -> float:
-        return abs(reduction(spec, img_size) - target)
+        return abs(saved(spec) - target)
 
     start = min(even, key=gap)
-    best, reached = start, {reduction(spec, img_size) for spec in even}
+    best, reached = start, set(map(saved, even))
     while True:
         moves = list(_single_moves(best, start, kinds))
-        reached.update(reduction(spec, img_size) for spec in moves)
+        reached.update(map(saved, moves))
         nearest = min(moves, key=gap, default=best)
         if gap(nearest) >= gap(best):
             break
         best = nearest
     if gap(best) > tolerance:
         raise UserError(f'no placement of merges in {arch.name} saves {target:.1%}: merging alone was seen to reach '
-                        f'{min(reached):.1%} to {max(reached):.1%}, nearest {reduction(best, img_size):.1%}; '
+                        f'{min(reached):.1%} to {max(reached):.1%}, nearest {saved(best):.1%}; '
                         'choose such a target, or prune channels for the rest.')
     return best
 

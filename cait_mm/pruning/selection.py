@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cait_mm.errors import UserError
-from cait_mm.macs import classifier_cost
+from cait_mm.macs import reduction
 from cait_mm.ops.compactor import split_qkv
 from cait_mm.spec import Spec
 
@@ -74,8 +74,8 @@ class _Group:
 
 
 def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consistency: Consistency = Consistency(),
-           align: int = 1) -> list[BlockChannels]:
-    """Choose the channels to remove so that the classifier's MACs fall by ``target`` against the dense model.
+           align: int = 1, saved: Callable[[Spec], float] = reduction) -> list[BlockChannels]:
+    """Choose the channels to remove so that the MACs fall by ``target`` against the dense model.
 
     Args:
         spec: The model at full width with its merges; they count towards the target and set every block's tokens.
@@ -83,6 +83,7 @@ def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consisten
         target: Reduction of all MACs, between 0 and 1. A target that merging alone reaches removes nothing.
         consistency: Which consistencies hold.
         align: Leave widths in multiples of this; only with head-level consistency.
+        saved: The share of the MACs that a spec saves; by default that of the classifier.
 
     Returns:
         The masks of every block. At least one channel of every module and head stays (``align`` where it is set).
@@ -98,7 +99,6 @@ def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consisten
     place = torch.cat([torch.linspace(0, 1, len(group.keys)) for group in groups])
     spread = place.argsort(stable=True)
     owners = owners[spread][torch.cat([group.keys for group in groups]).cpu()[spread].argsort(stable=True)]
-    dense = classifier_cost(Spec.dense(spec.arch)).macs
 
     def masks(taken: int) -> list[BlockChannels]:
         counts = torch.bincount(owners[:taken], minlength=len(groups)).tolist()
@@ -108,13 +108,13 @@ def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consisten
                 kept[group.block][module] = group.units >= count
         return [BlockChannels(block['q'], block['k'], block['v'], block['ffn'][0]) for block in kept]
 
-    def saved(taken: int) -> float:
-        return 1 - classifier_cost(pruned_spec(spec, masks(taken))).macs / dense
+    def reached(taken: int) -> float:
+        return saved(pruned_spec(spec, masks(taken)))
 
-    taken = bisect_left(range(len(owners) + 1), target, key=saved)
+    taken = bisect_left(range(len(owners) + 1), target, key=reached)
     if taken > len(owners):
         raise UserError(f'a reduction of {target:.1%} is out of reach: with these merges pruning channels gets to at '
-                        f'most {saved(len(owners)):.1%}; lower the target or merge more tokens.')
+                        f'most {reached(len(owners)):.1%}; lower the target or merge more tokens.')
     return masks(taken)
 
 
@@ -122,14 +122,14 @@ def pruned_spec(spec: Spec, masks: Sequence[BlockChannels]) -> Spec:
     """``spec`` with the widths that are left when all that can really be removed under ``masks`` is removed.
 
     Heads run in parallel, so each loses as many channels as the one that loses fewest; a channel of the q-k product
-    goes only when both q and k lost it.
+    goes only when both q and k lost it. Blocks that have no mask, because nobody built them, stay.
     """
     def width(mask: Tensor) -> int:
         return int(mask.sum(1).max())
 
     blocks = [replace(block, qk_dim=width(mask.q | mask.k), v_dim=width(mask.v), ffn_dim=int(mask.ffn.sum()))
               for block, mask in zip(spec.blocks, masks)]
-    return spec.replace(blocks=tuple(blocks))
+    return spec.replace(blocks=(*blocks, *spec.blocks[len(blocks):]))
 
 
 def _groups(index: int, block: BlockChannels, consistency: Consistency, align: int) -> Iterator[_Group]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 from mmcv.transforms import BaseTransform
+from mmengine.dataset import Compose
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 
 from cait_mm.datasets.coco_masks import mask_trouble
@@ -16,6 +17,9 @@ from cait_mm.datasets.images import ImageFolder
 from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.inputs import forbid_postscript, require_file
 from cait_mm.utils.pictures import read_image, require_picture_bytes
+
+
+LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
 
 
 class GuardedBackend(LocalBackend):
@@ -66,7 +70,10 @@ class GuardedLoading(BaseTransform):
         try:
             if getattr(self.loader, 'with_mask', False):
                 _require_whole_codes(results)
-            return self.loader(results)
+            loaded = self.loader(results)
+            if getattr(self.loader, 'with_seg', False) and loaded is not None:
+                _require_same_size(loaded)
+            return loaded
         except UserError:
             raise
         except Exception as error:  # OpenCV, Pillow, pycocotools and NumPy each have types of their own
@@ -100,8 +107,62 @@ def _require_whole_codes(results: Mapping[str, Any]) -> None:
                 raise ValueError(trouble)
 
 
+def _require_same_size(results: Mapping[str, Any]) -> None:
+    """Look at the label map of an item: crops of a picture and of a map of another size would not show the same place.
+
+    Raises:
+        ValueError: It is not one value per pixel of the picture.
+    """
+    labels, size = results.get('gt_seg_map'), results.get('ori_shape')
+    if labels is not None and size is not None and labels.shape != tuple(size[:2]):
+        sides = ['x'.join(map(str, shape)) for shape in (labels.shape, size[:2])]
+        raise ValueError(f'it is {sides[0]} and the picture {sides[1]}')
+
+
+class GuardedPipeline:
+    """A dataset's pipeline in which the libraries' own transforms say on which picture they fail.
+
+    A setting of another type than they expect shows only there. Other people's transforms keep their exceptions.
+
+    Args:
+        pipeline: MMEngine's; its attributes are this object's.
+    """
+
+    def __init__(self, pipeline: Compose) -> None:
+        self.pipeline = pipeline
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        """The item as the model gets it.
+
+        Raises:
+            UserError: A transform of a library fails on it.
+        """
+        path = item.get('img_path')
+        for transform in self.pipeline.transforms:
+            try:
+                item = transform(item)
+            except UserError:
+                raise
+            except Exception as error:
+                if type(transform).__module__.partition('.')[0] not in LIBRARIES:
+                    raise
+                raise UserError(f'{type(transform).__name__} of the dataset\'s pipeline fails on picture {path} '
+                                f'({reason_of(error)}): correct its settings, or remove the picture.') from error
+            if item is None:
+                return None
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'pipeline' or name.startswith('__'):  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.pipeline, name)
+
+    def __repr__(self) -> str:
+        return repr(self.pipeline)
+
+
 def guard(dataset: Any) -> Any:
-    """Guard the loading transforms of a dataset and of those that it wraps, in place; returns it.
+    """Guard the pipelines of a dataset and of those that it wraps, and their loading transforms, in place; returns it.
 
     Doing so twice changes nothing. From then on Pillow refuses PostScript in this process, and OpenCV keeps to itself
     what the sentence says better.
@@ -109,7 +170,10 @@ def guard(dataset: Any) -> Any:
     forbid_postscript()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
     for part in _parts(dataset):
-        _guard_transforms(getattr(part, 'pipeline', None))
+        pipeline = getattr(part, 'pipeline', None)
+        _guard_transforms(pipeline)
+        if isinstance(pipeline, Compose):
+            part.pipeline = GuardedPipeline(pipeline)
     return dataset
 
 

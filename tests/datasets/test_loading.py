@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from PIL import EpsImagePlugin, Image
 
 from cait_mm.datasets.inspect import build_dataset
@@ -158,6 +158,25 @@ def test_a_transform_that_passes_over_empty_pictures_may(folder):
     BROKEN['empty'](folder / 'img' / 'b.jpg')
     dataset = guard(DATASETS.build(node))
     assert dataset[1]['data_samples'].img_path != str(folder / 'img' / 'b.jpg')
+
+
+@pytest.mark.parametrize('size', [(24, 30), (12, 16), (24, 32, 3)])
+def test_a_label_map_of_another_size_is_named(folder, size):
+    Image.fromarray(np.zeros(size, np.uint8)).save(folder / 'ann' / 'b.png')
+    dataset, sides = guard(DATASETS.build(dataset_of('mmseg', folder))), 'x'.join(map(str, size))
+    with pytest.raises(UserError, match=f'ann/b.png of picture .*it is {sides} and the picture 24x32'):
+        dataset[1]
+
+
+def test_a_library_transform_with_an_impossible_setting_names_itself_and_the_picture(folder):
+    dataset = DATASETS.build(dataset_of('mmseg', folder))
+    resize = TRANSFORMS.build(dict(type='Resize', scale=(8, 8), keep_ratio=True))
+    resize.scale = [8, 8]
+    dataset.pipeline.transforms.insert(2, resize)
+    with pytest.raises(UserError, match=r'Resize of the dataset.s pipeline fails on picture .*b.jpg \(Scale must be'):
+        guard(dataset)[1]
+    again = pickle.loads(pickle.dumps(guard(DATASETS.build(dataset_of('mmseg', folder))).pipeline))
+    assert len(again.transforms) == 3
 
 
 def test_a_bug_in_another_transform_keeps_its_type(folder):

@@ -23,6 +23,8 @@ NO_WORKERS = ' '.join(f'{split}_dataloader.num_workers=0 {split}_dataloader.pers
                       for split in ('train', 'val', 'test'))
 PICTURES = (64, 96)
 """Height and width."""
+UNSCALED = [f'{split}_dataloader.dataset.pipeline.1.scale=(96,64)' for split in ('val', 'test')]
+"""The page's sizes would take minutes on CPUs."""
 
 
 def section(title: str) -> str:
@@ -77,11 +79,12 @@ def test_images_and_masks(checkout, tmp_path, capsys):
                          random.integers(0, 3, PICTURES, np.uint8))
     save_configs(page, tmp_path)
     crops = 'train_dataloader.dataset.pipeline.3.crop_size=(64,64) model.data_preprocessor.size=(64,64)'
-    short = f'train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2 {crops} {NO_WORKERS}'
+    small = [*NO_WORKERS.split(), *UNSCALED]
+    short = f'train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2 {crops}'
     for words in commands(page):
         words = ' '.join(words).replace('iter_20000', 'iter_2').replace('512 512', '64 64').split()
-        more = {'tools/train.py': ['--cfg-options', 'train_dataloader.batch_size=2', *short.split()],
-                'tools/test.py': ['--cfg-options', *NO_WORKERS.split()],
+        more = {'tools/train.py': ['--cfg-options', 'train_dataloader.batch_size=2', *short.split(), *small],
+                'tools/test.py': ['--cfg-options', *small],
                 'tools/benchmark.py': ['--rounds', '1']}.get(words[1], [])
         checkout(words, *more)
     out = capsys.readouterr().out
@@ -104,9 +107,7 @@ def test_coco_file(checkout, tmp_path, capsys):
     tiny = ('model.neck.0.embed_dim=192 model.neck.1.in_channels=[192,192,192,192] model.backbone.arch=deit_tiny '
             'model.backbone.img_size=(64,96) model.train_cfg.rpn_proposal.max_per_img=20 '
             'model.train_cfg.rcnn.sampler.num=8 model.test_cfg.rpn.max_per_img=20')
-    smaller = ' '.join(f'{split}_dataloader.dataset.pipeline.{place}.scale=(96,64)'
-                       for split, place in (('train', 2), ('val', 1), ('test', 1)))
-    short = f'{tiny} {smaller} {NO_WORKERS}'.split()
+    short = [*tiny.split(), *NO_WORKERS.split(), 'train_dataloader.dataset.pipeline.2.scale=(96,64)', *UNSCALED]
     for words in commands(page):
         words = ' '.join(words).replace('epoch_12', 'epoch_1').replace('800 1344', '64 96').split()
         more = {'tools/train.py': ['--cfg-options', *short, 'train_cfg.max_epochs=1'],

@@ -1,8 +1,9 @@
-"""The front door: load a classifier, compress it or prune it while it is trained, look at what changed, take its
-backbone.
+"""The front door: load a classifier, compress it or prune it while it is trained, tune what was compressed, look at
+what changed, take its backbone.
 """
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from cait_mm.models.summary import summary
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.compress import compress as cut_without_training
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.imitate import require_same_classes, unlike
+from cait_mm.pruning.tune import Progress, Tuned
+from cait_mm.pruning.tune import tune as tune_model
+from cait_mm.utils.draws import draws_of
 from cait_mm.utils.images import as_batches
 
-__all__ = ['CDCP', 'backbone', 'compress', 'load', 'summary']
+__all__ = ['CDCP', 'backbone', 'compress', 'load', 'summary', 'tune']
 
 FilePath = str | os.PathLike
 Model = str | os.PathLike | Arch | Mapping[str, Any]
@@ -53,8 +58,8 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
 
 
 def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
-             align: int = 1, pad_to: int = PAD_TO, num_images: int = 64) -> Classifier:
-    """Merge tokens and cut channels of a pretrained classifier without training.
+             align: int = 1, pad_to: int = PAD_TO, num_images: int = 64, tune: int = 0, **tuning: Any) -> Classifier:
+    """Merge tokens and cut channels of a pretrained classifier without training, and let it learn from the dense one.
 
     Args:
         model: At full width, as :func:`load` gives it; it stays as it is.
@@ -65,7 +70,10 @@ def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[t
             some for the target where it has none.
         align: Leave widths in multiples of this.
         pad_to: Zero-pad heads and FFNs to multiples of this, which fast kernels need; 0 leaves the widths as selected.
-        num_images: How many images to look at.
+        num_images: How many images to calibrate on.
+        tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
+            loader is read a second time for them. What they gave is in ``provenance['tuned']``.
+        tuning: Of :func:`tune`: ``lr``, ``batch_size``, ``seed``, ``checkpoint``, ``progress``.
 
     Returns:
         A classifier that can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`) or trained further.
@@ -73,8 +81,51 @@ def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[t
     Raises:
         UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
-    return cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge, align,
-                                pad_to)
+    small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge, align,
+                                 pad_to)
+    if tune:
+        _tuned(small, model, images, tune, **tuning)
+    return small
+
+
+def tune(student: Classifier, teacher: Classifier, images: Any, steps: int, *, lr: float = 3e-4, batch_size: int = 32,
+         seed: int = 0, checkpoint: FilePath | None = None,
+         progress: Callable[[Progress], None] | None = None) -> Tuned:
+    """Let a dense classifier teach its compressed self, in place, on images without labels.
+
+    A tenth of the images is held out and watched: the student never ends farther from its teacher on them than it
+    began (:func:`cait_mm.pruning.tune.tune`).
+
+    Args:
+        student: The compressed classifier.
+        teacher: The dense one; it stays as it is.
+        images: As in :func:`compress`. Some thousands, like those that the model will see: their kind decides.
+        steps: Some hundreds.
+        lr: Of the first step.
+        batch_size: Images in a step.
+        seed: Of the order, the crops and the images held out.
+        checkpoint: A file for the state; where it is there already, the run continues from it.
+        progress: Called after every step.
+
+    Returns:
+        What it gave, with a sentence in ``note`` where the images are too few or unlike.
+
+    Raises:
+        UserError: The images do not fit or are too few, or the checkpoint is of another run.
+    """
+    require_same_classes(student, teacher)
+    draws = draws_of(images, teacher.backbone.img_size, steps, batch_size, seed)
+    result = tune_model(student, teacher, draws, steps, lr=lr, held_out=draws.held_out, seed=seed,
+                        checkpoint=checkpoint, progress=progress)
+    notes = ' '.join(filter(None, (result.note, unlike(teacher, draws.held_out))))
+    result = replace(result, note=notes or None)
+    student.provenance['tuned'] = {**asdict(result), 'images': len(draws)}
+    LOGGER.info('%s', result)
+    return result
+
+
+_tuned = tune
+"""For :func:`compress`, whose argument has the same name."""
 
 
 def backbone(model: Model | Classifier, weights: FilePath | None = None, *,

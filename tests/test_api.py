@@ -94,7 +94,7 @@ def test_an_unknown_architecture_and_option_are_named(weights):
 
 
 def test_the_surface_is_small():
-    assert set(cait_mm.__all__) == {'CDCP', '__version__', 'backbone', 'compress', 'load', 'summary'}
+    assert set(cait_mm.__all__) == {'CDCP', '__version__', 'backbone', 'compress', 'load', 'summary', 'tune'}
 
 
 @pytest.fixture(params=['folder', 'tensor', 'list', 'loader with labels', 'loader of dicts'])
@@ -134,3 +134,21 @@ def test_a_loader_is_left_when_there_are_enough_images():
 def test_what_gives_no_images_is_a_sentence(images, message):
     with pytest.raises(UserError, match=message):
         cait_mm.compress(plain_classifier('deit', merge=()), images, 0.3, merge=())
+
+
+def test_a_model_is_compressed_and_tuned_in_one_call():
+    model = plain_classifier('deit', merge=()).eval()
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter)
+    images = [torch.randn(8, 3, 64, 64) for _ in range(6)]
+    options = dict(target=0.5, merge=FAMILIES['deit']['merge'])
+    plain = cait_mm.compress(model, images, **options)
+    tuned = cait_mm.compress(model, images, **options, tune=20, batch_size=8, lr=3e-4)
+    found = tuned.provenance['tuned']
+    assert found['after'] < found['before'] and found['images'] == 44 and found['held_out'] == 4
+    assert plain.spec == tuned.spec and 'tuned' not in plain.provenance
+    assert cait_mm.tune(plain, model, images, 20, batch_size=8).after == found['after'], 'the same in two'
+    with pytest.raises(UserError, match='has 7 classes, the model to tune 5'):
+        cait_mm.tune(plain, plain_classifier('deit', num_classes=7), images, 6)
+    with pytest.raises(UserError, match='tensors of one size'):
+        cait_mm.tune(plain, model, [torch.randn(32, 3, 64, 64), torch.randn(32, 3, 64, 48)], 6)

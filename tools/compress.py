@@ -7,8 +7,10 @@ import _early  # noqa: F401  # isort: skip
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
+from cait_mm import tune
 from cait_mm.arch import ARCHS, Arch, BlockName, get_arch
 from cait_mm.config.cli import (
     add_json_option,
@@ -20,11 +22,12 @@ from cait_mm.config.cli import (
     share,
     whole_number,
 )
-from cait_mm.config.outcome import before_after
+from cait_mm.config.outcome import before_after, show_tuning, told
 from cait_mm.errors import UserError
 from cait_mm.models import Classifier, load_classifier
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.tune import Tuned
 from cait_mm.spec import make_spec
 from cait_mm.utils.images import find_images, load_batches
 
@@ -48,6 +51,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')
+    parser.add_argument('--tune', type=whole_number, default=0, metavar='N',
+                        help='let the dense model teach the small one for N steps, on all images of --images and '
+                        'without labels; some hundreds on some thousands')
+    parser.add_argument('--batch-size', type=positive_int, default=32, metavar='N', help='of --tune (default: 32)')
     add_json_option(parser)
     return parser.parse_args()
 
@@ -83,13 +90,25 @@ def described_backbone(config: str) -> tuple[Arch, Merges]:
     return replace(arch, in_channels=backbone.get('in_channels') or arch.in_channels), backbone.get('merge', ())
 
 
+def learned(small: Classifier, dense: Classifier, args: argparse.Namespace) -> Tuned:
+    """Tune ``small``. A run that was killed continues from a file beside the export."""
+    state = Path(f'{args.out}.tuning')
+    result = tune(small, dense, args.images, args.tune, batch_size=args.batch_size, checkpoint=state,
+                  progress=show_tuning)
+    state.unlink()
+    return result
+
+
 def main() -> None:
     args, start = parse_args(), time.time()
     model, merge = load_dense(args)
     images = load_batches(find_images(args.images, args.num_images), model.spec.arch.img_size[0])
     small = compress(model, images, args.target, merge, args.align, args.pad_to)
+    tuned = learned(small, model, args) if args.tune else None
     small.save(args.out)
     text, result = before_after(small, args.out)
+    if tuned:
+        text, result = f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}
     report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)
 
 

@@ -1,9 +1,11 @@
-"""What tools/compress.py and tools/fold.py say of an export that they wrote."""
+"""What tools/compress.py and tools/fold.py say of an export that they wrote, and of tuning."""
+import sys
 from pathlib import Path
 from typing import Any
 
 from cait_mm.macs import classifier_cost, reduction
 from cait_mm.models import Classifier
+from cait_mm.pruning.tune import Progress, Tuned
 from cait_mm.spec import Spec, make_spec
 from cait_mm.utils.tables import table
 
@@ -28,3 +30,17 @@ def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, An
     return text, {'out': str(path), 'spec': after.to_dict(), 'macs': cost.macs, 'dense_macs': dense.macs,
                   'params': cost.params, 'dense_params': dense.params, 'reduction': 1 - cost.macs / dense.macs,
                   'selected_reduction': selected}
+
+
+def show_tuning(now: Progress) -> None:
+    """A line on standard error after every look at the images held out, with the time that is left."""
+    if now.distance is not None:
+        print(f'tuning: step {now.step} of {now.steps}, KL on images held out {now.distance:.4f}, '
+              f'{now.seconds_left:.0f} s left', file=sys.stderr, flush=True)
+
+
+def told(result: Tuned) -> str:
+    """How tuning went, for people."""
+    text = (f'tuned without labels: KL from the dense model on {result.held_out} images held out {result.before:.4f} '
+            f'=> {result.after:.4f}, best after step {result.best_step} of {result.steps}')
+    return f'{text}\nnote: {result.note}' if result.note else text

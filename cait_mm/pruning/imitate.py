@@ -1,4 +1,6 @@
 """How far a compressed model is from the dense one that it should answer like: predictions and maps, without labels."""
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from cait_mm.ops.token_merge import spread
 
 MAPS = 0.3
 """The maps' error beside the predictions' KL in a loss."""
+LEAST_SURE = 0.4
+"""Below this mean highest probability the images are called unlike those that a classifier was trained on."""
 
 
 def kl(student: Tensor, teacher: Tensor, dim: int = 1) -> Tensor:
@@ -37,8 +41,9 @@ def imitate_classifier(student: Classifier, teacher: Classifier, images: Tensor)
 
     Args:
         student, teacher: Of the same classes.
-        images: (B, C, H, W), normalised.
+        images: (B, C, H, W), normalised, on any device.
     """
+    images = images.to(device_of(student))
     with torch.no_grad():
         wanted, grid = teacher.backbone.forward_tokens(images)
         wanted_logits = teacher.classify(wanted)
@@ -60,6 +65,20 @@ def require_same_classes(student: Classifier, teacher: Classifier) -> None:
 
 
 @torch.no_grad()
-def sureness(model: nn.Module, batches: list[Tensor]) -> float:
+def sureness(model: nn.Module, batches: Sequence[Tensor]) -> float:
     """The mean highest probability that a classifier gives to images (batches of (B, C, H, W)), 1 / classes to 1."""
-    return float(torch.cat([model(batch).float().softmax(1).amax(1) for batch in batches]).mean())
+    return float(torch.cat([model(batch.to(device_of(model))).float().softmax(1).amax(1) for batch in batches]).mean())
+
+
+def unlike(model: Classifier, batches: Sequence[Tensor]) -> str | None:
+    """A sentence where a classifier is unsure of images (batches of (B, C, H, W)), as it is of strange ones."""
+    sure = sureness(model, batches)
+    if sure >= LEAST_SURE:
+        return None
+    return (f'the dense model gives its best class of these images {sure:.0%} on average: they may be unlike those '
+            'that it was trained on, and tuning on them may not help on others.')
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the weights of a model are."""
+    return next(model.parameters()).device

@@ -3,7 +3,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from cait_mm.errors import UserError
 from cait_mm.pruning.imitate import imitate_classifier
+from cait_mm.utils.draws import order
 from cait_mm.utils.files import atomic_path
-from cait_mm.utils.seeding import ORDER, STEPS, OwnRandomness, seed_of
+from cait_mm.utils.seeding import STEPS, OwnRandomness
 from cait_mm.utils.weights import load_file
 
 LEAST_IMAGES = 32
@@ -200,8 +201,10 @@ def _split(images: Sequence[Any] | Callable[[int], Any], held_out: Sequence[Any]
            seed: int) -> tuple[Callable[[int], Any], Sequence[Any]]:
     """The function that gives a step's batch, and the batches that are held out."""
     if callable(images):
-        if not held_out:
+        if held_out is None:
             raise UserError('`held_out` is needed where `images` is a function: batches that it never gives.')
+        count = len(images) if isinstance(images, Sized) else LEAST_IMAGES
+        _require_images(count, sum(map(_size, held_out)), count)
         return images, held_out
     batches = list(images)
     if held_out is None:
@@ -214,11 +217,6 @@ def _split(images: Sequence[Any] | Callable[[int], Any], held_out: Sequence[Any]
         return batches[order(len(batches), seed, epoch)[place]]
 
     return draw, held_out
-
-
-def order(count: int, seed: int, epoch: int) -> list[int]:
-    """The numbers below ``count`` in the order of an epoch."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(ORDER, seed, epoch))).tolist()
 
 
 def _require_images(learned: int, held_out: int, batches: int) -> None:

@@ -8,8 +8,8 @@ from torch.distributions import Bernoulli, Categorical, kl_divergence
 from cait_mm.errors import UserError
 from cait_mm.models import Classifier
 from cait_mm.pruning.compress import compress
-from cait_mm.pruning.imitate import binary_kl, imitate_classifier, kl, map_error, sureness
-from cait_mm.pruning.tune import LOOKS, Progress, order, tune
+from cait_mm.pruning.imitate import binary_kl, imitate_classifier, kl, map_error, sureness, unlike
+from cait_mm.pruning.tune import LOOKS, Progress, tune
 
 
 def pair(family: str = 'deit') -> tuple[Classifier, Classifier]:
@@ -119,11 +119,6 @@ def test_images_that_teach_something_else_are_said():
     assert 'rose again' in result.note and 'too few' in result.note
 
 
-def test_the_order_follows_from_the_seed_and_visits_everything_once_an_epoch():
-    assert sorted(order(9, 0, 1)) == [*range(9)] and order(9, 0, 1) == order(9, 0, 1)
-    assert order(9, 0, 1) != order(9, 0, 2) and order(9, 0, 1) != order(9, 1, 1)
-
-
 def test_tuning_neither_sees_nor_moves_the_processes_randomness():
     student, teacher = pair()
     start = weights(student)
@@ -148,4 +143,11 @@ def test_the_distances_are_those_of_their_definitions():
     assert map_error(teacher, teacher) == 0 and kl(teacher, teacher) == 0
     mean = teacher.mean().expand_as(teacher)
     torch.testing.assert_close(map_error(mean, teacher), torch.tensor(1.), atol=0.02, rtol=0)
-    assert sureness(nn.Flatten(), [torch.zeros(2, 4), torch.tensor([[90., 0, 0, 0]])]) == pytest.approx(0.5)
+
+
+def test_strange_images_are_those_that_a_model_is_unsure_of():
+    model = nn.Linear(4, 4, bias=False)
+    nn.init.eye_(model.weight)
+    strange, known = torch.zeros(2, 4), torch.tensor([[90., 0, 0, 0]])
+    assert sureness(model, [strange, known]) == pytest.approx(0.5) and unlike(model, [known]) is None
+    assert 'its best class of these images 25% on average' in unlike(model, [strange])

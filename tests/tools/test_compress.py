@@ -6,9 +6,11 @@ import torch
 from conftest import FAMILIES, real_data
 from mmengine.registry import MODELS
 from PIL import Image
+from tiny_runs import differing
 
 from cait_mm.classification import Classifier
 from cait_mm.macs import reduction
+from cait_mm.pruning import tune as tune_module
 from cait_mm.spec import Spec, make_spec
 
 CONFIG = '''
@@ -86,6 +88,43 @@ def test_pictures_are_no_images_of_four_channels(tool, small):
     config.write_text(config.read_text() + 'model["backbone"]["in_channels"] = 4\n')
     status, _, err = tool('compress.py', *words(small))
     assert status == 2 and 'the images have 3 channels and custom takes 4' in err
+
+
+def test_the_dense_model_teaches_the_small_one_and_a_killed_run_continues(tool, small, monkeypatch):
+    chance = np.random.default_rng(1)
+    for index in range(40):
+        pixels = chance.integers(0, 255, (4, 4, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1)
+        Image.fromarray(pixels).save(small / 'images' / f'{index}.png')
+    more = ('--tune', 4, '--batch-size', 8)
+    status, out, err = tool('compress.py', *words(small, *more, '--json', small / 'r.json'))
+    assert status == 0 and 'tuning: step 4 of 4' in err, err
+    tuned, whole = json.loads((small / 'r.json').read_text())['tuned'], torch.load(small / 'out.pth', weights_only=True)
+    assert 'tuned without labels: KL from the dense model on 4 images held out' in out
+    assert 0 <= tuned['after'] <= tuned['before'] and tuned['steps'] == 4
+    assert torch.load(small / 'out.pth', weights_only=True)['meta']['tuned'] == {**tuned, 'images': 36}
+    assert not list(small.glob('*.tuning'))
+
+    write, left = tune_module._write, [2]
+
+    def killed(*words):
+        write(*words)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    (small / 'out.pth').unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(tune_module, '_write', killed)
+        tool('compress.py', *words(small, *more))
+    assert (small / 'out.pth.tuning').exists() and not (small / 'out.pth').exists()
+    status, out, err = tool('compress.py', *words(small, *more))
+    assert status == 0 and 'step 2 of 4' not in err and 'step 3 of 4' in err
+    assert differing(whole, torch.load(small / 'out.pth', weights_only=True)) == []
+
+
+def test_too_few_images_to_tune_on_are_a_sentence(tool, small):
+    status, _, err = tool('compress.py', *words(small, '--tune', 4))
+    assert status == 2 and 'tuning needs 32 images at least' in err and not (small / 'out.pth').exists()
 
 
 def test_real_deit_tiny_at_the_papers_target(tool, deit_tiny, tmp_path):

@@ -16,6 +16,7 @@ from cait_mm.models.classifier import LOGGER, Classifier, load_classifier
 from cait_mm.models.families import FAMILIES
 from cait_mm.models.summary import summary
 from cait_mm.pruning.cdcp import CDCP
+from cait_mm.pruning.compensate import RIDGE
 from cait_mm.pruning.compress import compress as cut_without_training
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.pruning.imitate import require_same_classes, unlike
@@ -58,7 +59,8 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
 
 
 def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
-             align: int = 1, pad_to: int = PAD_TO, num_images: int = 64, tune: int = 0, **tuning: Any) -> Classifier:
+             align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
+             ridge: float = RIDGE, num_images: int = 64, tune: int = 0, **tuning: Any) -> Classifier:
     """Merge tokens and cut channels of a pretrained classifier without training, and let it learn from the dense one.
 
     Args:
@@ -70,6 +72,11 @@ def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[t
             some for the target where it has none.
         align: Leave widths in multiples of this.
         pad_to: Zero-pad heads and FFNs to multiples of this, which fast kernels need; 0 leaves the widths as selected.
+        weighted: Weigh the tokens that new merges fuse by how far they are from the mean token; False takes their
+            mean, as the paper does at the start.
+        proportional: Let tokens of weighted merges count in attention as often as they have patches.
+        ridge: Of the regression by which channels that stay stand in for those that are cut; infinite keeps their
+            means.
         num_images: How many images to calibrate on.
         tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
             loader is read a second time for them. What they gave is in ``provenance['tuned']``.
@@ -82,7 +89,7 @@ def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[t
         UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
     small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge, align,
-                                 pad_to)
+                                 pad_to, weighted, proportional, ridge)
     if tune:
         _tuned(small, model, images, tune, **tuning)
     return small

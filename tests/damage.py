@@ -179,5 +179,5 @@ def spoilt_weights(weights, rng):
     elif way == 4:
         weights[name] = value.to(rng.choice([torch.int8, torch.bool, torch.complex64]))
     else:
-        weights[name] = torch.full_like(value, rng.choice([float('nan'), float('inf')])) if value.numel() else value
+        weights[name] = torch.full(value.shape, rng.choice([float('nan'), float('inf')]))
     return weights

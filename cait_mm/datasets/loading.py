@@ -18,7 +18,6 @@ from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.inputs import forbid_postscript, require_file
 from cait_mm.utils.pictures import read_image, require_picture_bytes
 
-
 LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
 
 

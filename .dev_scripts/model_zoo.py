@@ -81,9 +81,9 @@ python tools/benchmark.py configs/CAIT_NAME.py --against configs/DENSE_NAME.py -
 ```
 
 Compressed configs inherit from their dense twin and change its backbone. Merges and stand-in widths are written once,
-in [_base_/backbones/](_base_/backbones). Merges in configs are plain; a compressed checkpoint of weighted ones makes them
-weighted. [docs/prepare_data.md](../docs/prepare_data.md) says how to get data and weights. Names that configs had in
-earlier versions are still found ([moved.yml](moved.yml)).
+in [_base_/backbones/](_base_/backbones). Merges in configs are plain; a compressed checkpoint of weighted ones makes
+them weighted. [docs/prepare_data.md](../docs/prepare_data.md) says how to get data and weights. Names that configs had
+in earlier versions are still found ([moved.yml](moved.yml)).
 
 Cells hold GMACs (encoder / overall, on one picture of the size in that row; 1 MAC = 1 FLOP), millions of parameters
 without auxiliary heads, and a score. GMACs of CAIT are those of its target or of the stand-in widths. An empty cell was

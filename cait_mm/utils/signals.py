@@ -9,6 +9,8 @@ from types import FrameType
 
 NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
 """Ctrl-C, a scheduler's or ``kill``'s, a closed terminal, and what Slurm's ``--signal=USR1`` sends ahead of time."""
+_WATCH = 2.
+"""Seconds between two looks for the parent: PyTorch's loader processes wait for ever to hand a batch to a dead one."""
 _SAME = 1.
 """Seconds within which signals are one: a launcher passes on what the terminal has sent to its processes already."""
 
@@ -86,7 +88,8 @@ SIGNALS = Signals()
 
 
 def leave_stopping_to_parent() -> None:
-    """Ignore, in a data loader's process, every signal that asks to stop but the parent's own SIGTERM.
+    """Ignore, in a data loader's process, every signal that asks to stop but the parent's own SIGTERM, and end when the
+    parent is gone.
 
     Schedulers and terminals signal all processes of a job, and a loader's process that dies breaks the iteration that
     the main process wants to finish.
@@ -94,12 +97,14 @@ def leave_stopping_to_parent() -> None:
     for name in NAMES:
         if name != 'SIGTERM' and hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+    if hasattr(signal, 'sigtimedwait'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_obey_parent, args=(os.getppid(), ), daemon=True).start()
 
 
 def _obey_parent(parent: int) -> None:
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
-        pass
+    while os.getppid() == parent:
+        received = signal.sigtimedwait([signal.SIGTERM], _WATCH)
+        if received is not None and received.si_pid == parent:
+            break
     os._exit(0)

@@ -1,4 +1,5 @@
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -124,3 +125,20 @@ def test_output_that_nobody_reads_ends_quietly():
     done = subprocess.run(f'"{sys.executable}" -c \'{code}\' | head -1; exit ${{PIPESTATUS[0]}}', shell=True, text=True,
                           executable='bash', capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (141, '0\n', '')
+
+
+def test_a_loaders_process_does_not_outlive_a_killed_parent():
+    reader, writer = os.pipe()
+    parent = os.fork()
+    if not parent:
+        if not os.fork():
+            leave_stopping_to_parent()
+            os.write(writer, b'.')
+            time.sleep(60)  # PyTorch's waits to hand over its batch
+            os._exit(1)
+        time.sleep(60)
+    os.close(writer)
+    assert os.read(reader, 1) == b'.'
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert select.select([reader], [], [], 20)[0] and os.read(reader, 1) == b'', 'its end of the pipe is closed'

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from cait_mm.arch import ARCHS, Arch
 from cait_mm.errors import UserError
 from cait_mm.models.base import Backbone
@@ -17,6 +19,7 @@ from cait_mm.models.families import FAMILIES
 from cait_mm.models.summary import summary
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.compensate import RIDGE
+from cait_mm.pruning.compress import Compression, backbone_inside, compress_inside
 from cait_mm.pruning.compress import compress as cut_without_training
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.pruning.imitate import require_same_classes, unlike
@@ -58,16 +61,18 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
     return load_classifier(path, arch, merge, num_classes, head_rows, new_head, **options)
 
 
-def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
+def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
-             ridge: float = RIDGE, num_images: int = 64, tune: int = 0, **tuning: Any) -> Classifier:
-    """Merge tokens and cut channels of a pretrained classifier without training, and let it learn from the dense one.
+             ridge: float = RIDGE, num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
+    """Merge tokens and cut channels of a trained model without training; a classifier may learn from the dense one.
 
     Args:
-        model: At full width, as :func:`load` gives it; it stays as it is.
+        model: At full width; it stays as it is. A classifier as :func:`load` gives it, or a segmentor, a detector, any
+            module that holds one backbone of this package.
         images: To calibrate on, without labels: a folder, or normalised tensors, or a loader of them
             (:func:`~cait_mm.utils.images.as_batches`).
-        target: The share of the dense classifier's MACs to save, merges included.
+        target: The share of the dense MACs to save, merges included: of a classifier's whole, of other models' backbone
+            on images as large as the first one.
         merge: Where to merge, ``((4, 'horizontal'), (7, 'vertical'))``. None keeps the model's merges, and chooses
             some for the target where it has none.
         align: Leave widths in multiples of this.
@@ -83,11 +88,21 @@ def compress(model: Classifier, images: Any, target: float, *, merge: Sequence[t
         tuning: Of :func:`tune`: ``lr``, ``batch_size``, ``seed``, ``checkpoint``, ``progress``.
 
     Returns:
-        A classifier that can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`) or trained further.
+        A model of the same class: a classifier can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`); all
+        can be trained further.
 
     Raises:
-        UserError: The model is pruned already, the images do not fit, or the target is out of reach.
+        UserError: The model is pruned already or holds no backbone, the images do not fit, or the target is out of
+            reach.
     """
+    if not isinstance(model, Classifier):
+        if tune:
+            raise UserError('`tune`: only classifiers are tuned here; give tune=0 and train the model further.')
+        batches = list(as_batches(images, backbone_inside(model).img_size, num_images))
+        if not batches:
+            raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
+        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge)
+        return compress_inside(model, batches, how, tuple(batches[0].shape[-2:]))[0]
     small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge, align,
                                  pad_to, weighted, proportional, ridge)
     if tune:

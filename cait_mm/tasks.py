@@ -165,7 +165,7 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
             config.model.update(cdcp=None, distillation=None)
         return build_model(config)
     checkpoint = read_checkpoint(path)
-    if checkpoint.spec is None:
+    if not checkpoint.is_export:
         raise UserError(f'{path} is no export: give a config, or what tools/fold.py or tools/compress.py wrote.')
     classes = len(checkpoint.state_dict.get('head.weight', ()))
     backbone = BACKBONES[checkpoint.spec.arch.family].__name__

@@ -24,6 +24,7 @@ ROWS = (
     ('engine', ),
     ('tasks', ),
     ('analysis', 'deploy'),
+    ('compression', ),
 )
 ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']

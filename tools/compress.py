@@ -1,7 +1,8 @@
-"""Compress a pretrained ViT without training: merges, a calibrated cut of channels, and an export.
+"""Compress a trained model without labels: merges and a calibrated cut of channels, from some dozens of images.
 
-Some dozens of unlabelled images are enough. The export loads as a backbone of MMSeg and MMDet configs, and is a
-starting point for fine-tuning.
+OUT is a folder for a segmentor or detector: a config, its trained checkpoint and unlabelled images give a config.py and
+a model.pth of the same task. OUT is a file (.pth) for a classifier, named by its architecture or by any config with its
+backbone: the export loads as a backbone of MMSeg and MMDet configs.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -9,12 +10,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from cait_mm import tune
 from cait_mm.arch import ARCHS, Arch, BlockName, get_arch
 from cait_mm.config.cli import (
     add_json_option,
+    logs_aside,
     output_file,
+    output_folder,
     parse_merges,
     positive_int,
     report,
@@ -38,13 +42,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', metavar='CONFIG_OR_ARCH',
                         help=f'a config with a backbone of ours, or {", ".join(ARCHS)}')
-    parser.add_argument('checkpoint', help='the dense pretrained weights')
-    parser.add_argument('out', type=output_file, help='the export to write')
-    parser.add_argument('--target', type=share, required=True, metavar='SHARE',
-                        help='the share of all MACs to save, for example 0.505')
-    parser.add_argument('--images', required=True, metavar='DIR', help='a folder of images, labels are not needed')
-    parser.add_argument('--num-images', type=positive_int, default=64, metavar='N',
-                        help='how many of them (default: 64)')
+    parser.add_argument('checkpoint', help='the dense pretrained weights, or the checkpoint that the config trained')
+    parser.add_argument('out', type=output_place, help='the export (.pth) or the folder to write')
+    parser.add_argument('--target', type=share_or_none, required=True, metavar='SHARE',
+                        help='the share of MACs to save, for example 0.505: of a whole classifier, of a segmentor\'s '
+                        'or detector\'s backbone, where 0 only writes the model in this form')
+    parser.add_argument('--images', metavar='DIR',
+                        help='a folder of images, labels are not needed (default for a segmentor or detector: the '
+                        'images that it was trained on)')
+    parser.add_argument('--num-images', type=positive_int, metavar='N',
+                        help='how many of them (default: 64 of a classifier\'s, 32 of others)')
+    parser.add_argument('--data-root', metavar='DIR', help='where the config\'s data are, instead of its data_root')
     parser.add_argument('--merge', metavar='BLOCK:KIND,...',
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
     parser.add_argument('--align', type=positive_int, default=1, metavar='N', help='leave widths in multiples of N')
@@ -52,11 +60,26 @@ def parse_args() -> argparse.Namespace:
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')
     parser.add_argument('--tune', type=whole_number, default=0, metavar='N',
-                        help='let the dense model teach the small one for N steps, on all images of --images and '
+                        help='let the dense classifier teach the small one for N steps, on all images of --images and '
                         'without labels; some hundreds on some thousands')
     parser.add_argument('--batch-size', type=positive_int, default=32, metavar='N', help='of --tune (default: 32)')
     add_json_option(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out.suffix and args.images is None:
+        parser.error('the following arguments are required: --images')
+    if args.tune and not args.out.suffix:
+        parser.error('--tune is for classifiers, whose OUT is a file: train the folder of a segmentor or detector with '
+                     'tools/train.py OUT/config.py')
+    return args
+
+
+def output_place(word: str) -> Path:
+    """A file where the word ends like one, else a folder."""
+    return (output_file if Path(word).suffix else output_folder)(word)
+
+
+def share_or_none(word: str) -> float:
+    return 0. if word in ('0', '0.0') else share(word)
 
 
 def load_dense(args: argparse.Namespace) -> tuple[Classifier, Merges | None]:
@@ -90,8 +113,33 @@ def described_backbone(config: str) -> tuple[Arch, Merges]:
     return replace(arch, in_channels=backbone.get('in_channels') or arch.in_channels), backbone.get('merge', ())
 
 
+def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Write the folder of a segmentor or detector; what changed, for people and as JSON."""
+    from cait_mm.compression.model import compress_model
+    from cait_mm.compression.small_config import changes
+    merge = None if args.merge is None else parse_merges(args.merge)
+    with logs_aside(args.json):
+        found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
+                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root)
+        found.save(args.out)
+    result = found.result()
+    lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
+    return '\n'.join(lines), result
+
+
+def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Write the export of a classifier; what changed, for people and as JSON."""
+    model, merge = load_dense(args)
+    images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
+    small = compress(model, images, args.target, merge, args.align, args.pad_to)
+    tuned = learned(small, model, args) if args.tune else None
+    small.save(args.out)
+    text, result = before_after(small, args.out)
+    return (f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}) if tuned else (text, result)
+
+
 def learned(small: Classifier, dense: Classifier, args: argparse.Namespace) -> Tuned:
-    """Tune ``small``. A run that was killed continues from a file beside the export."""
+    """Tune ``small``. A run that was killed continues from a file next to OUT."""
     state = Path(f'{args.out}.tuning')
     result = tune(small, dense, args.images, args.tune, batch_size=args.batch_size, checkpoint=state,
                   progress=show_tuning)
@@ -101,14 +149,7 @@ def learned(small: Classifier, dense: Classifier, args: argparse.Namespace) -> T
 
 def main() -> None:
     args, start = parse_args(), time.time()
-    model, merge = load_dense(args)
-    images = load_batches(find_images(args.images, args.num_images), model.spec.arch.img_size[0])
-    small = compress(model, images, args.target, merge, args.align, args.pad_to)
-    tuned = learned(small, model, args) if args.tune else None
-    small.save(args.out)
-    text, result = before_after(small, args.out)
-    if tuned:
-        text, result = f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}
+    text, result = (compress_classifier if args.out.suffix else compress_whole)(args)
     report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)
 
 

@@ -53,7 +53,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
         UserError: They do not fit.
     """
     options = {'model.backbone.init_cfg': None, **(args.cfg_options or {})}
-    if read_checkpoint(args.checkpoint).spec is not None:
+    if read_checkpoint(args.checkpoint).is_export:
         return load_export(args, options)
     if not isinstance(content, dict) or 'state_dict' not in content:
         raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '

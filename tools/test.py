@@ -39,7 +39,7 @@ def main() -> None:
     config = read_run_config(args, training=False)
     refuse(config_problems(config, training=False))
     forget_training(config)
-    exported = read_checkpoint(args.checkpoint).spec is not None
+    exported = read_checkpoint(args.checkpoint).is_export
     if exported:
         use_export(config, args.checkpoint)
     config.load_from, config.resume = None, False

@@ -7,7 +7,7 @@ stages.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from cait_mm.arch.checks import MOST_BLOCKS, MOST_PATCHES, check_positive_int, check_positive_number
@@ -16,6 +16,9 @@ from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 
 BlockName = int | str
+ADDED = ('in_channels', 'norm_eps', 'window_rule')
+"""Fields that earlier versions do not know: written only where they are not the default, so that others can be read.
+"""
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class Arch(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; :func:`~cait_mm.arch.get_arch` reads them."""
-        data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        if self.in_channels == 3:
-            del data['in_channels']  # earlier versions, which know 3 channels alone, read this too
+        usual = {field.name: field.default for field in fields(self) if field.name in ADDED}
+        data = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+                if key not in usual or value != usual[key]}
         return {'family': self.family, **data}

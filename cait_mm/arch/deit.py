@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cait_mm.arch.base import Arch
-from cait_mm.arch.checks import check_positive_int
+from cait_mm.arch.checks import check_positive_int, check_positive_number
 from cait_mm.arch.cost import Cost, layer_norm, linear
 from cait_mm.ops.token_merge import Grid
 
@@ -16,7 +16,6 @@ class DeiTArch(Arch):
 
     family: ClassVar[str] = 'deit'
     required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')
-    norm_eps: ClassVar[float] = 1e-6
 
     name: str
     embed_dim: int
@@ -26,8 +25,10 @@ class DeiTArch(Arch):
     patch_size: int = 16
     img_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
+    norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        check_positive_number('arch norm_eps', self.norm_eps, 1, 'must be a number above 0 and up to 1')
         check_positive_int('arch num_heads', self.num_heads)
         self._check_common()
 

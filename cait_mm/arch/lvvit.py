@@ -16,9 +16,9 @@ class LVViTArch(DeiTArch):
     family: ClassVar[str] = 'lvvit'
     qkv_bias: ClassVar[bool] = False
     aux_head: ClassVar[bool] = True
-    norm_eps: ClassVar[float] = 1e-5
 
     mlp_ratio: float = 3.0
+    norm_eps: float = 1e-5
     residual_scale: float = 2.0
     stem_dim: int = 64
 

@@ -11,7 +11,7 @@ from cait_mm.arch.checks import MOST_BLOCKS, check_positive_int, check_sequence
 from cait_mm.arch.cost import Cost, layer_norm, linear
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
-from cait_mm.ops.windows import window_count, window_of
+from cait_mm.ops.windows import WINDOW_RULES, window_count, window_of
 
 MOST_STAGES = 16
 MERGE_STAGE = 2
@@ -20,7 +20,11 @@ MERGE_STAGE = 2
 
 @dataclass(frozen=True)
 class SwinArch(Arch):
-    """A dense Swin Transformer; ``depths`` and ``num_heads`` have one number for each stage."""
+    """A dense Swin Transformer; ``depths`` and ``num_heads`` have one number for each stage.
+
+    ``window_rule`` matters where a grid is no larger than a window: ``fitted`` makes the window as small as the grid
+    and leaves it where it is (the official code), ``whole`` pads the grid to a window and shifts it (OpenMMLab).
+    """
 
     family: ClassVar[str] = 'swin'
     required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depths', 'num_heads')
@@ -36,6 +40,7 @@ class SwinArch(Arch):
     window_size: int = 7
     img_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
+    window_rule: str = 'fitted'
 
     def __post_init__(self) -> None:
         for field in ('depths', 'num_heads'):
@@ -50,6 +55,8 @@ class SwinArch(Arch):
         if len(self.depths) > MOST_STAGES:
             raise UserError(f'arch depths has {len(self.depths)} stages, {MOST_STAGES} at most are supported.')
         check_positive_int('arch window_size', self.window_size)
+        if self.window_rule not in WINDOW_RULES:
+            raise UserError(f'arch window_rule={shown(self.window_rule)}: use {" or ".join(WINDOW_RULES)}.')
         self._check_common()
 
     @property
@@ -134,7 +141,7 @@ class SwinArch(Arch):
         return layer_norm(height * width, 2 * dim) + linear(height * width, 2 * dim, dim, bias=False)
 
     def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
-        window = window_of(grid, self.window_size)
+        window = window_of(grid, self.window_size, self.window_rule)
         return window_count(grid, window), window[0] * window[1]
 
     def bias_params(self, block: int) -> int:

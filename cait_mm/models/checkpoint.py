@@ -40,6 +40,13 @@ class Checkpoint:
     grid: Grid | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     """What an export says of its origin."""
+    whole: bool = False
+    """Whether the file holds a segmentor or detector, or a training's checkpoint, of which this is the backbone."""
+
+    @property
+    def is_export(self) -> bool:
+        """Whether the file is a compressed classifier and says so."""
+        return self.spec is not None and not self.whole
 
 
 @dataclass
@@ -83,7 +90,8 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     if spec is None and not any(key.startswith('backbone.') for key in found):
         weights, more = as_plain_vit(path, weights)
         notes += more
-    checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix))
+    checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix),
+                            whole=any(key.startswith('backbone.') for key in found))
     if spec is not None:
         checkpoint.spec = _carried_spec(path, spec, weights)
         checkpoint.provenance = {key: value for key, value in meta.items()

@@ -151,7 +151,7 @@ class Swin(Backbone):
     def _block(self, index: int, shifted: bool) -> Block:
         arch, spec, dim = self.arch, self.spec.blocks[index], self.arch.dim(index)
         attention = WindowAttention(dim, spec.num_heads, spec.qk_dim, spec.v_dim, spec.head_dim, arch.qkv_bias,
-                                    arch.window_size, shifted)
+                                    arch.window_size, shifted, arch.window_rule)
         return Block(attention, dim, spec.ffn_dim, self.drop_path_rates[index], arch.norm_eps)
 
     def _random_weights(self) -> None:

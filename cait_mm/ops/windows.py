@@ -33,8 +33,13 @@ def _kept(size: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
     return decorate
 
 
-def window_of(grid: Grid, window_size: int) -> Grid:
-    """The window (H, W) on ``grid``."""
+WINDOW_RULES = ('fitted', 'whole')
+
+
+def window_of(grid: Grid, window_size: int, rule: str = 'fitted') -> Grid:
+    """The window (H, W) on ``grid``; by the rule ``whole`` it has one size on every grid."""
+    if rule == 'whole':
+        return window_size, window_size
     return min(window_size, grid[0]), min(window_size, grid[1])
 
 
@@ -43,9 +48,9 @@ def window_count(grid: Grid, window: Grid) -> int:
     return -(-grid[0] // window[0]) * -(-grid[1] // window[1])
 
 
-def shift_of(grid: Grid, window: Grid) -> Grid:
-    """By how much a shifted block moves the grid: half a window, nothing on an axis of one window."""
-    return tuple(0 if side <= length else length // 2 for side, length in zip(grid, window))
+def shift_of(grid: Grid, window: Grid, rule: str = 'fitted') -> Grid:
+    """By how much a shifted block moves the grid: half a window, nothing on an axis of one ``fitted`` window."""
+    return tuple(0 if rule == 'fitted' and side <= length else length // 2 for side, length in zip(grid, window))
 
 
 def partition(x: Tensor, window: Grid) -> Tensor:
@@ -104,12 +109,13 @@ class WindowAttention(Attention):
         dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias: As in :class:`~cait_mm.ops.attention.Attention`.
         window_size: The largest side of a window; it also sets the size of the bias table.
         shifted: Whether windows are shifted by half their side.
+        rule: See :class:`~cait_mm.arch.swin.SwinArch`.
     """
 
     def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int, qkv_bias: bool = True,
-                 window_size: int = 7, shifted: bool = False) -> None:
+                 window_size: int = 7, shifted: bool = False, rule: str = 'fitted') -> None:
         super().__init__(dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias)
-        self.window_size, self.shifted = window_size, shifted
+        self.window_size, self.shifted, self.rule = window_size, shifted, rule
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1)**2, num_heads))
 
     def position_bias(self, window: Grid) -> Tensor:
@@ -119,11 +125,11 @@ class WindowAttention(Attention):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, H * W, C) on ``grid`` (H, W) -> (B, H * W, C)."""
-        batch, window = x.shape[0], window_of(grid, self.window_size)
+        batch, window = x.shape[0], window_of(grid, self.window_size, self.rule)
         bias = self.position_bias(window)
-        if grid == window:
+        shift = shift_of(grid, window, self.rule) if self.shifted else (0, 0)
+        if grid == window and not any(shift):
             return super().forward(x, bias)
-        shift = shift_of(grid, window) if self.shifted else (0, 0)
         padded = tuple(-(-side // length) * length for side, length in zip(grid, window))
         x = x.unflatten(1, grid)
         if padded != grid:

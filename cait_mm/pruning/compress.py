@@ -43,6 +43,10 @@ class Compression:
     proportional: bool = True
     ridge: float = RIDGE
 
+    @property
+    def changes_nothing(self) -> bool:
+        return self.target == 0 and not self.merge
+
 
 def compress(model: Classifier, images: Iterable[Tensor], target: float, merge: Merges | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
@@ -97,6 +101,49 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     cut = [removable(mask, score) for mask, score in zip(masks, scores)]
     compensate(folded.backbone, merged, cut, calibration.ffn, calibration.values, how.ridge)
     return folded, dict(target=how.target, start='calibrated', calibration_images=calibration.images)
+
+
+def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression,
+                    img_size: tuple[int, int]) -> tuple[nn.Module, Folded, dict[str, Any]]:
+    """Compress the one backbone that a segmentor, detector or any other module holds; everything else is copied.
+
+    Maps of merged tokens are restored with what the merges took away (``restore_mode='residual'``), because nothing
+    behind the backbone has learned to do without.
+
+    Args:
+        model: Trained, its backbone at full width; it stays as it is.
+        images, how: As in :func:`compress_backbone`.
+        img_size: Pixels (H, W) of the images whose MACs count, those of the backbone alone.
+
+    Returns:
+        The copy in eval mode, its folded backbone, and how it came about, in plain types.
+
+    Raises:
+        UserError: As :func:`compress`, or the model holds no backbone of this package, or several.
+    """
+    backbone = backbone_inside(model)
+    if how.changes_nothing:
+        folded, provenance = Folded(deepcopy(backbone), backbone.spec, 0.), dict(target=0.)
+    else:
+        saved = encoder_saving(backbone, img_size)
+        folded, provenance = compress_backbone(backbone, images, how, saved)
+        provenance.update(selected_reduction=saved(folded.selected), largest_cut=folded.largest_cut)
+    if folded.spec.merges and not backbone.spec.merges:
+        folded.backbone.restore_mode = 'residual'
+    return deepcopy(model, {id(backbone): folded.backbone}).eval(), folded, provenance
+
+
+def backbone_inside(model: nn.Module) -> Backbone:
+    """The one backbone of this package in ``model``.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    found = [module for module in model.modules() if isinstance(module, Backbone)]
+    if len(found) != 1:
+        raise UserError(f'`model`: {type(model).__name__} holds {len(found) or "no"} backbones of cait_mm, and one is '
+                        'wanted: CAITDeiT, CAITLVViT or CAITSwin.')
+    return found[0]
 
 
 def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[Spec], float]:

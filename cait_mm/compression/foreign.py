@@ -1,0 +1,97 @@
+"""Backbones of MMSegmentation and MMDetection as this package's: their settings, where both compute the same."""
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from cait_mm.arch import ARCHS, Arch, DeiTArch, SwinArch
+from cait_mm.errors import UserError
+from cait_mm.models.arguments import checked_size
+from cait_mm.models.mm_names import swin_weights, vit_weights
+
+Settings = dict[str, Any]
+Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+IGNORED = ('type', 'init_cfg', 'pretrained', 'norm_eval', 'drop_rate', 'attn_drop_rate', 'convert_weights')
+"""What changes no prediction. Dropout inside a backbone is not trained further with."""
+SHARED = ('drop_path_rate', 'with_cp')
+"""What is called the same."""
+
+
+def as_ours(backbone: Mapping[str, Any]) -> tuple[Settings, Convert] | None:
+    """The settings of this package's backbone that computes the same as one of OpenMMLab's, and what brings weights to
+    its names; None where ``backbone``, a config's, is no ViT or Swin of theirs.
+
+    Raises:
+        UserError: It is one that this package has no equal of.
+    """
+    kind = str(backbone.get('type')).rpartition('.')[2]
+    if kind not in _KINDS:
+        return None
+    convert, usual, fixed = _KINDS[kind]
+    given = {**usual, **{key: value for key, value in backbone.items() if key not in IGNORED}}
+    for key, value in given.items():
+        if key not in usual and key not in fixed and key not in SHARED:
+            raise UserError(f'{kind} has {key}={value!r} in this config, which cannot be compressed: this package does '
+                            'not know what it does.')
+        if key in fixed and value not in fixed[key]:
+            raise UserError(f'{kind} has {key}={value!r} in this config, which cannot be compressed: this package has '
+                            f'no backbone with another {key} than {fixed[key][0]!r}.')
+    for key, name in (('norm_cfg', 'LN'), ('act_cfg', 'GELU')):
+        if given[key].get('type') != name:
+            raise UserError(f'{kind} has {key} of the type {given[key].get("type")} in this config, which cannot be '
+                            f'compressed: this package knows {name} alone.')
+    settings, weights = convert(given)
+    return {**settings, **{key: given[key] for key in SHARED if key in given}}, weights
+
+
+def _vit(given: Settings) -> tuple[Settings, Convert]:
+    patch, depth, outputs = given['patch_size'], given['num_layers'], given['out_indices']
+    size = given['img_size']
+    size = checked_size('img_size', size[0] if isinstance(size, (list, tuple)) and len(size) == 1 else size)
+    outputs = [depth - 1 if outputs == -1 else outputs] if isinstance(outputs, int) else list(outputs)
+    final_norm = bool(given['final_norm']) and max(outputs) == depth - 1
+    arch = DeiTArch('vit', given['embed_dims'], depth, given['num_heads'], given['mlp_ratio'], patch,
+                    in_channels=given['in_channels'], norm_eps=given['norm_cfg'].get('eps', 1e-5))
+    settings = dict(type='CAITDeiT', arch=_named(arch), img_size=tuple(side // patch * patch for side in size),
+                    in_channels=arch.in_channels, out_indices=tuple(outputs),
+                    with_cls_token=bool(given['with_cls_token']), final_norm=final_norm)
+    return settings, lambda weights: vit_weights(weights, max(outputs) + 1, settings['with_cls_token'], final_norm)
+
+
+def _swin(given: Settings) -> tuple[Settings, Convert]:
+    if given['norm_cfg'].get('eps', 1e-5) != 1e-5:
+        raise UserError(f'SwinTransformer has norms of eps={given["norm_cfg"]["eps"]} in this config, which cannot be '
+                        'compressed: those of this package have 1e-5.')
+    if tuple(given['strides']) != (given['patch_size'], 2, 2, 2)[:len(given['depths'])]:
+        raise UserError(f'SwinTransformer has strides={tuple(given["strides"])} in this config, which cannot be '
+                        'compressed: every stage after the first halves the grid in this package.')
+    arch = SwinArch('swin', given['embed_dims'], given['depths'], given['num_heads'], given['mlp_ratio'],
+                    given['patch_size'], given['window_size'], in_channels=given['in_channels'], window_rule='whole')
+    settings = dict(type='CAITSwin', arch=_named(arch), in_channels=arch.in_channels,
+                    out_indices=tuple(given['out_indices']), frozen_stages=given['frozen_stages'])
+    return settings, lambda weights: swin_weights(weights, max(settings['out_indices']) + 1)
+
+
+def _named(arch: Arch) -> str | dict[str, Any]:
+    """The name of a known architecture, or what differs from the defaults."""
+    known = next((name for name, other in ARCHS.items() if other == replace(arch, name=name)), None)
+    return known or {key: value for key, value in arch.to_dict().items() if key not in ('family', 'in_channels')}
+
+
+_VIT: Settings = dict(
+    img_size=224, patch_size=16, in_channels=3, embed_dims=768, num_layers=12, num_heads=12, mlp_ratio=4,
+    out_indices=-1, qkv_bias=True, patch_bias=False, with_cls_token=True, final_norm=False, norm_cfg=dict(type='LN'),
+    act_cfg=dict(type='GELU'))
+_SWIN: Settings = dict(
+    pretrain_img_size=224, in_channels=3, embed_dims=96, patch_size=4, window_size=7, mlp_ratio=4, depths=(2, 2, 6, 2),
+    num_heads=(3, 6, 12, 24), strides=(4, 2, 2, 2), out_indices=(0, 1, 2, 3), qkv_bias=True, norm_cfg=dict(type='LN'),
+    act_cfg=dict(type='GELU'), frozen_stages=-1, drop_path_rate=0.1)
+_KINDS = {
+    'VisionTransformer': (_vit, _VIT, dict(
+        patch_pad=('corner', ), out_origin=(False, ), output_cls_token=(False, ), patch_norm=(False, ),
+        pre_norm=(False, ), interpolate_mode=('bicubic', ), num_fcs=(2, ), frozen_exclude=(['all'], ))),
+    'SwinTransformer': (_swin, _SWIN, dict(
+        qk_scale=(None, ), patch_norm=(True, ), use_abs_pos_embed=(False, ))),
+}
+"""How a backbone is converted, what it is where its config says nothing, and values that are the only ones known."""

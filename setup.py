@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-# What the commands, data sets and metrics need beside OpenMMLab.
+# Needed by the commands, data sets and metrics in addition to OpenMMLab.
 TOOLS = ['fvcore>=0.1.5', 'h5py', 'matplotlib', 'medpy', 'pycocotools', 'scipy', 'tifffile', 'tqdm']
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 # These set up a checkout and mean nothing in an installed package.

@@ -93,7 +93,7 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
 
 
 def compressed(text: str, export: Path, args: argparse.Namespace) -> Path:
-    """An export of MERGES[@TARGET[/ALIGN]], not trained."""
+    """A compressed checkpoint of MERGES[@TARGET[/ALIGN]], not trained."""
     merges, _, cut = text.partition('@')
     if not cut:
         backbone = dict(type='CAITDeiT', arch='deit_tiny', merge=parse_merges(merges))
@@ -106,7 +106,7 @@ def compressed(text: str, export: Path, args: argparse.Namespace) -> Path:
 
 
 def measure(name: str, seed: int, args: argparse.Namespace) -> tuple[Row, Path]:
-    """Compress and test one variant; its row and its export."""
+    """Compress and test one variant; its row and its checkpoint."""
     folder = args.out / f'{re.sub("[^a-zA-Z0-9+@.]+", "_", name) or "dense"}_{seed}'
     folder.mkdir(parents=True, exist_ok=True)
     variant, start = VARIANTS.get(name, dict(merge=name.partition('@')[0], untrained=name)), args.checkpoint

@@ -1,6 +1,8 @@
-"""Swin and LV-ViT in small: a dense classifier from random weights, and CAIT, taught by it, from its export.
+"""Swin and LV-ViT in small: a dense classifier from random weights, and CAIT, which starts from it and has it as
+teacher.
 
-The exports lie in --out, checkpoints/, where benchmarks/tasks.py --tasks swin_camvid lvvit_camvid takes them from.
+The compressed checkpoints lie in --out, checkpoints/, where benchmarks/tasks.py --tasks swin_camvid lvvit_camvid takes
+them from.
 """
 import argparse
 from pathlib import Path
@@ -34,7 +36,7 @@ def configure(family: str, kind: str, args: argparse.Namespace) -> Path:
 
 
 def classify(family: str, kind: str, args: argparse.Namespace) -> tuple[Row, Path]:
-    """Train and test a classifier; its row and its export."""
+    """Train and test a classifier; its row and its checkpoint."""
     config, epochs = configure(family, kind, args), args.compress_epochs if kind == 'CAIT' else args.epochs
     export = folded(config, args.out / f'checkpoints/{KINDS[kind]}{family}_imagefolder.pth', '--epochs', epochs)
     top1 = tested(config, export, config.parent / 'test.json')['top1']

@@ -1,4 +1,5 @@
-"""What each means of docs/data/means.csv is worth: the same work without it and with it, interleaved, random weights.
+"""The effect of each optimisation in docs/data/means.csv: the same work without and with it, interleaved, random
+weights.
 
 Means for whole models are modes of benchmarks/speed.py.
 """

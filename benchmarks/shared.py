@@ -1,6 +1,6 @@
 """The one way of all benchmarks: write a config; train, fold, test and time it with the tools; keep rows, show them.
 
-What is finished lies below --out and is not done again. Rows are kept as CSV; docs/data has those of the docs.
+Finished results are kept below --out and not computed again. Rows are kept as CSV; docs/data has those of the docs.
 """
 import argparse
 import csv
@@ -42,7 +42,7 @@ def tool(name: str, *words: Any) -> None:
 
 
 def folded(config: Path, export: Path, *words: Any) -> Path:
-    """Train a classifier beside its config, and fold it."""
+    """Train a classifier by a config in its work folder, and fold it."""
     if not export.is_file():
         tool('train', config, '--work-dir', config.parent / 'run', '--resume', *words)
         tool('fold', config.parent / 'run', export)
@@ -50,7 +50,7 @@ def folded(config: Path, export: Path, *words: Any) -> Path:
 
 
 def untrained(backbone: Mapping[str, Any], path: Path, checkpoint: Path | None = None) -> Path:
-    """An export of a backbone as its config describes it, with a checkpoint's weights or random ones."""
+    """A checkpoint of a backbone as its config describes it, with a checkpoint's weights or random ones."""
     if not path.is_file():
         model = Classifier(backbone)
         if checkpoint:
@@ -60,7 +60,7 @@ def untrained(backbone: Mapping[str, Any], path: Path, checkpoint: Path | None =
 
 
 def tested(config: Path, weights: Path, result: Path) -> dict[str, float]:
-    """The scores of a checkpoint or an export."""
+    """The scores of a checkpoint, compressed or of a training run."""
     return result_of(result, ROOT / 'tools/test.py', config, weights, '--work-dir', result.parent)
 
 
@@ -79,7 +79,7 @@ def machine(conditions: Mapping[str, Any]) -> str:
 
 
 def cost(export: Path) -> Row:
-    """MACs and parameters of an export, with ImageNet's head as everywhere."""
+    """MACs and parameters of a compressed checkpoint, with ImageNet's head as everywhere."""
     spec = read_checkpoint(str(export)).spec
     found = classifier_cost(spec)
     return {'gmacs': found.macs / 1e9, 'saved_percent': 100 * reduction(spec), 'params_m': found.params / 1e6}
@@ -96,7 +96,7 @@ def timing(part: Mapping[str, Any], before: str = '') -> Row:
 
 
 def ratio(before: str = '') -> str:
-    """The template of a speed-up and what its MACs promise."""
+    """The template of a speed-up and its ideal, the ratio of MACs."""
     return f'{{{before}speedup:.2f}}x ({{{before}ideal:.2f}}x)| {{{before}noisy}}'
 
 

@@ -1,6 +1,6 @@
 """The speed of dense, ATME, CAIT and ToMe models, each case in one interleaved run of tools/benchmark.py.
 
-Random weights. CAIT has the widths that stand in for its export in the upernet_cait_* configs; --exports adds real
+Random weights. CAIT has the widths that stand in for a checkpoint's in the upernet_cait_* configs; --exports adds real
 ones of the same architecture. Cases scaling_* vary the side of the input and the number of merges; step* are training
 steps.
 """
@@ -23,7 +23,7 @@ SCALING = {'dense': (), '1 merge': ((4, 'horizontal'),), '2 merges': ((4, 'horiz
 class Case:
     """Models that are timed together: the dense one first; ``{}`` in ``configs`` is where a twin's kind stands.
 
-    ``arch`` is set for classifiers, whose CAIT model is an export.
+    ``arch`` is set for classifiers, whose CAIT model is a compressed checkpoint.
     """
     configs: str
     kinds: tuple[str, ...]
@@ -68,7 +68,7 @@ CASES = {
     **{f'scaling_{side}': Case('upernet_deit_s_ade20k', (), ('backbone',), (side, side),
                                (1, 4, 16, 64) if side == 224 else (1,)) for side in (224, 320, 448, 672, 896, 1344)},
 }
-"""Classifiers of CAIT configs are timed with their merges alone; the export beside them has the pruned widths too."""
+"""Classifiers of CAIT configs are timed with their merges alone; compressed checkpoints have the pruned widths too."""
 KEYS = ('case', 'model', 'part', 'input', 'batch', 'mode', 'machine')
 VIEW: View = {
     'case': '{case}', 'model': '`{model}`', 'part': '{part}', 'input': '{input}', 'batch': '{batch}', 'mode': '{mode}',
@@ -78,7 +78,7 @@ VIEW: View = {
 
 
 def stand_in(arch: str, folder: Path) -> Path:
-    """An export with random weights and the widths of the ``upernet_cait_*`` config."""
+    """A checkpoint with random weights and the widths of the ``upernet_cait_*`` config."""
     backbone = load_config(str(config_of(f'upernet_cait_{arch}_ade20k'))).model.backbone
     wanted = {key: backbone[key] for key in ('type', 'arch', 'merge', 'qk_dim', 'v_dim', 'ffn_dim')}
     return untrained(wanted, folder / f'cait_{arch}.pth')

@@ -1,6 +1,7 @@
 """Write the tables of docs/*.md, and the plot of docs/performance.md, from the rows in docs/data.
 
-A table stands between the lines "<!-- table NAME -->" and "<!-- end -->". --check writes nothing and says what differs.
+A table stands between the lines "<!-- table NAME -->" and "<!-- end -->". --check writes nothing and lists the
+differences.
 """
 import argparse
 import re

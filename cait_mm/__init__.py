@@ -2,7 +2,7 @@
 
 The models need torch and timm alone. Where OpenMMLab's packages can be imported, importing this one registers its
 classes in MMEngine's root registries, where MMSeg and MMDet find them, and has MMEngine read checkpoints without
-running what is in them. Nothing else happens.
+running any code in them. Nothing else happens.
 """
 import logging
 import sys

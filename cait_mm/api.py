@@ -1,5 +1,5 @@
-"""The front door: load a classifier, compress it or prune it while it is trained, tune what was compressed, look at
-what changed, take its backbone.
+"""The front door: load a classifier, compress it or prune it while it is trained, tune the compressed one, summarise
+the changes, take its backbone.
 """
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -39,15 +39,15 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
          **options: Any) -> Classifier:
     """A classifier with pretrained weights, in eval mode: a plain ``nn.Module`` from images to logits.
 
-    ``load('deit_small', 'deit_small.pth')`` reads official, timm's or Hugging Face's weights, ``load('small.pth')`` an
-    export, which knows what it is.
+    ``load('deit_small', 'deit_small.pth')`` reads official, timm's or Hugging Face's weights, ``load('small.pth')`` a
+    compressed checkpoint, which describes itself.
 
     Args:
-        model: The architecture: a name from :data:`cait_mm.arch.ARCHS`, or its fields. The file of an export may stand
-            here alone.
+        model: The architecture: a name from :data:`cait_mm.arch.ARCHS`, or its fields. A compressed checkpoint may
+            stand here alone.
         weights: The file.
-        merge: Merges to put in, as the mean of their tokens: ``((4, 'horizontal'), (7, 'vertical'))``. An export knows
-            its own.
+        merge: Merges to put in, as the mean of their tokens: ``((4, 'horizontal'), (7, 'vertical'))``. A compressed
+            checkpoint has its own.
         num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
         head_rows: Rows of the file's head to take, for a subset of its classes.
         new_head: Start a head of ``num_classes`` from random weights.
@@ -178,7 +178,7 @@ def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
 
 
 def _arch_and_file(model: Model, weights: FilePath | None) -> tuple[None | str | Arch | Mapping[str, Any], FilePath]:
-    """What is to be built, None where the file says it, and the file."""
+    """The architecture to build, None where the file says it, and the file."""
     if weights is not None:
         return model, weights
     if isinstance(model, (Arch, Mapping)) or model in ARCHS and not Path(model).exists():

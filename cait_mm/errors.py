@@ -36,7 +36,7 @@ def parameters_called(prefix: str, **others: str) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first sentence of what an exception says, without its full stop, to be put into a sentence of ours."""
+    """The first sentence of an exception's message, without its full stop, to be quoted in another sentence."""
     if isinstance(error, KeyError) and error.args and not re.search(r'\s', str(error.args[0])):
         return f'{error.args[0]!r} is missing'
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
@@ -46,7 +46,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def shown(value: Any) -> str:
-    """``value`` as Python writes it, cut to what fits into a sentence: files hold numbers and lists of any size."""
+    """``value`` as Python writes it, cut to the length of a sentence: files hold numbers and lists of any size."""
     if value is None or isinstance(value, (bool, float)) or isinstance(value, int) and abs(value) < 10**20:
         return repr(value)
     if isinstance(value, int):

@@ -1,7 +1,7 @@
 """MACs and parameters of a spec in closed form, counted as fvcore counts (see ``cait_mm/arch/cost.py``).
 
 ``cait_mm/analysis/flops.py`` counts real modules; the two must agree. Fused attention is counted as its two matrix
-products. What is not a block, a family's architecture counts.
+products. Everything outside the blocks is counted by a family's architecture.
 """
 from cait_mm.arch.cost import Cost, layer_norm, linear
 from cait_mm.ops.token_merge import fused_tokens, has_conv, is_weighted
@@ -12,7 +12,7 @@ def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: tuple[int, 
                    qkv_bias: bool = True) -> Cost:
     """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens.
 
-    ``windows`` is how many attentions are computed beside each other and the tokens in each, padding included; None is
+    ``windows`` is the number of attentions computed in parallel and of the tokens in each, padding included; None is
     one over all tokens.
     """
     count, length = windows or (1, tokens)

@@ -1,7 +1,7 @@
-"""What a compressed ViT is: its dense architecture, its merges and the widths of every block.
+"""The description of a compressed ViT: its dense architecture, its merges and the widths of every block.
 
-A :class:`Spec` is the contract between all stages. Compression writes one, an export carries one, a backbone is built
-from one, and the MACs follow from one. It is frozen, plain data, and has a versioned JSON form.
+A :class:`Spec` is the contract between all stages. Compression writes one, a compressed checkpoint carries one, a
+backbone is built from one, and the MACs follow from one. It is frozen, plain data, and has a versioned JSON form.
 
 Blocks are 0-based, as ``out_indices`` are; the paper counts them from 1. In Swin a merge names its block
 ``'stage.block'``, and blocks are counted through all stages everywhere else.
@@ -90,7 +90,7 @@ class Spec:
                                          for merge in self.merges))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, as an export's ``meta['cait_spec']`` holds them."""
+        """Plain JSON types, as in ``meta['cait_spec']`` of a compressed checkpoint."""
         return {
             'version': SPEC_VERSION,
             'arch': self.arch.to_dict(),
@@ -231,7 +231,7 @@ def _check_blocks(arch: Arch, blocks: Sequence[BlockSpec]) -> None:
         raise UserError(f'the spec has {len(blocks)} blocks, {arch.name} has {arch.depth}.')
     for index, block in enumerate(blocks):
         dense, name = arch.dense_block(index), arch.block_name(index)
-        # An export may zero-pad a head to a multiple of 8 for the fused kernels, beyond a dense width that is none.
+        # A fold may zero-pad a head to a multiple of 8 for the fused kernels, beyond a dense width that is none.
         padded = -(-dense.head_dim // 8) * 8
         limits = {'num_heads': dense.num_heads, 'qk_dim': padded, 'v_dim': padded, 'ffn_dim': dense.ffn_dim}
         for field, limit in limits.items():

@@ -19,14 +19,14 @@ PARTS = ('backbone', 'encoder', 'overall')
 
 
 class Task(ABC):
-    """A model of one task: what it takes and gives, whatever its library. :func:`task_of` finds a model's.
+    """A model of one task: its inputs and outputs, whatever its library. :func:`task_of` finds a model's task.
 
     Args:
         model: The model; it is not copied.
     """
 
     parts: ClassVar[tuple[str, ...]] = PARTS
-    """What can be measured of it apart."""
+    """Its parts that can be measured."""
     fixed: ClassVar[bool] = True
     """Whether the whole prediction is the same computation for every image of one size."""
 
@@ -154,7 +154,7 @@ def build_model(config: Config) -> nn.Module:
 
 
 def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Module:
-    """The model of a config, with random weights and nothing of CDCP's; or the classifier that an export holds.
+    """The model of a config, with random weights and without CDCP; or the classifier in a compressed checkpoint.
 
     Raises:
         UserError: There is none.
@@ -166,7 +166,8 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
         return build_model(config)
     checkpoint = read_checkpoint(path)
     if not checkpoint.is_export:
-        raise UserError(f'{path} is no export: give a config, or what tools/fold.py or tools/compress.py wrote.')
+        raise UserError(f'{path} is no compressed checkpoint: give a config, or a file of tools/fold.py or '
+                        'tools/compress.py.')
     classes = len(checkpoint.state_dict.get('head.weight', ()))
     backbone = BACKBONES[checkpoint.spec.arch.family].__name__
     model = Classifier(dict(type=backbone, spec=checkpoint.spec.to_dict()), num_classes=classes)
@@ -175,7 +176,7 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
 
 
 def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) -> dict[str, nn.Module]:
-    """What is measured of a model, by name, of :data:`PARTS`: of those in ``names`` the ones that its task has, or
+    """The parts of a model to measure, by their names in :data:`PARTS`: of ``names`` those that its task has, or
     overall.
     """
     wrappers = dict(zip(PARTS, (Backbone, Encoder, Overall)))
@@ -184,7 +185,7 @@ def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) ->
 
 
 def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> list[Any]:
-    """What a two-stage detector computes for a prediction.
+    """The raw outputs of a two-stage detector for a prediction.
 
     MMDetection's own raw outputs hold masks of all 1000 proposals in a cascade, and of 100 in a whole batch elsewhere.
     """

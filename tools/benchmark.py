@@ -1,9 +1,9 @@
 """Time configs against a dense one: backbone, encoder (backbone and neck), overall; interleaved, with their MACs.
 
-Classifiers (compress_* configs, and exports of tools/fold.py and tools/compress.py) have no neck: overall is all.
-So is it for ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
-"Ideal" is what the MACs promise, "realised" the share of the saved time that was really saved, "cap" what Amdahl's law
-leaves of the encoder's ideal overall: the head takes as long as before.
+Classifiers (compress_* configs, and compressed checkpoints of tools/fold.py and tools/compress.py) have no neck and are
+timed overall only. So are ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
+"Ideal" is the ratio of MACs, "realised" the share of the saved time that was really saved, "cap" the speed-up that
+Amdahl's law allows for the encoder's ideal while the head takes as long as before.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -29,12 +29,12 @@ from cait_mm.utils.tables import table
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='compressed ones: configs, exports, ONNX files')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='compressed: configs, checkpoints, ONNX files')
     parser.add_argument('--against', required=True, metavar='CONFIG', help='the dense model')
     parser.add_argument('--train-step', action='store_true',
                         help='time a training step instead: forward, backward and optimizer')
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=('encoder', 'overall'),
-                        help='what to time (default: encoder overall)')
+                        help='the parts to time (default: encoder overall)')
     parser.add_argument('--batch-size', type=positive_int, default=1)
     parser.add_argument('--shape', nargs=2, type=positive_int, default=(512, 512), metavar=('H', 'W'), help='pixels')
     parser.add_argument('--rounds', type=positive_int, default=10, help='timed rounds; the medians count')
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--no-tf32', action='store_true', help='full float32 products on a GPU')
     parser.add_argument('--compile', choices=('off', 'backbone', 'all'), default='off', help='torch.compile')
     parser.add_argument('--cuda-graph', action='store_true',
-                        help='record each call and replay it: what is left when Python is no limit')
+                        help='record each call and replay it, without the time that Python takes')
     parser.add_argument('--deploy', action='store_true',
                         help='as exported: batch norms folded into convolutions, auxiliary heads dropped')
     parser.add_argument('--channels-last', action='store_true', help='memory format of images and convolutions')
@@ -118,7 +118,7 @@ def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
 
 
 def shared_parts(models: dict[str, dict[str, Any]]) -> list[str]:
-    """The parts that all models have; what only some have is dropped.
+    """The parts that all models have; parts that only some have are dropped.
 
     Raises:
         UserError: There are none.

@@ -36,11 +36,11 @@ from cait_mm.utils.weights import fitting
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='a checkpoint of its training, or an export of tools/fold.py')
+    parser.add_argument('checkpoint', help='a checkpoint of its training, or a compressed one of tools/fold.py')
     parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
     parser.add_argument('--part', choices=PARTS, default='whole')
     parser.add_argument('--shape', nargs=2, type=positive_int, required=True, metavar=('H', 'W'), help='pixels')
-    parser.add_argument('--out', type=output_file, metavar='FILE', help='default: beside the checkpoint')
+    parser.add_argument('--out', type=output_file, metavar='FILE', help='default: next to the checkpoint')
     add_cfg_options(parser)
     add_json_option(parser)
     return parser.parse_args()
@@ -57,7 +57,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
         return load_export(args, options)
     if not isinstance(content, dict) or 'state_dict' not in content:
         raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '
-                        'tools/train.py wrote, or an export of tools/fold.py or tools/compress.py.')
+                        'tools/train.py wrote, or a compressed one of tools/fold.py or tools/compress.py.')
     model = load_model(args.config, options)
     with fitting(args.checkpoint):
         model.load_state_dict(content['state_dict'])
@@ -65,7 +65,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
 
 
 def load_export(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
-    """The classifier that an export holds, or for a segmentor's or detector's config its backbone from the export."""
+    """The classifier in a compressed checkpoint, or, for a segmentor's or detector's config, its backbone."""
     if is_classifier(load_config(args.config, args.cfg_options)):
         return load_model(args.checkpoint)
     if args.part == 'whole':

@@ -15,7 +15,7 @@ from cait_mm.utils.files import checkpoint_of
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='the training checkpoint, or a work directory for its newest one')
-    parser.add_argument('out', type=output_file, help='the export to write')
+    parser.add_argument('out', type=output_file, help='the compressed checkpoint to write')
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')

@@ -2,7 +2,7 @@
 
 A small ViT learns to classify drawn scenes, CAIT compresses it, and UperNet is trained on the dense and on the
 compressed one. Every step is one of the project's commands and is kept: a second run reuses what is there, an
-interrupted one goes on. The configs that are written beside the results can be used like any other.
+interrupted one continues. The configs that are written next to the results can be used like any other.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -58,7 +58,7 @@ def command(script: str, *words: Any, quiet: bool = False) -> None:
                                stderr=subprocess.STDOUT if quiet else None)
     if status:
         tail = '\n'.join(output.splitlines()[-20:])
-        raise UserError(f'tools/{script} failed with status {status}; run bash tools/quickstart.sh again to go on '
+        raise UserError(f'tools/{script} failed with status {status}; run bash tools/quickstart.sh again to continue '
                         f'where it stopped.\n{tail}'.rstrip())
 
 
@@ -109,7 +109,7 @@ def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
 
 
 def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
-    """Train a classifier on the scenes and fold it; the export."""
+    """Train a classifier on the scenes and fold it; the compressed checkpoint."""
     config, folder, export = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
     epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
     write_config(config, CLASSIFIERS[name], args.out / 'scenes' / 'classification', start,
@@ -121,7 +121,7 @@ def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
 
 
 def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any]:
-    """Train UperNet on an export unless that was done, evaluate it, draw its predictions."""
+    """Train UperNet on a compressed checkpoint unless that was done, evaluate it, draw its predictions."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
     config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
     write_config(config, SEGMENTORS[name], args.out / 'scenes', start, {

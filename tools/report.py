@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=output_folder, metavar='DIR',
                         help='where the pictures go (default: WORK_DIR/report)')
     parser.add_argument('--image', type=Path, metavar='FILE_OR_DIR', help='draw the CLS attention over this image')
-    parser.add_argument('--dense', metavar='CHECKPOINT', help='the dense model, drawn beside the compressed one')
+    parser.add_argument('--dense', metavar='CHECKPOINT', help='the dense model, drawn next to the compressed one')
     add_json_option(parser)
     return parser.parse_args()
 

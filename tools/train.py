@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_run_options(parser)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from the newest checkpoint in the work directory, or from the one named')
+                        help='continue from the newest checkpoint in the work directory, or from the one named')
     parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
                         help='mixed precision (default: float16)')
     parser.add_argument('--epochs', type=positive_int, metavar='N',

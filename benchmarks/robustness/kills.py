@@ -299,7 +299,7 @@ def make_kills(args: argparse.Namespace) -> None:
         workers.append(worker)
     statuses = [finish(worker) for worker in workers]
     if any(statuses):
-        raise UserError('a process failed; run this again to go on')
+        raise UserError('a process failed; run this again to continue')
 
 
 def summary(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:

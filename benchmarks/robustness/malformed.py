@@ -1,4 +1,4 @@
-"""Give the command line tools thousands of malformed inputs, and sort what they answer.
+"""Give the command line tools thousands of malformed inputs, and sort their answers.
 
 What has to hold: a tool either works (status 0) or says one sentence (status 2). No traceback, nothing of Python's own
 words alone, no hang, no code from an input is run, and what is there before is there after. The libraries are loaded

@@ -1,4 +1,4 @@
-"""Pictures of what merging does."""
+"""Pictures of merged grids."""
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +11,8 @@ from cait_mm.spec import Spec
 def token_grids(image: Image.Image, spec: Spec) -> Image.Image:
     """The token grid over an image at every stage of ``spec``, side by side.
 
-    Each cell is tinted with the mean colour of the pixels its token stands for, so that what a merged token averages
-    over can be seen; the caption says the grid and how many tokens are left.
+    Each cell is tinted with the mean colour of the pixels its token stands for, so that the area that a merged token
+    averages over can be seen; the caption says the grid and how many tokens are left.
     """
     image = image.convert('RGB')
     size = (image.height, image.width)

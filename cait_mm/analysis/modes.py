@@ -29,7 +29,7 @@ class Mode:
         cuda_graph: Record each call once and replay it, which leaves Python out; fixed shapes only.
 
     Raises:
-        UserError: There is no GPU for what needs one.
+        UserError: A mode needs a GPU and there is none.
     """
     device: str = 'cpu'
     dtype: str = 'float32'
@@ -53,7 +53,7 @@ class Mode:
 
     @property
     def held(self) -> torch.dtype:
-        """What weights and images are held in."""
+        """The type of weights and images."""
         return torch.float32 if self.autocast else DTYPES[self.dtype]
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -69,7 +69,7 @@ class Mode:
         return model
 
     def prepare_part(self, part: nn.Module) -> nn.Module:
-        """Compile the whole of what is timed, where asked for."""
+        """Compile everything that is timed, where asked for."""
         if self.compile == 'all':
             part.compile()
         return part

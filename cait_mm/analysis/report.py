@@ -27,7 +27,7 @@ RED, GREEN, BLUE = '#c44e52', '#55a868', '#4c72b0'
 
 
 def read_scalars(work_dir: Path, key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a scalar over all runs in a work directory; a resumed run replaces what it did again."""
+    """Steps and values of a scalar over all runs in a work directory; a resumed run replaces repeated steps."""
     found: dict[int, float] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         records = [record for record in _records(path) if {key, 'step'} <= record.keys()]
@@ -82,7 +82,8 @@ def channels_per_head(runs: dict[str, tuple[list[BlockChannels], list[BlockChann
 
 @torch.no_grad()
 def cls_attention(backbone: CAITDeiT, image: Tensor) -> Tensor:
-    """What CLS attends to in the last block, mean over heads, on the grid of the block's input before merging (Fig. 8).
+    """The attention of CLS in the last block, mean over heads, on the grid of the block's input before merging (Fig.
+    8).
 
     Args:
         backbone: Folded or dense, in eval mode.

@@ -62,7 +62,7 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
     """Time every call once per round, in turn.
 
     Args:
-        calls: What to time, by name. On a GPU each is bracketed by device events.
+        calls: The functions to time, by name. On a GPU each is bracketed by device events.
         rounds: Timed rounds.
         warmup: Rounds before them that are not counted.
         training: Leave gradients on; otherwise the calls run under ``torch.inference_mode``.
@@ -114,7 +114,7 @@ def amdahl(whole: float, part: float, speedup: float) -> float:
 
 
 def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
-    """Bytes that ``call`` holds at most beyond what was there before it: activations, and gradients in training."""
+    """Bytes that ``call`` holds at most in addition to those held before it: activations, and gradients in training."""
     if device == 'cuda':
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

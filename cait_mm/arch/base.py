@@ -1,8 +1,8 @@
-"""What every dense architecture says of itself, as plain data: shapes, names, and the cost of what is not a block.
+"""The description of every dense architecture, as plain data: shapes, names, and the cost outside its blocks.
 
 A family is one subclass here and one model in ``cait_mm/models``; everything else is generic. Blocks are counted
-through all stages, 0-based. Their *name* is what people write: the index itself, or ``stage.block`` where there are
-stages.
+through all stages, 0-based. Their *name* is for configs and commands: the index itself, or ``stage.block`` where there
+are stages.
 """
 import math
 from abc import ABC, abstractmethod
@@ -50,7 +50,7 @@ def as_image_size(name: str, value: Any) -> tuple[int, int]:
 
 
 class Arch(ABC):
-    """A dense architecture. Subclasses are frozen dataclasses whose fields are what a config may set.
+    """A dense architecture. Subclasses are frozen dataclasses whose fields a config may set.
 
     Every one has ``name``, ``embed_dim``, ``mlp_ratio``, ``patch_size``, ``depth``, the number of blocks in all,
     ``img_size``, the pixels (H, W) that it was pretrained at, and ``in_channels``, those of the image.
@@ -117,7 +117,7 @@ class Arch(ABC):
         return range(self.depth)
 
     def block_name(self, block: int) -> BlockName:
-        """What people call ``block``."""
+        """The name of ``block`` in configs and commands."""
         return block
 
     def block_index(self, name: Any) -> int:
@@ -157,14 +157,14 @@ class Arch(ABC):
 
     @abstractmethod
     def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
-        """What comes before block 0, on ``grid`` patches; embeddings are counted at the pretraining size."""
+        """The cost of everything before block 0, on ``grid`` patches, with embeddings as at the pretraining size."""
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
         """What stands between ``block`` and the block before it, whose grid is ``grid``; merges aside."""
         return Cost(0, 0)
 
     def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
-        """How many attentions a block computes beside each other, and the tokens in each, padding included."""
+        """The number of attentions that a block computes in parallel, and of tokens in each, padding included."""
         return 1, grid[0] * grid[1] + int(with_cls)
 
     def bias_params(self, block: int) -> int:

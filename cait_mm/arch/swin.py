@@ -29,7 +29,7 @@ class SwinArch(Arch):
     family: ClassVar[str] = 'swin'
     required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depths', 'num_heads')
     has_cls: ClassVar[bool] = False
-    least_side: ClassVar[int] = 2  # what a window needs
+    least_side: ClassVar[int] = 2  # a window needs two
 
     name: str
     embed_dim: int

@@ -1,4 +1,4 @@
-"""Weights of a backbone arrive whole or not at all, whoever loads them."""
+"""All weights of a backbone arrive, or none, whichever function loads them."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +35,8 @@ class ArrivesWhole(Backbone, BaseModule):
         """Fit and check all that stands under ``prefix``, before any weight is set.
 
         Before any weights were set, an incoming checkpoint also decides the widths of the blocks: a config of a pruned
-        model holds widths that stand in until its export is at hand, and inference tools load a trained checkpoint
-        over them without ever seeing the export.
+        model holds widths that stand in until its checkpoint is loaded, and inference tools load a trained checkpoint
+        over them without ever seeing the compressed one.
 
         Raises:
             UserError: The backbone does not arrive whole. Its absence is fine where its weights were set before.
@@ -85,7 +85,7 @@ class ArrivesWhole(Backbone, BaseModule):
         name, first = type(self).__name__, self.stem_key
         found = next((key.removesuffix(first) for key in unknown if f'.{key}'.endswith(f'.{first}')), None)
         if found is not None:
-            what = f'under {found!r}' if found else 'without any prefix, as in an export or a pretrained file'
+            what = f'under {found!r}' if found else 'without any prefix, as in a compressed or pretrained one'
             raise UserError(f'the checkpoint holds the weights of {name} {what}, this model wants them under '
                             f'{prefix!r}: name the file in the backbone\'s init_cfg=dict(type=\'Pretrained\', '
                             'checkpoint=FILE), or give a checkpoint that was trained with this config.')

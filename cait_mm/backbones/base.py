@@ -16,13 +16,14 @@ from cait_mm.spec import Spec
 class CAITBackbone(ArrivesWhole):
     """A ViT of :mod:`cait_mm.models` as OpenMMLab builds it.
 
-    When ``init_cfg`` names a checkpoint that carries a spec (an export), that spec decides the widths, and a config
-    needs no second mention of them.
+    When ``init_cfg`` names a compressed checkpoint, its spec decides the widths and whether merges are weighted, and a
+    config need not repeat them.
 
     Args:
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` says where the backbone stands
             in the file, if not in its usual place. None starts from random weights.
-        args, kwargs: The plain model's. ``in_channels=None`` is also that of the export in ``init_cfg``.
+        args, kwargs: The plain model's. ``in_channels=None`` also takes that of the compressed checkpoint in
+            ``init_cfg``.
 
     Raises:
         UserError: The description is impossible, or contradicts the checkpoint's spec.
@@ -39,7 +40,7 @@ class CAITBackbone(ArrivesWhole):
         return spec_of_pretrained(self._pretrained, spec, channels_stated)
 
     def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint strictly and log what matched; without one keep the random weights."""
+        """Load ``init_cfg``'s checkpoint strictly and log the matches; without one keep the random weights."""
         if not self.init_cfg:
             self._is_init = True
             return

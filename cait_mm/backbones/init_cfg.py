@@ -19,7 +19,7 @@ def checked_init_cfg(init_cfg: Any, who: str) -> dict[str, Any] | None:
     A list is fine where it holds one entry: a checkpoint sets every weight, so nothing is left for a second one.
 
     Raises:
-        UserError: It asks for what ``who`` does not do.
+        UserError: It asks for something that ``who`` does not support.
     """
     if not init_cfg:
         return None
@@ -56,10 +56,10 @@ def read_pretrained(init_cfg: Mapping[str, Any], who: str) -> Checkpoint:
 
 
 def spec_of_pretrained(init_cfg: Mapping[str, Any] | None, spec: Spec, channels_stated: bool) -> Spec:
-    """The spec that a local export in ``init_cfg`` carries; ``spec`` where there is none to be had yet.
+    """The spec of a local compressed checkpoint in ``init_cfg``; ``spec`` where there is none yet.
 
     Raises:
-        UserError: The export is of another architecture or has other merges than ``spec``.
+        UserError: The checkpoint is of another architecture or has other merges than ``spec``.
     """
     path = (init_cfg or {}).get('checkpoint')
     if not path or not Path(path).is_file():

@@ -30,7 +30,7 @@ class Matching(NamedTuple):
     into: Tensor
 
     def merge(self, x: Tensor, mode: str = 'sum') -> Tensor:
-        """(B, N, C) -> (B, N - r, C): the even tokens that stay, then all odd ones with what joined them."""
+        """(B, N, C) -> (B, N - r, C): the even tokens that stay, then all odd ones with the tokens that joined them."""
         even, odd = x[:, ::2], x[:, 1::2]
         joined = odd.scatter_reduce(1, _wide(self.into, x), even.gather(1, _wide(self.go, x)), mode)
         return torch.cat([even.gather(1, _wide(self.stay, x)), joined], dim=1)
@@ -52,7 +52,7 @@ def match(metric: Tensor, count: int, has_cls: bool = True) -> Matching:
 
     CLS, the first token where there is one, neither goes nor is joined by another CLS. Even tokens that stay keep their
     order then, so CLS stays first; without CLS they stand by how alike their partner is, as in ToMe's own code, which
-    decides what is even in the next block.
+    decides which tokens are even in the next block.
     """
     metric = F.normalize(metric, dim=-1)
     scores = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)

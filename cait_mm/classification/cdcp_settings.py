@@ -13,10 +13,10 @@ PREFIX = 'model.cdcp.'
 
 @dataclass(frozen=True)
 class CDCPSettings(Settings):
-    """What a config says about CDCP; the defaults are the paper's.
+    """CDCP's settings in a config; the defaults are the paper's.
 
     Args:
-        start: ``identity`` (the paper's) or ``calibrated``: order channels by what they contribute before training.
+        start: ``identity`` (the paper's) or ``calibrated``: order channels by their contribution before training.
         calibration_images: Training images that the calibrated start looks at.
         start_epoch: When the ramp begins (Tab. XXI).
         others: Of :class:`~cait_mm.pruning.settings.Settings`; steps are iterations here.

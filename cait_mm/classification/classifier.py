@@ -27,7 +27,7 @@ class Classifier(PlainClassifier, BaseModel):
 
     Args:
         backbone: Config of a registered backbone. Its ``init_cfg`` names a whole classifier's checkpoint (official,
-            timm, or an export): the head is loaded too.
+            timm, or a compressed one): the head is loaded too.
         num_classes: Classes of the head.
         head_rows: Rows of the checkpoint's head that this one starts from, for a subset of its classes.
         new_head: Start the head from random weights: the checkpoint is of other classes.
@@ -136,7 +136,7 @@ class Classifier(PlainClassifier, BaseModel):
 
     @torch.no_grad()
     def calibrate(self, images: Iterable[Tensor]) -> None:
-        """Order channels by what they contribute to ``images`` (B, 3, H, W); the outputs stay the same."""
+        """Order channels by their contribution to ``images`` (B, 3, H, W); the outputs stay the same."""
         plain = self._plain_backbone()
         plain.load_state_dict(fold(self.backbone, keep_all(self.backbone)).state_dict)
         add_calibrated_compactors(plain, calibrate(plain, images))

@@ -1,6 +1,6 @@
 """The schemes under which MMEngine knows weights by name: ``torchvision://``, ``open-mmlab://`` and their kin.
 
-Its own tables of addresses are asked. Its loaders are not used: they unpickle what they download.
+Its own tables of addresses are asked. Its loaders are not used: they unpickle downloads.
 """
 import os
 
@@ -10,7 +10,7 @@ from cait_mm.utils.addresses import register_scheme
 
 
 def use_mmengine_schemes() -> None:
-    """Let :func:`~cait_mm.utils.addresses.local_file` find what MMEngine's schemes name."""
+    """Let :func:`~cait_mm.utils.addresses.local_file` find the files that MMEngine's schemes name."""
     for scheme in ('torchvision', 'modelzoo'):
         register_scheme(scheme, lambda name: mmengine_checkpoint.get_torchvision_models()[name])
     for scheme in ('open-mmlab', 'openmmlab'):

@@ -1,4 +1,4 @@
-"""What every command of the project shares: one-sentence errors, ``--json``, checked arguments."""
+"""The shared part of all commands: one-sentence errors, ``--json``, checked arguments."""
 import argparse
 import json
 import math
@@ -22,20 +22,20 @@ from cait_mm.utils.signals import SIGNALS, Stopped
 
 def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
     """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 128 plus the signal's
-    number after Ctrl-C or what else asks to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
+    number after Ctrl-C or another signal to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
 
-    With ``CAIT_DEBUG=1`` in the environment the traceback of a :class:`UserError`, and of what caused it, comes first.
+    With ``CAIT_DEBUG=1`` in the environment the traceback of a :class:`UserError`, and of its cause, comes first.
 
     Args:
         main: The command.
-        parameters: What the library calls the command's options, see :func:`as_options`.
+        parameters: The library's names of the command's options, see :func:`as_options`.
     """
-    # Upstream's notes to its own developers would bury ours.
+    # The libraries' notes to their own developers would bury this project's messages.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
     forbid_postscript()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
-            stream.reconfigure(errors='backslashreplace')  # a path may hold what the terminal cannot show
+            stream.reconfigure(errors='backslashreplace')  # a path may hold characters that the terminal cannot show
     try:
         with SIGNALS.handled():
             status = main()
@@ -121,11 +121,11 @@ def run_python(*words: Any) -> None:
     """
     print('$', *words, file=sys.stderr, flush=True)
     if run_child(words, stdout=sys.stderr)[0]:
-        raise UserError(f'{words[0]} failed; run this again to go on.')
+        raise UserError(f'{words[0]} failed; run this again to continue.')
 
 
 def result_of(path: Path, *words: Any) -> Any:
-    """What the script of :func:`run_python` writes to ``--json path``; it is not run where that file is there."""
+    """The result that a script run by :func:`run_python` writes to ``--json path``; it is not run where that exists."""
     if not path.is_file():
         run_python(*words, '--json', path)
     return read_json(path)
@@ -179,7 +179,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def logs_aside(json_path: str | None) -> Iterator[None]:
-    """Send what a library prints (MMEngine logs to standard output) to standard error while ``--json -`` is in use."""
+    """Send libraries' output (MMEngine logs to standard output) to standard error while ``--json -`` is in use."""
     if json_path == '-':
         with redirect_stdout(sys.stderr):
             yield

@@ -21,7 +21,7 @@ from cait_mm.utils.schema import check_shape
 LIBRARIES = ('mmseg', 'mmdet')
 BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError,
                 RuntimeError, TypeError, ValueError)
-"""What registries and constructors raise where a config has a wrong key or value."""
+"""Raised by registries and constructors where a config has a wrong key or value."""
 _SCOPES = count()
 
 

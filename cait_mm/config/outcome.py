@@ -1,4 +1,4 @@
-"""What tools/compress.py and tools/fold.py say of an export that they wrote, and of tuning."""
+"""The report of tools/compress.py and tools/fold.py about the compressed checkpoint that they wrote, and of tuning."""
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from cait_mm.utils.tables import table
 
 
 def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, Any]]:
-    """What compression changed, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
+    """The changes by compression, for people and as JSON: widths per block, MACs, parameters, the size of the file."""
     after, saved = small.spec, reduction(small.spec)
     before, selected = make_spec(after.arch, after.merges), small.provenance.get('selected_reduction', saved)
     dense, cost = classifier_cost(Spec.dense(before.arch)), classifier_cost(after)

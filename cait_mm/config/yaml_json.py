@@ -1,4 +1,4 @@
-"""Configs of YAML and JSON are data: reading one, and building what it names, runs no program that came with it.
+"""Configs of YAML and JSON are data: reading one, and building the objects it names, runs no program in it.
 
 MMEngine reads YAML with a loader that calls whatever a tag like ``!!python/object/apply`` names, and its registries
 import and call whatever a ``type`` with dots names (``os.system`` takes a command).
@@ -65,7 +65,8 @@ class SafeYamlHandler(YamlHandler):
 
 
 def require_known_types(config: Mapping[str, Any]) -> None:
-    """Let every ``type`` with dots in a config of YAML or JSON name a part of the OpenMMLab libraries, torch or ours.
+    """Let every ``type`` with dots in a config of YAML or JSON name a part of the OpenMMLab libraries, torch or this
+    package.
 
     Parts of other packages are named as they are registered, after ``custom_imports``.
 

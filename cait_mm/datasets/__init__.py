@@ -1,4 +1,4 @@
-"""Data: image folders, the embedded scenes, and what MMSegmentation and MMDetection lack.
+"""Data: image folders, the embedded scenes, and data sets that MMSegmentation and MMDetection lack.
 
 Importing it makes MMEngine know ``slice://``, ``picture://`` and ``mask://``, read text with a byte-order mark, and
 unpickle no file.

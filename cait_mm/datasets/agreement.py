@@ -17,7 +17,7 @@ MOST_FILES = 20000
 
 
 def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> list[str]:
-    """What of a config's loaders and evaluators does not fit together, one sentence each; no label is read.
+    """Mismatches between the loaders and evaluators of a config, one sentence each; no label is read.
 
     These are suffixes that no file has, classes or ``reduce_zero_label`` that are set on one loader alone, and an
     evaluator's ``ann_file`` or ``seg_prefix`` that is not its loader's. Paths that are missing altogether are

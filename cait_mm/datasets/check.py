@@ -1,4 +1,4 @@
-"""Say what a config's data lack before a run starts, and where to read how to get them."""
+"""Name missing data of a config before a run starts, and the page that tells how to get them."""
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +41,8 @@ def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> li
 
 
 def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> dict[str, dict[str, list[str]]]:
-    """What the datasets of each loader name, as lists of ``found``, ``missing`` and ``unreadable``, and ``remedies``.
+    """The folders and files that the datasets of each loader name, as lists of ``found``, ``missing`` and
+    ``unreadable``, and ``remedies``.
 
     A folder that is found says how many entries it has; it is unreadable where its first picture cannot be decoded. Of
     an annotation file no more is asked than that it opens and is not empty.

@@ -1,4 +1,4 @@
-"""What is wrong with a COCO annotation file, read once and without pycocotools, which assumes that nothing is."""
+"""Mistakes in a COCO annotation file, read once and without pycocotools, which assumes that there are none."""
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,7 +132,7 @@ _CHECKS = dict(images=_image, annotations=_annotation, categories=_category)
 
 def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[str], with_mask: bool,
                      training: bool) -> tuple[list[str], list[str]]:
-    """What a file of the right structure says wrong about these classes, and remarks that need not be wrong.
+    """Mistakes about these classes in a file of the right structure, and notes on things that need not be mistakes.
 
     Args:
         path: Its name, for the sentences.
@@ -231,7 +231,7 @@ def _left_out(item: Mapping[str, Any], image: Mapping[str, Any]) -> str:
 
 
 def _known(value: Any, known: dict[Any, Any]) -> bool:
-    # True == 1, and 1.0 == 1: JSON has them apart, and so has whoever wrote them
+    # True == 1, and 1.0 == 1: JSON tells them apart, and so did the author
     return isinstance(value, (int, str)) and not isinstance(value, bool) and value in known
 
 

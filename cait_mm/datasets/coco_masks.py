@@ -1,4 +1,4 @@
-"""Whether one segmentation of a COCO file can be drawn, found in Python: pycocotools may crash on what cannot."""
+"""Whether one segmentation of a COCO file can be drawn, found in Python: pycocotools may crash on one that cannot."""
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ _LAST_CHARACTER = 48 + 63
 
 
 def mask_trouble(segmentation: Any, height: int, width: int) -> str | None:
-    """What is wrong with a segmentation of a picture, if anything: polygons, or runs, compressed or not.
+    """The mistake in a segmentation of a picture, if there is one: polygons, or runs, compressed or not.
 
     The runs are those of the COCO API: counts of zeros and ones in turn, down the columns, ``height * width`` in all.
     """
@@ -80,7 +80,7 @@ def _polygon_trouble(polygons: Sequence[Any]) -> str | None:
 
 
 def all_finite(values: Sequence[Any]) -> bool:
-    """Whether these are numbers, none of them NaN, infinite or beyond what pixels can be."""
+    """Whether these are numbers, none of them NaN, infinite or beyond the range of pixels."""
     try:  # files hold millions of them, and these are C
         return not values or -1e9 < min(values) <= max(values) < 1e9 and math.isfinite(sum(values))
     except TypeError:  # a string, None

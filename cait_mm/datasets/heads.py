@@ -11,7 +11,7 @@ Found = tuple[str, int, Mapping[str, Any]]
 
 
 def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
-    """What does not fit between the heads of a model and the classes of its data, one sentence each.
+    """Mismatches between the heads of a model and the classes of its data, one sentence each.
 
     Every head below ``model_cfg`` that states ``num_classes`` (or MMDetection's ``num_things_classes`` and
     ``num_stuff_classes``) is compared: segmentors, detectors (single heads, lists, masks, queries), classifiers with

@@ -1,6 +1,6 @@
 """Look into a config's data before hours of training: broken pictures, labels without pictures, ids out of range.
 
-The datasets are the libraries' own, built without a pipeline, so that what is looked at is what training would read.
+The datasets are the libraries' own, built without a pipeline; they read the same files as training.
 """
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from cait_mm.utils.images import spread
 
 
 def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
-    """What is wrong with the data of ``loaders``, whose folders and annotation files are all there.
+    """Mistakes in the data of ``loaders``, whose folders and annotation files are all there.
 
     Names are compared and annotation files read over whole datasets; pictures and label maps are decoded, ``samples``
     of them spread evenly over a dataset (all where it is None).
@@ -51,7 +51,7 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 5
 
 
 def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What of a config does not fit its data or itself: loaders, evaluators, and the heads of its model.
+    """Mismatches of a config with its data or itself: loaders, evaluators, and the heads of its model.
 
     Args:
         config: The config.
@@ -67,7 +67,7 @@ def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, 
 
 def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
                      states: dict[str, Any], subjects: set[str]) -> None:
-    """Look into one dataset and add what is found to ``states`` and ``subjects``."""
+    """Look into one dataset and add the findings to ``states`` and ``subjects``."""
     problems, remarks, readable = _annotation_problems(node, config, training)
     states['problems'] += problems
     states['remarks'] += remarks
@@ -142,12 +142,12 @@ def _unpaired(dataset: Any, pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]
 
 
 def _there(path: str) -> bool:
-    """An address of a slice or picture of ours is there: its dataset has listed the files."""
+    """An address of a slice or picture of this package's datasets is there: the dataset has listed the files."""
     return '://' in path or os.path.exists(path)
 
 
 def _undecodable(dataset: Any, pair: Mapping[str, Any], count: LabelCount) -> Iterator[str]:
-    """Why a picture or its label map cannot be used; what the labels are goes into ``count``."""
+    """Why a picture or its label map cannot be used; its labels are added to ``count``."""
     if not _there(pair['img_path']):
         return
     size = None

@@ -1,4 +1,4 @@
-"""What label maps hold: whether one can be read as class ids, and which classes a set of them teaches."""
+"""The contents of label maps: whether one can be read as class ids, and which classes a set of them teaches."""
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class LabelCount:
         self.meaning: dict[int, int] = {}
 
     def add(self, stored: np.ndarray, labels: np.ndarray) -> None:
-        """One label map: its values in the file and what they become, both (H, W)."""
+        """One label map: its values in the file and after loading, both (H, W)."""
         values, first = np.unique(stored, return_index=True)
         meaning = dict(zip(values.tolist(), labels.reshape(-1)[first].tolist()))
         self.maps += 1
@@ -64,7 +64,7 @@ class LabelCount:
 
 def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: tuple[int, int] | None,
                        count: LabelCount) -> Iterator[str]:
-    """Why the label map of an item cannot be used; what it holds goes into ``count``.
+    """Why the label map of an item cannot be used; its values are added to ``count``.
 
     Args:
         dataset: A dataset of MMSegmentation.

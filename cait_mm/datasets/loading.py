@@ -1,8 +1,8 @@
 """The libraries' loading transforms, made to look at a file before they decode it and to name it when they cannot.
 
 MMCV leaves a broken picture without its name, opens named pipes, and starts Ghostscript for PostScript that is called
-``.png`` where its backend is Pillow. :func:`guard` mends that in datasets that are built already, of whatever library;
-what a whole picture decodes to stays the libraries' own matter.
+``.png`` where its backend is Pillow. :func:`guard` mends that in datasets that are built already, of any library;
+the libraries still decode whole pictures themselves.
 """
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -50,7 +50,7 @@ class GuardedLoading(BaseTransform):
     """A loading transform whose failures name the file.
 
     Args:
-        loader: A transform that reads what an item names. Where it reads files by MMEngine's default, it is given
+        loader: A transform that reads the file of an item. Where it reads files by MMEngine's default, it is given
             :class:`GuardedBackend`.
     """
 
@@ -61,7 +61,7 @@ class GuardedLoading(BaseTransform):
             loader.backend_args = dict(backend='guarded')
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """The item with what was loaded.
+        """The item with the loaded picture or label map.
 
         Raises:
             UserError: Something cannot be loaded; the sentence names the files.

@@ -38,10 +38,10 @@ class SeededBatch:
     """The indices of a batch; iterating over them seeds the generators before each sample is loaded.
 
     A loader's process, or the main one, iterates while it loads, so augmentation depends on the sample's place in the
-    run alone: not on the number of processes, on prefetching, or on what was loaded before.
+    run alone: not on the number of processes, on prefetching, or on earlier batches.
 
     Args:
-        indices: What the dataset is asked for.
+        indices: The indices of the items to load.
         key: The batch's place in the run, see :func:`cait_mm.utils.seeding.seed_of`.
     """
 

@@ -43,7 +43,7 @@ def read_slice(path: str, index: int | None = None, label: bool = False) -> np.n
     """One slice of a file as uint8 (H, W): intensities 0..255, or class ids.
 
     Intensities in the file are 0..1, as TransUNet's and WSL4MIS' preprocessing leaves them, or bytes. They become bytes
-    because that is what pictures are in MMSegmentation, and what its visualizer and inferencer read.
+    because pictures in MMSegmentation are such, and its visualizer and inferencer read nothing else.
 
     Args:
         path: A file of one slice (H, W) or of a volume (D, H, W), with entries ``image`` (or ``img``) and ``label``.

@@ -22,7 +22,7 @@ class VolumeDataset(BaseSegDataset):
     Args:
         volumes: A file is a volume (D, H, W); otherwise a slice (H, W) whose name ends in its number.
         ann_file: A list of file names, with or without suffix, one a line; without it, all files of the folder.
-        subject_pattern: What of a file's name is the patient.
+        subject_pattern: The part of a file's name that is the patient.
         **keywords: As :class:`mmseg.datasets.BaseSegDataset`; ``data_prefix.img_path`` is the folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Models as ONNX and torch.export programs: what is saved, and the proof that it computes the same."""
+"""Models as ONNX and torch.export programs: the part that is saved, and the proof that it computes the same."""
 from cait_mm.deploy.onnx_file import OnnxModel, require_onnx, save_onnx
 from cait_mm.deploy.parts import PARTS, about_model, deployable, deployed
 from cait_mm.deploy.program import save_program

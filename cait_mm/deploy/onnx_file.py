@@ -37,7 +37,7 @@ def save_onnx(module: nn.Module, shape: tuple[int, int], path: str | Path, about
             onnx = torch.onnx.export(program, dynamo=True, verbose=False, input_names=['images'])
     except UserError:
         raise
-    except Exception as error:  # the exporter raises what it likes
+    except Exception as error:  # the exporter raises errors of any type
         raise refusal(error) from error
     finally:
         set_fused_attn(module, True)
@@ -67,7 +67,7 @@ class OnnxModel(nn.Module):
         path: What :func:`save_onnx` wrote; ``about`` is its metadata.
 
     Raises:
-        UserError: ONNX Runtime is missing, or the file is damaged or none of ours.
+        UserError: ONNX Runtime is missing, or the file is damaged or not made by tools/export.py.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""What is exported of a model, and what a user of the file has to know."""
+"""The parts of a model that can be exported, and the description that a user of the file needs."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +13,7 @@ PARTS = ('whole', 'backbone')
 
 
 class Whole(nn.Module):
-    """A classifier or segmentor without what only training needs: normalised images (B, C, H, W) -> logits."""
+    """A classifier or segmentor without the parts for training: normalised images (B, C, H, W) -> logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Whole(nn.Module):
 
 
 def deployed(model: nn.Module) -> nn.Module:
-    """``model`` without what only training needs, changed in place: in eval mode, batch norms folded into convolutions,
+    """``model`` without the parts for training, changed in place: in eval mode, batch norms folded into convolutions,
     auxiliary heads dropped.
     """
     if getattr(model, 'auxiliary_head', None) is not None:
@@ -47,7 +47,7 @@ def deployable(model: nn.Module, part: str) -> nn.Module:
 
 def about_model(part: str, shape: tuple[int, int], macs: int, params: int, preprocessor: nn.Module | None,
                 classes: Sequence[str] | None) -> dict[str, Any]:
-    """What a user of the file has to know: the part, size, normalisation, MACs and classes."""
+    """The description for users of the file: the part, size, normalisation, MACs and classes."""
     about: dict[str, Any] = {'part': part, 'shape': list(shape), 'macs': macs, 'params': params}
     for key in ('mean', 'std'):
         values = getattr(preprocessor, key, None)

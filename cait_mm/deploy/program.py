@@ -20,14 +20,14 @@ def traced(module: nn.Module, shape: tuple[int, int]) -> torch.export.ExportedPr
     """The program of ``module`` for images of ``shape`` (H, W) in batches of any size.
 
     Raises:
-        UserError: The model does what cannot be traced; says what.
+        UserError: The model does something that cannot be traced; the message names it.
     """
     batch = torch.export.Dim('batch', min=1, max=4096)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
             return torch.export.export(module, (example(module, 2, shape),), dynamic_shapes=({0: batch},))
-    except Exception as error:  # torch.export raises what it likes
+    except Exception as error:  # torch.export raises errors of any type
         raise refusal(error) from error
 
 

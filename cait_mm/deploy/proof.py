@@ -10,11 +10,11 @@ from cait_mm.deploy.program import example
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 TOLERANCE = 1e-4
-"""What an output may differ by in fp32, relative to its largest value where that exceeds 1."""
+"""The largest difference of an output in fp32, relative to its largest value where that exceeds 1."""
 
 
 def load_saved(path: str | Path, form: str) -> nn.Module:
-    """What was written, as a module of images."""
+    """The written file, as a module of images."""
     return OnnxModel(path) if form == 'onnx' else torch.export.load(path).module()
 
 

@@ -10,7 +10,7 @@ from cait_mm.ops.compactor import Compactor
 from cait_mm.pruning.groups import BETA1
 from cait_mm.utils.schema import is_number, is_share
 
-# Names in configs of before: CDCP works by the optimizer's own hooks, under MMEngine's wrappers.
+# Names in older configs: CDCP works by the optimizer's own hooks, under MMEngine's wrappers.
 OPTIM_WRAPPERS.register_module('GradRuleOptimWrapper', module=OptimWrapper)
 OPTIM_WRAPPERS.register_module('GradRuleAmpOptimWrapper', module=AmpOptimWrapper)
 
@@ -19,7 +19,7 @@ OPTIM_WRAPPERS.register_module('GradRuleAmpOptimWrapper', module=AmpOptimWrapper
 class CompactorConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's parameter groups, with compactors in a group of their own: beta1 0.99, no weight decay (ResRep).
 
-    ``paramwise_cfg`` may hold ``compactor_beta1`` and ``compactor_lr_mult`` (1) beside MMEngine's options.
+    ``paramwise_cfg`` may hold ``compactor_beta1`` and ``compactor_lr_mult`` (1) in addition to MMEngine's options.
 
     Raises:
         UserError: One of the two is impossible.

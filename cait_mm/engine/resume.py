@@ -24,7 +24,7 @@ def cannot_resume(path: str, reason: str) -> UserError:
 
 
 def with_others(error: UserError, path: str) -> UserError:
-    """The sentence about a checkpoint that cannot be resumed from, with those that are left beside it."""
+    """The sentence about a checkpoint that cannot be resumed from, with the remaining ones in its folder."""
     sentence = str(error).rstrip('.')
     if not sentence.startswith('cannot resume'):
         sentence = f'cannot resume: {sentence}'

@@ -75,14 +75,14 @@ def resume_from(config: Config, checkpoint: str) -> None:
 
 
 def use_export(config: Config, path: str) -> None:
-    """Have a classification config evaluate a folded classifier: its weights and widths are those of the export.
+    """Have a classification config evaluate a folded classifier: its weights and widths are those of the file.
 
     Raises:
-        UserError: The config is no classifier's: an export has no weights for other heads.
+        UserError: The config is no classifier's: the file has no weights for other heads.
     """
     kind = config.model.get('type')
     if kind != 'Classifier':
-        raise UserError(f'{path} is the export of a classifier, and the model of this config is {kind}: give a '
+        raise UserError(f'{path} is a compressed classifier, and the model of this config is {kind}: give a '
                         'checkpoint that was trained with it, or a compress_* config.')
     config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
     config.model.update(cdcp=None, distillation=None, new_head=False)

@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 
 @MODELS.register_module()
 class SegmentorTTAModel(SegTTAModel):
-    """MMSegmentation's merging of views. What heads of one channel predict are probabilities already, which its second
+    """MMSegmentation's merging of views. Heads of one channel predict probabilities already, which its second
     sigmoid would lift above every threshold; they are made logits again before. Arguments as there.
     """
 

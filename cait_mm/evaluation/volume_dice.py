@@ -203,6 +203,6 @@ def _stacked(name: str, slices: Mapping[int, tuple[tuple[int, ...], bytes]]) -> 
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of what is no NaN; NaN of nothing."""
+    """The mean of the values that are not NaN; NaN where there are none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float('nan')

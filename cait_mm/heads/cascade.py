@@ -13,7 +13,7 @@ from cait_mm.errors import UserError
 
 
 class AttentionGate(nn.Module):
-    """Weigh a skip map by what the decoder's map says about each pixel: ``x * sigmoid(psi(relu(W_g g + W_x x)))``.
+    """Weigh each pixel of a skip map by the decoder's map: ``x * sigmoid(psi(relu(W_g g + W_x x)))``.
 
     Both maps are (B, C, H, W); the weight is (B, 1, H, W), from ``hidden`` channels.
     """

@@ -44,7 +44,7 @@ class StructureLoss(nn.Module):
     A pixel's weight is ``1 + 5 |mean of the 31x31 pixels around it - its label|``. The papers weigh the cross entropy
     too. Their code does not: ``reduce='none'`` in ``binary_cross_entropy_with_logits`` is a true value of an old
     argument and gives the mean, of which weighing makes the mean again (PraNet's MyTrain.py, CASCADE's
-    train_polyp.py). What they published was trained so.
+    train_polyp.py). Their published models were trained that way.
 
     Args:
         loss_weight: The factor.

@@ -1,7 +1,7 @@
 """Mask2Former in mixed precision and in sliding windows.
 
-Under autocast the backbone and the transformer decoder run in fp16 or bf16. What overflows or has no kernel in 16 bits
-stays in fp32, as its authors train it: MMCV's deformable attention has no bf16 kernel on a GPU, and MMDetection's
+Under autocast the backbone and the transformer decoder run in fp16 or bf16. Parts that overflow or have no kernel in 16
+bits stays in fp32, as its authors train it: MMCV's deformable attention has no bf16 kernel on a GPU, and MMDetection's
 matching sums thousands of points in fp16, where 65504 is the end, so the matrix that the assignment gets is infinite.
 """
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ def checked_outputs(out_indices: Any, count: int, what: str) -> tuple[int, ...]:
     """``out_indices`` sorted, negative ones counted from the end; one number is one output.
 
     Raises:
-        UserError: One does not exist or comes twice, or there is none; ``what`` says what there is.
+        UserError: One does not exist or comes twice, or there is none; ``what`` names the existing ones.
     """
     given = _as_tuple(out_indices)
     given = (out_indices,) if given is None else given

@@ -1,4 +1,4 @@
-"""What the ViTs of all families share: a spec, tokens that stream through blocks, frozen stages."""
+"""The base of the ViTs of all families: a spec, tokens that stream through blocks, frozen stages."""
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The model that a file is: the spec that an export carries, held against the one that is wanted."""
+"""The spec that a compressed checkpoint carries, compared with the one that is wanted."""
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,17 +35,17 @@ def stated_size(checkpoint: Checkpoint, spec: Spec) -> tuple[int, int] | None:
 
 
 def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False, who: str = 'is wanted') -> Spec:
-    """The spec to build for the export in ``path``: its widths, with merges and channels of the image as wanted.
+    """The spec to build for a compressed checkpoint: its widths, with merges and channels of the image as wanted.
 
     Args:
         path: For the sentence.
-        carried: The export's. Its merges may be weighted where plain ones are wanted.
+        carried: The checkpoint's. Its merges may be weighted where plain ones are wanted.
         wanted: Of another source, whose widths do not matter.
         channels_stated: Whether 3 channels are wanted or only the default.
         who: Says where ``wanted`` comes from.
 
     Raises:
-        UserError: The export is of another architecture or has other merges.
+        UserError: The checkpoint is of another architecture or has other merges.
     """
     if not channels_stated and wanted.arch.in_channels == 3:
         wanted = with_channels(wanted, carried.arch.in_channels)
@@ -56,8 +56,8 @@ def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False
 
 
 def as_wanted(carried: Spec, wanted: Spec) -> Spec:
-    """The spec of an export after loading: the image may have other channels, for which the stem is adapted, and
-    merges that it lacks start as means.
+    """The spec of a compressed checkpoint after loading: the stem is adapted to other image channels, and merges that
+    the checkpoint lacks start as means.
     """
     carried = with_channels(carried, wanted.arch.in_channels)
     return carried if carried.merges or carried.arch != wanted.arch else carried.replace(merges=wanted.merges)
@@ -69,7 +69,7 @@ def with_channels(spec: Spec, in_channels: int) -> Spec:
 
 
 def difference(carried: Spec, wanted: Spec) -> str:
-    """How an export differs from the model that is wanted."""
+    """How a compressed checkpoint differs from the model that is wanted."""
     if carried.arch != wanted.arch:
         return f'it is {carried.arch}, wanted {wanted.arch}'
     if carried.merges != wanted.merges:

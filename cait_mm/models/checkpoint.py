@@ -1,4 +1,4 @@
-"""Strict loading of pretrained ViTs: everything that was expected arrives, or an error lists what did not."""
+"""Strict loading of pretrained ViTs: all expected weights arrive, or an error lists those that did not."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,14 +14,14 @@ from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
 
 CLASSIFIER_KEYS = ('head.', 'aux_head.', 'head_dist.', 'fc_norm.', 'pre_logits.')
-"""What a classifier's checkpoint holds behind the backbone."""
+"""The part of a classifier's checkpoint behind the backbone."""
 
 __all__ = [
     'CLASSIFIER_KEYS', 'Checkpoint', 'HEAD_KEYS', 'LoadReport', 'WEIGHTS_PAGE', 'load_file', 'read_checkpoint',
     'matching', 'state_grid', 'strict_load'
 ]
 SPEC_META, VERSION_META = 'cait_spec', 'cait_mm_version'
-"""Where an export states its spec, and the version that wrote it."""
+"""Where a compressed checkpoint states its spec, and the version that wrote it."""
 GRID_META = 'cait_grid'
 """Where files state the grid (H, W) of their positional embedding."""
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
@@ -36,10 +36,10 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
     spec: Spec | None = None
     notes: list[str] = field(default_factory=list)
-    """What reading it decided, as sentences for the log."""
+    """Decisions made while reading it, as sentences for the log."""
     grid: Grid | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
-    """What an export says of its origin."""
+    """The record of a compressed checkpoint's origin."""
     whole: bool = False
     """Whether the file holds a segmentor or detector, or a training's checkpoint, of which this is the backbone."""
 
@@ -51,7 +51,7 @@ class Checkpoint:
 
 @dataclass
 class LoadReport:
-    """What a strict load did; ``str()`` is the line that goes to the log."""
+    """The result of a strict load; ``str()`` is the line for the log."""
 
     path: str
     loaded: int
@@ -66,10 +66,10 @@ class LoadReport:
 def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     """Read a local file or an address and find the backbone in it.
 
-    Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``), exports
-    of ours and OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) are understood, wrapped by DDP,
-    ``torch.compile`` or Lightning or not. A classifier's head is kept, as ``head.``. Relatives of DeiT that a plain one
-    can compute are converted (:func:`~cait_mm.models.formats.as_plain_vit`).
+    Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``),
+    compressed ones of this package and OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) are
+    understood, also when wrapped by DDP, ``torch.compile`` or Lightning. A classifier's head is kept, as ``head.``.
+    Relatives of DeiT that a plain one can compute are converted (:func:`~cait_mm.models.formats.as_plain_vit`).
 
     Args:
         path: The file or address.
@@ -100,7 +100,7 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
 
 
 def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
-    """The spec of an export, which describes no more than the file holds."""
+    """The spec of a compressed checkpoint, which describes no more than the file holds."""
     try:
         found = Spec.from_dict(spec)
     except UserError as error:
@@ -113,7 +113,7 @@ def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
 
 
 def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights under ``prefix``; those beside a ``backbone.`` at its end stay, a head among them."""
+    """The weights under ``prefix``; if it ends in ``backbone.``, those next to the backbone too, such as a head."""
     prefix = prefix.rstrip('.') + '.'
     found = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
              if any(key.startswith(name) for key in weights)]
@@ -157,7 +157,7 @@ def matching(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[s
         checkpoint: Weights under the module's names.
         unused: Prefixes of checkpoint keys that this module has no use for (a classifier's head, say).
         optional: Prefixes of module keys that may be absent from the checkpoint (merges, in a dense one).
-        hint: What to do, where something does not match.
+        hint: The remedy, where something does not match.
 
     Raises:
         UserError: Lists every missing, unexpected and misshapen key.

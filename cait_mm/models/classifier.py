@@ -1,4 +1,4 @@
-"""A whole classifier as a plain PyTorch module: what is loaded, compressed, trained and saved."""
+"""A whole classifier as a plain PyTorch module, which is loaded, compressed, trained and saved."""
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Classifier(nn.Module):
     """
 
     parameters_of: ClassVar[str] = ''
-    """What stands before the names of parameters in errors: ``model.`` where they are a config's."""
+    """The prefix of parameter names in errors: ``model.`` where they are a config's."""
 
     def __init__(self, backbone: Backbone, num_classes: int = 1000, provenance: Mapping[str, Any] | None = None,
                  **base: Any) -> None:
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
 
     @property
     def spec(self) -> Spec:
-        """What is merged and how wide every block is."""
+        """The description of the backbone: its merges, and the widths of every block."""
         return self.backbone.spec
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,16 +112,17 @@ class Classifier(nn.Module):
             heads = {key: value[list(head_rows)] for key, value in heads.items()}
         elif rows != self.num_classes:
             raise UserError(f'the head in {path} has {rows} classes, {own}num_classes is {self.num_classes}: make '
-                            f'them equal, pick classes with {own}head_rows, or start anew with {own}new_head=True.')
+                            f'them equal, pick classes with {own}head_rows, or use {own}new_head=True.')
         modules = nn.ModuleDict({'head': self.head, **({'aux_head': self.aux_head} if self.aux_head else {})})
         strict_load(modules, Checkpoint(path, heads), unused=(), optional=())
         return f'its head of {rows} classes' + (f', {self.num_classes} of them' if head_rows else '')
 
     def export(self) -> dict[str, Any]:
-        """The content of an export: weights, spec, grid of positions and provenance, in plain types on the CPU.
+        """The content of a compressed checkpoint: weights, spec, grid of positions and provenance, in plain types on
+        the CPU.
 
         Raises:
-            UserError: Compactors are still in place: the spec does not describe what is left of them.
+            UserError: Compactors are still in place, which a spec does not describe.
         """
         weights = {key.removeprefix('backbone.'): value.cpu() for key, value in self.state_dict().items()
                    if key.startswith(('backbone.', *HEAD_KEYS))}
@@ -130,7 +131,8 @@ class Classifier(nn.Module):
         return make_export(weights, self.spec, self.backbone.grid, **self.provenance)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an export whole or not at all; :func:`load_classifier` and ``init_cfg`` in configs read it.
+        """Write a compressed checkpoint, completely or not at all; :func:`load_classifier` and ``init_cfg`` in configs
+        read it.
 
         Raises:
             UserError: As :meth:`export`, or the file cannot be written.
@@ -144,9 +146,9 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
     """The classifier that a file holds, in eval mode.
 
     Args:
-        path: Official, timm's or Hugging Face's weights, or an export.
-        arch: The architecture; an export knows its own.
-        merge: Merges to put in, as means; an export knows its own.
+        path: Official, timm's or Hugging Face's weights, or a compressed checkpoint.
+        arch: The architecture; a compressed checkpoint has its own.
+        merge: Merges to put in, as means; a compressed checkpoint has its own.
         num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
         head_rows, new_head: See :meth:`Classifier.load_checkpoint`.
         options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``. ``img_size`` is by default

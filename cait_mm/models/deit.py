@@ -18,9 +18,9 @@ from cait_mm.spec import Spec, Widths
 
 
 class DeiT(Backbone):
-    """DeiT with asymmetric token merging and per-block widths (the paper's ATME and what CDCP leaves).
+    """DeiT with asymmetric token merging and per-block widths (the paper's ATME, and widths as CDCP leaves them).
 
-    ``arch``, ``merge`` and the widths, or ``spec`` alone, say what to build.
+    ``arch``, ``merge`` and the widths, or ``spec`` alone, describe the model.
 
     Args:
         arch: ``deit_tiny``, ``deit_small``, ``deit_base``, or a dict with ``embed_dim``, ``depth``, ``num_heads`` and
@@ -35,9 +35,9 @@ class DeiT(Backbone):
         out_indices: Blocks whose output is returned, one number or several. Blocks after the last one are not built.
         with_cls_token: Keep the CLS token. It costs one token and takes part in attention, as it did in pretraining.
         final_norm: Apply the classifier's final norm to the last output.
-        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps, or ``residual``: blocks only
-            add to tokens, which means that the difference between a patch and its merged token outlives them and can be
-            given back to the map.
+        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps, or ``residual``, which adds
+            to every patch its difference from the merged token: blocks only add to tokens, so the difference survives
+            them.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them.
@@ -153,7 +153,8 @@ class DeiT(Backbone):
 
     def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
         """Yield after every block the tokens (B, N, C), CLS first where there is one, their grid (H, W), and with
-        ``restore_mode='residual'`` the map (B, C, H, W) of what the merges took from every patch.
+        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges
+        took from every patch.
         """
         maps = self.patch_embed(x)
         grid = size = tuple(maps.shape[-2:])

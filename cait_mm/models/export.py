@@ -23,7 +23,7 @@ def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None 
 
 
 def save_export(export: Mapping[str, Any], path: str | os.PathLike) -> None:
-    """Write an export whole or not at all.
+    """Write a compressed checkpoint, completely or not at all.
 
     Raises:
         UserError: The file cannot be written (a full disk, a missing right).

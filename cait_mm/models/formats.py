@@ -1,4 +1,4 @@
-"""Whose file it is: where training scripts keep a backbone's weights, and what they call them."""
+"""The formats of checkpoint files: where training scripts keep a backbone's weights, and under which names."""
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from cait_mm.utils.weights import WEIGHTS
 Weights = dict[str, Tensor]
 
 HEAD_KEYS = ('head.', 'aux_head.')
-"""What our classifiers use of a classifier's checkpoint behind the backbone."""
+"""The keys of a classifier's checkpoint behind the backbone that classifiers here use."""
 
 
 _DIMENSIONS = ((r'patch_embed\.proj\.weight', 4), (r'pos_embed|cls_token', 3),
@@ -48,7 +48,7 @@ def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
 
 
 def without_wrappers(weights: Weights, notes: list[str]) -> Weights:
-    """Names without what DDP, ``torch.compile`` and Lightning put in front of them; adds to ``notes``."""
+    """Names without the prefixes of DDP, ``torch.compile`` and Lightning; adds to ``notes``."""
     weights = {'.'.join(part for part in key.split('.') if part != '_orig_mod'): value
                for key, value in weights.items()}
     while all(key.startswith('module.') for key in weights):
@@ -57,7 +57,7 @@ def without_wrappers(weights: Weights, notes: list[str]) -> Weights:
     if inside and not any(key.startswith(('backbone.', 'patch_embed.')) for key in weights):
         left = [key for key in weights if not key.startswith('model.')]
         if left:
-            notes.append(f'{len(left)} tensors beside model., such as {left[0]}, are left out')
+            notes.append(f'{len(left)} tensors outside model., such as {left[0]}, are left out')
         return inside
     return weights
 
@@ -88,7 +88,7 @@ def as_plain_vit(path: str, weights: Weights) -> tuple[Weights, list[str]]:
     """A relative of DeiT as a plain one, where that computes the same; sentences for the log.
 
     DeiT-III and timm's ``no_embed_class`` have no position for CLS: a zero is put there. Layer scale (``ls1.gamma`` in
-    timm, ``gamma_1`` in DeiT-III's files) multiplies what a residual branch gives, so it goes into the branch's last
+    timm, ``gamma_1`` in DeiT-III's files) multiplies the output of a residual branch, so it goes into the branch's last
     linear layer.
 
     Raises:
@@ -128,7 +128,7 @@ def _scale(weights: Weights, layer: str, gamma: str) -> None:
     """Multiply a linear layer's outputs by ``gamma``, which is taken out of ``weights``."""
     names = [name for name in (f'{layer}.weight', f'{layer}.bias') if name in weights]
     if not names or any(len(weights[name]) != weights[gamma].numel() for name in names):
-        return  # strict loading says what does not fit
+        return  # strict loading lists it
     scale = weights.pop(gamma).flatten().double()
     for name in names:
         value = weights[name]

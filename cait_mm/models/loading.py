@@ -19,13 +19,13 @@ class Fitted(NamedTuple):
     """How a checkpoint that was brought to a backbone's names and shapes is to be loaded."""
 
     unused: list[str]
-    """Prefixes of what the backbone does not use."""
+    """Prefixes of keys that the backbone does not use."""
     optional: list[str]
-    """Prefixes of what may be absent."""
+    """Prefixes of keys that may be absent."""
     notes: list[str]
     """Sentences for the log."""
     hint: str
-    """What to do where the rest does not match."""
+    """The remedy where the rest does not match."""
 
 
 def load_checkpoint(backbone: 'Backbone', checkpoint: Checkpoint) -> LoadReport:
@@ -45,7 +45,7 @@ def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
     """
     state, own = checkpoint.state_dict, backbone.state_dict()
     if any('.parametrizations.' in key for key in state) and not any('.parametrizations.' in key for key in own):
-        raise UserError(f'checkpoint {checkpoint.path} still holds compactors: export it first with python '
+        raise UserError(f'checkpoint {checkpoint.path} still holds compactors: fold it first with python '
                         'tools/fold.py CHECKPOINT OUT.')
     notes, optional = backbone.fit(checkpoint) + _fit_channels(backbone, checkpoint), backbone.optional()
     _refuse_other_size(backbone, checkpoint)
@@ -62,7 +62,7 @@ def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
         notes.append('the representation layer pre_logits, which stands before a classifier\'s head, is left out')
     hint = ''
     if told_widths(backbone.spec, state) != backbone.spec:
-        hint = 'Its channel widths are not this backbone\'s: give the export it was trained from, or its widths.'
+        hint = 'Its channel widths are not this backbone\'s: use the compressed one it was trained from, or its widths.'
     return Fitted([*CLASSIFIER_KEYS, *backbone.unused()], optional, notes, hint)
 
 

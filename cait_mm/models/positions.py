@@ -33,8 +33,8 @@ def grid_of(positions: int, stated: Grid | None, pretraining: Grid, wanted: Grid
 
     Args:
         positions: Patches in the checkpoint, without CLS.
-        stated: What the file says of itself; files of this project do.
-        pretraining: The grid of the architecture's ``img_size``, which a config may set to say what the file is.
+        stated: The grid stated in the file, if any; files of this project state it.
+        pretraining: The grid of the architecture's ``img_size``, which a config may set to the file's.
         wanted: The model's own grid. It comes after the square one, because files that say nothing are square.
 
     Raises:

@@ -190,7 +190,8 @@ class Swin(Backbone):
 
     def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
         """Yield at the end of every stage, before the next one's, the tokens (B, N, C), their grid (H, W), and with
-        ``restore_mode='residual'`` the map (B, C, H, W) of what the merges took from every token.
+        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges
+        took from every token.
         """
         x = self.patch_embed(x)
         grid = size = tuple(x.shape[1:3])
@@ -223,20 +224,20 @@ class Swin(Backbone):
         return [f'norm{stage}.' for stage in self.out_indices]
 
     def fit(self, checkpoint: Checkpoint) -> list[str]:
-        """Take others' names for ours, leave out what is computed, bring bias tables to this window."""
+        """Translate others' names, leave out computed buffers, bring bias tables to this window."""
         checkpoint.state_dict = official_names(checkpoint.state_dict)
         notes = set(self._fit_bias_tables(checkpoint.state_dict))
         missing = [stage for stage in self.out_indices
                    if hasattr(self, f'norm{stage}') and f'norm{stage}.weight' not in checkpoint.state_dict]
         if missing:
-            notes.add(f'norms of the outputs {", ".join(map(str, missing))} start anew')
+            notes.add(f'norms of the outputs {", ".join(map(str, missing))} start at random')
         return sorted(notes)
 
     def _fit_bias_tables(self, state: dict[str, Tensor]) -> Iterator[str]:
-        """Bring tables to this window, in place, and say what was done.
+        """Bring tables to this window, in place, and describe the changes.
 
         The largest table of a checkpoint is of its window. A stage whose grid was smaller has a table of that grid (as
-        in the official code and timm), whose offsets are tokens as in ours; the others are resampled.
+        in the official code and timm), whose offsets are tokens as here; the others are resampled.
         """
         tables = {key: table for key, table in state.items() if key.endswith('relative_position_bias_table')}
         windows = {key: window_of_table(table) for key, table in tables.items()}
@@ -252,7 +253,7 @@ class Swin(Backbone):
                 yield f'bias tables resized from window {old} to {wanted}'
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and what stands before it.
+        """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and the layers before it.
 
         Returns:
             The parameter's layer, and the number of layers (the built blocks + 2).

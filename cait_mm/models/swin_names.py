@@ -4,7 +4,7 @@ import re
 from torch import Tensor
 
 BUFFERS = ('attn_mask', 'relative_position_index')
-"""What checkpoints hold and we compute."""
+"""Buffers in checkpoints that are computed here."""
 _OPENMMLAB: tuple[tuple[str, str], ...] = (
     (r'^stages\.', 'layers.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'), (r'\.attn\.w_msa\.', '.attn.'),
     (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'), (r'\.ffn\.layers\.1\.', '.mlp.fc2.'))

@@ -12,7 +12,7 @@ def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: s
     """``spec`` with the block widths that the shapes in ``state_dict`` tell, and weighted merges where it holds their
     powers; blocks that are not in it keep theirs.
 
-    Shapes that no model has tell nothing: strict loading lists what does not fit.
+    Shapes that no model has are ignored: strict loading lists them.
     """
     blocks = []
     for index, block in enumerate(spec.blocks):

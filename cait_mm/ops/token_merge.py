@@ -16,7 +16,7 @@ kind                fuses                                      in the paper
 
 With ``_weighted`` behind its name (``horizontal_weighted``, ...) a merge weighs the tokens that it fuses: the further
 a token is from the mean of its image's tokens, the more it counts. A plain mean blurs an object's token with the wall
-beside it, which costs a model that nobody trains afterwards. A merged token then also counts in attention as often as
+next to it, which costs accuracy where no training follows. A merged token then also counts in attention as often as
 it has patches, as in ToMe. Neither is in the paper.
 """
 
@@ -179,8 +179,8 @@ def _halvings(full: int, side: int) -> int:
 class TokenMerge(nn.Module):
     """One merge: group neighbours, fuse them with a linear layer, optionally a depthwise 3x3 convolution.
 
-    It starts as the mean of its inputs (and the convolution as zero beside a skip), so that a pretrained model starts
-    near the function it had. A weighted one starts as the weighted mean, and has two parameters more: ``power``
+    It starts as the mean of its inputs (and the convolution as zero, with a skip around it), so that a pretrained model
+    keeps nearly the same function. A weighted one starts as the weighted mean, and has two parameters more: ``power``
     (:func:`weigh`), and where there is a CLS token ``proportion``, how much of the logarithm of its size is added to a
     merged token's attention (1: ToMe's proportional attention, 0: nothing).
 

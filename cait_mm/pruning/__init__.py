@@ -1,1 +1,1 @@
-"""Consistent dynamic channel pruning (CDCP): which channels go, under a budget of MACs."""
+"""Consistent dynamic channel pruning (CDCP): the choice of channels to remove under a budget of MACs."""

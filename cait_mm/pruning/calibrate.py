@@ -1,18 +1,18 @@
 """A start that knows which channels matter, from some dozens of unlabelled images and no training.
 
 At identity all compactor columns have norm 1, so the first selections are random. Here every attention is turned into a
-basis that changes nothing but orders its channels by what they contribute:
+basis that keeps its outputs and orders its channels by their contribution:
 
 - q and k of a head: with ``E[q q^T] = Rq^T Rq`` and ``E[k k^T] = Rk^T Rk`` over the images (biases included), the SVD
   ``Rq Rk^T = U S V^T`` gives ``q' = S^1/2 U^T Rq^-T q`` and ``k' = S^1/2 V^T Rk^-T k``: the same products q.k, and
   channel i contributes S_i to them. q and k agree on the order by construction.
 - v with the output projection Wo: the SVD ``Wo Rv^T = U S V^T`` gives ``v' = S^1/2 V^T Rv^-T v``, ``Wo' = U S^1/2``.
-- A hidden channel of the FFN stays; it matters as much as its activation's RMS times the norm of its outgoing weights.
+- A hidden channel of the FFN stays; its contribution is its activation's RMS times the norm of its outgoing weights.
 
 Channels that are cut afterwards are predicted by those that stay (:mod:`~cait_mm.pruning.compensate`).
 
-These contributions are compared over all modules as they are (docs/design.md has the measurement). Their order, spread
-evenly over 0.5 to 1.5, becomes the compactors' column norms, so the paper's score, consistencies and budget work
+These contributions are compared over all modules without rescaling (docs/design.md has the measurement). Their order,
+spread evenly over 0.5 to 1.5, becomes the compactors' column norms, so the paper's score, consistencies and budget work
 unchanged. The contributions themselves span six orders of magnitude: Adam's steps would tear such columns apart.
 """
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,13 +36,13 @@ START_NORMS = (0.5, 1.5)
 
 @dataclass(frozen=True)
 class Calibration:
-    """The importance of every channel, and what compensating a cut needs to know.
+    """The importance of every channel, and the moments that compensating a cut needs.
 
     Args:
         scores: One entry per block.
         ffn: Moments of every FFN's hidden activation, (hidden,) channels.
         values: Moments of the input of every attention's projection in the new basis, (heads * width,) channels.
-        images: How many images told all this.
+        images: The number of images behind all this.
     """
 
     scores: list[BlockChannels]
@@ -60,7 +60,7 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         images: Batches (B, C, H, W) of the architecture's channels, normalised as in training.
 
     Raises:
-        UserError: There are no images, or their channels are others.
+        UserError: There are no images, or they have another number of channels.
     """
     training, like, channels = backbone.training, next(backbone.parameters()), backbone.arch.in_channels
     count = 0

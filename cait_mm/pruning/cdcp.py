@@ -1,4 +1,4 @@
-"""CDCP over a training run of any loop: its masks, when they are rebuilt, and what every step of the optimizer does."""
+"""CDCP over a training run of any loop: its masks, their schedule, and its part in every step of the optimizer."""
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -49,7 +49,7 @@ class CDCP:
         model: A classifier or a classifier's backbone; full widths, with or without compactors.
         target: The share of the dense model's MACs to save in the end, merges included.
         total_steps: Length of the run in batches.
-        images: For a calibrated start, which orders channels by what they contribute to some dozens of images without
+        images: For a calibrated start, which orders channels by their contribution to some dozens of images without
             labels: a folder, or normalised tensors, or a loader of them (:func:`~cait_mm.utils.images.as_batches`).
             None starts with all channels equal, as the paper does.
         num_images: How many of them to look at.
@@ -83,7 +83,7 @@ class CDCP:
         ensure_compactors(self.backbone)
         if images is not None:
             calibrate_compactors(self.backbone, images, num_images)
-        self._select(target)  # which says what can be reached
+        self._select(target)  # whose error names the largest target within reach
         self.rule, self.steps = self.settings.rule, 0
         self._log: Callable[[dict[str, float]], Any] | None = None
         self._handles: list[RemovableHandle] = []
@@ -93,8 +93,8 @@ class CDCP:
         """Have every step of ``optimizer`` do its part: Eq. 2's gradient and new masks before, proximal steps after.
 
         Gradients are changed inside ``optimizer.step()``, when DDP has averaged them, ``GradScaler`` has unscaled them
-        and a loop has clipped them. A loop that wants to clip what Eq. 2 gives clips in a hook that it registers
-        afterwards (``optimizer.register_step_pre_hook``). A step that ``GradScaler`` skips changes nothing.
+        and a loop has clipped them. A loop that wants to clip the result of Eq. 2 does so in a hook that it
+        registers afterwards (``optimizer.register_step_pre_hook``). A step that ``GradScaler`` skips changes nothing.
 
         Args:
             optimizer: Of the whole model; ``torch.optim``'s or one derived from it, fused or not, with a closure or
@@ -138,7 +138,7 @@ class CDCP:
         """The small model: a copy with compactors multiplied in and masked channels cut, in eval mode.
 
         Args:
-            tolerance: The largest column norm that may be cut; None cuts whatever it is.
+            tolerance: The largest column norm that may be cut; None cuts columns of any norm.
             pad_to: Widths are padded with zeros to multiples of this, for fast kernels; 0 leaves them as selected.
 
         Raises:
@@ -152,7 +152,7 @@ class CDCP:
         return fold(self.backbone, self.masks(), tolerance, pad_to).backbone
 
     def state_dict(self) -> dict[str, Any]:
-        """What a continued run needs beside the model's and the optimizer's state."""
+        """The pruner's own state, which a continued run needs with the model's and the optimizer's."""
         return {'steps': self.steps, 'rule': self.rule}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -169,7 +169,7 @@ class CDCP:
 
     @property
     def shrink(self) -> float:
-        """What a proximal step takes from the norm of a masked column."""
+        """The amount by which a proximal step shortens a masked column."""
         return self.settings.shrink or self.accumulation / (VANISHING_LASTS * self.total_steps)
 
     def masks(self) -> list[BlockChannels]:
@@ -234,7 +234,7 @@ class CDCP:
             return f'{sentence}: cutting them will change the model'
         raise UserError(
             f'{sentence}: use `rule=proximal` (for short runs), start or ramp earlier (`ramp_start`, `step`), train '
-            'longer, or go on all the same with `allow_remnants=True`.')
+            'longer, or continue nevertheless with `allow_remnants=True`.')
 
     def _columns(self) -> dict[str, nn.Parameter]:
         """The compactors' parameters by their names in the model."""

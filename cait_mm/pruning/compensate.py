@@ -103,7 +103,7 @@ def padded_places(kept: Tensor, width: int) -> Tensor:
 
 def compensate(small: Backbone, full: Backbone, cut: Iterable[BlockChannels], hidden: Iterable[Moments],
                values: Iterable[Moments], ridge: float = RIDGE) -> None:
-    """Let every block of a folded backbone stand in for what was cut from it, in place.
+    """Let every block of a folded backbone stand in for its cut channels, in place.
 
     Args:
         small: The folded backbone.

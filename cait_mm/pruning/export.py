@@ -1,4 +1,4 @@
-"""Checkpoints of the classification stage, which describe themselves, and their way into an export."""
+"""Checkpoints of the classification stage, which describe themselves, and how they are folded."""
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,13 +23,13 @@ TRAINING_META = 'cait_training'
 
 
 def training_meta(backbone: Backbone, cdcp: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a training checkpoint has to say so that :func:`load_training` needs no config."""
+    """The description in a training checkpoint, with which :func:`load_training` needs no config."""
     return {'spec': backbone.spec.to_dict(), 'img_size': list(backbone.img_size), 'cdcp': dict(cdcp) if cdcp else None}
 
 
 @dataclass(frozen=True)
 class Described:
-    """What :func:`training_meta` wrote."""
+    """A description by :func:`training_meta`, read back."""
 
     spec: Spec
     img_size: tuple[int, int]
@@ -57,12 +57,12 @@ def _is_setting(item: tuple[Any, Any]) -> bool:
 
 
 def load_training(path: str) -> Classifier:
-    """Rebuild the classifier of a training checkpoint from what it says of itself; no config is needed.
+    """Rebuild the classifier of a training checkpoint from its own description; no config is needed.
 
     Its ``provenance`` has the settings of ``cdcp`` (None without; with them it holds compactors) and the ``classes``.
 
     Raises:
-        UserError: It is no such checkpoint, is damaged or not finite, or its weights are not those it describes.
+        UserError: It is no such checkpoint, is damaged or not finite, or its weights do not fit its description.
     """
     content = load_file(path)
     meta = content.get('meta') if isinstance(content, Mapping) else None
@@ -113,7 +113,7 @@ def fold_training(path: str, tolerance: float | None = 1e-3, pad_to: int = PAD_T
 
 
 def _check_equal(masked: Backbone, folded: Backbone) -> None:
-    """Raise where the folded backbone does not compute what the masked one does."""
+    """Raise where the folded backbone does not compute the same as the masked one."""
     image = torch.randn(1, masked.arch.in_channels, *masked.img_size, generator=torch.Generator().manual_seed(0))
     wanted, found = masked.forward_tokens(image)[0], folded.forward_tokens(image)[0]
     if not torch.allclose(wanted, found, atol=1e-4, rtol=1e-4):

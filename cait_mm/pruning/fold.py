@@ -1,6 +1,7 @@
 """Fold: multiply compactors into their layers and cut the channels that were selected, exactly.
 
-What is cut was pushed to zero in training; the folded model equals the training model with those columns at zero.
+The channels that are cut were pushed to zero in training; the folded model equals the training model with those at
+zero.
 """
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -21,8 +22,8 @@ from cait_mm.pruning.selection import BlockChannels, pruned_spec
 from cait_mm.spec import Spec
 
 PAD_TO = 8
-"""What exports pad widths to: fused attention kernels want q, k and v of one width, and matrix products whose sides are
-no multiple of 8 cost a sixth more on a CPU (docs/performance.md) and miss a GPU's tensor cores.
+"""Widths are padded to multiples of this: fused attention kernels want q, k and v of one width, and matrix products
+whose sides are no multiple of 8 cost a sixth more on a CPU (docs/performance.md) and miss a GPU's tensor cores.
 """
 
 
@@ -63,8 +64,8 @@ def keep_all(backbone: Backbone) -> list[BlockChannels]:
 
 
 def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
-    """Masks (True: stays) of what can really be removed under ``masks``: every head loses as many as the one that can
-    lose fewest, the least important ones, and q and k the same.
+    """Masks (True: stays) that drop the channels that can really be removed under ``masks``: every head loses as many
+    as the one that can lose fewest, the least important ones, and q and k the same.
     """
     both = _level(masks.q | masks.k, (scores.q + scores.k) / 2)
     return BlockChannels(both, both, _level(masks.v, scores.v), masks.ffn)
@@ -112,7 +113,7 @@ def fold_classifier(model: Classifier, masks: Sequence[BlockChannels], tolerance
     Args:
         model: A classifier with compactors.
         masks, tolerance, pad_to: As in :func:`fold`.
-        provenance: What else there is to say, in plain types.
+        provenance: More to record, in plain types.
 
     Raises:
         UserError: As :func:`fold`.

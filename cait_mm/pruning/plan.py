@@ -19,7 +19,7 @@ PAPER_MERGES = {
 }
 """Merges of the paper's compressed models."""
 PAPER_RANGE = 0.2
-"""A target above what these merges save by more than this is planned for."""
+"""Where the target exceeds the savings of the paper's merges by more than this, merges are planned instead."""
 MERGING_SHARE = 0.8
 """Of a target that is far from the paper's; the paper too gives most of the reduction to merging."""
 
@@ -72,7 +72,7 @@ def plan(arch: str | Arch,
         saved: The share of the MACs that a spec saves; None is that of the classifier on ``img_size``.
 
     Raises:
-        UserError: No placement comes within ``tolerance`` of the target; says what can be reached.
+        UserError: No placement comes within ``tolerance`` of the target; the message names the nearest.
     """
     arch, saved = get_arch(arch), saved or partial(reduction, img_size=img_size)
     if not 0 < target < 1:

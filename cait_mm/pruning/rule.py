@@ -74,7 +74,7 @@ def vanishing_steps(norm: float, lr: float, begin: float, iterations: int, stren
         usual_grad: Size of a compactor's gradients before.
 
     Returns:
-        Steps, ``inf`` where what is left of the learning rate is not enough.
+        Steps, ``inf`` where the rest of the learning rate schedule is not enough.
     """
     forgetting = max(0., 2 * math.log(usual_grad / strength) / -math.log(beta2))
     first = begin + forgetting / iterations

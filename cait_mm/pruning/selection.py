@@ -1,12 +1,12 @@
 """Which channels are unimportant (paper, Alg. 1 to 3), as one sort under a MACs budget.
 
 Channels are taken in ascending score until the wanted reduction is reached. With *head-level consistency* taking a
-channel in one head takes the lowest remaining one in every other head; with *attention-level consistency* what q loses
-k loses. Heads then move in step: the i-th unit of an attention is the i-th smallest channel of every head, its key the
-smallest of them, and the algorithms become one sort of all units.
+channel in one head takes the lowest remaining one in every other head; with *attention-level consistency* k loses the
+channels that q loses. Heads then move in step: the i-th unit of an attention is the i-th smallest channel of every
+head, its key the smallest of them, and the algorithms become one sort of all units.
 
-Without a consistency single channels are taken, and only what can really be removed counts towards the budget: in every
-head as many as the head that lost fewest, and of q and k what both lost.
+Without a consistency single channels are taken, and only those that can really be removed count towards the budget: in
+every head as many as the head that lost fewest, and of q and k those that both lost.
 """
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +89,7 @@ def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consisten
         The masks of every block. At least one channel of every module and head stays (``align`` where it is set).
 
     Raises:
-        UserError: The target is out of reach; says what can be reached.
+        UserError: The target is out of reach; the message names the largest one within reach.
     """
     if align > 1 and not consistency.head:
         raise UserError('aligned widths need head-level consistency.')

@@ -1,4 +1,4 @@
-"""What may be set about CDCP, whatever the model and however long the run."""
+"""CDCP's settings, for any model and a run of any length."""
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Settings:
         rule: How masked channels vanish: ``lasso`` (the paper's Eq. 2) or ``proximal``, for short runs. None takes the
             lasso where masked channels vanish by it before the run ends, and proximal steps where they do not.
         strength: Eq. 2's lambda.
-        shrink: What a proximal step takes from a masked column's norm; None empties a column of norm 1 in a quarter of
+        shrink: How much a proximal step shortens a masked column; None empties a column of norm 1 in a quarter of
             the run.
         step, interval: The wanted reduction grows by ``step`` and masks are rebuilt every ``interval`` steps (Tab.
             XXII). A ``step`` of None reaches the target in a quarter of the run.

@@ -1,4 +1,4 @@
-"""What a run starts from: compactors behind every block, at identity or ordered by what channels contribute."""
+"""The start of a run: compactors behind every block, at identity or ordered by the channels' contributions."""
 from copy import deepcopy
 from typing import Any
 
@@ -46,11 +46,11 @@ def ensure_compactors(backbone: Backbone) -> None:
 
 @torch.no_grad()
 def calibrate_compactors(backbone: Backbone, images: Any, num_images: int) -> None:
-    """Order the channels of a backbone with compactors by what they contribute; its outputs stay the same.
+    """Order the channels of a backbone with compactors by their contribution; its outputs stay the same.
 
     Args:
         backbone: Full widths.
-        images, num_images: What to look at, and how many of them; see :func:`~cait_mm.utils.images.as_batches`.
+        images, num_images: Images, and how many of them to use; see :func:`~cait_mm.utils.images.as_batches`.
 
     Raises:
         UserError: The images cannot be used.

@@ -1,7 +1,7 @@
-"""Something to do at every step of an optimizer, whoever calls it: by ``torch.optim``'s own hooks.
+"""Functions that are called at every step of an optimizer, in any training loop, by ``torch.optim``'s own hooks.
 
 A step that does not happen calls nothing. ``GradScaler`` leaves ``optimizer.step`` out where gradients are infinite;
-fused optimizers it calls all the same, with ``found_inf`` and, where nobody has unscaled the gradients, ``grad_scale``
+fused optimizers it calls nevertheless, with ``found_inf`` and, where nobody has unscaled the gradients, ``grad_scale``
 set on them.
 """
 from collections.abc import Callable

@@ -32,7 +32,7 @@ def local_file(path: str) -> str:
     """The file on this machine behind ``path``.
 
     Args:
-        path: A local path, an address, or a name under a registered scheme. What an address names is kept in PyTorch's
+        path: A local path, an address, or a name under a registered scheme. A downloaded file is kept in PyTorch's
             folder of downloads (``torch.hub.get_dir()``) and fetched once; in a distributed run the first process
             fetches it before the others look.
 

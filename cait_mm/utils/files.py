@@ -25,11 +25,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path whose content becomes that of ``path`` on success and vanishes on failure.
 
     A regular file is replaced in one step and keeps its mode; where ``path`` is a symbolic link, its target is
-    replaced and the link stays. What is no regular file (a device, a FIFO, a descriptor such as ``/dev/stdout`` or
+    replaced and the link stays. Anything but a regular file (a device, a FIFO, a descriptor such as ``/dev/stdout`` or
     ``/dev/fd/63``) is never replaced: the finished content is written into it. A missing parent folder is made.
 
     Raises:
-        UserError: The file cannot be written; what was there before is still there.
+        UserError: The file cannot be written; an earlier one is still there.
     """
     path = Path(path)
     try:
@@ -82,14 +82,14 @@ def unwritable(path: str | Path, error: OSError) -> UserError:
 
 
 def remove_temporaries(folder: str | Path) -> None:
-    """Remove what killed processes left of :func:`atomic_path` in ``folder``, which no living one may be writing to."""
+    """Remove the files of :func:`atomic_path` in ``folder`` that killed processes left; nobody may be writing there."""
     for path in Path(folder).iterdir():
         if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
 
 
 def _target(path: Path) -> Path:
-    """What a link leads to, dangling or not. A loop is an OSError."""
+    """The target of a link, dangling or not. A loop is an OSError."""
     with suppress(FileNotFoundError, NotADirectoryError):
         os.stat(path)
     return Path(os.path.realpath(path))

@@ -1,4 +1,4 @@
-"""Types that training scripts leave in their checkpoints beside the weights, and what is read in their place.
+"""Types that training scripts leave in their checkpoints next to the weights, and their harmless replacements.
 
 ``torch.load(weights_only=True)`` refuses every type that is not named to it. The ones here hold settings and records.
 Plain ones are read as they are; classes of other packages are read as inert holders of the same data, so that nothing
@@ -68,7 +68,7 @@ _MADE_BY = {'_reconstruct': np.empty(0).__reduce__()[0], 'scalar': np.float64(0)
 
 
 def _named() -> list[tuple[Callable, str]]:
-    """What is read for a type's full name."""
+    """The replacement for a type, by its full name."""
     return [
         *((kind, f'{kind.__module__}.{kind.__qualname__}') for kind in _PLAIN),
         *((_Settings, name) for name in _DICTS),

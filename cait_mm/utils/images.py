@@ -17,8 +17,8 @@ Item = TypeVar('Item')
 def walk_images(folder: str | Path) -> Iterator[str]:
     """The paths of everything below ``folder`` whose name is a picture's and that is no folder, by name.
 
-    Links are followed, except back into a folder that they are in. What is no regular file is listed too, so that the
-    one who reads it can say so.
+    Links are followed, except back into a folder that they are in. Files that are not regular are listed too, so that
+    their reader can name them.
 
     Raises:
         UserError: A folder cannot be listed.
@@ -61,11 +61,11 @@ def load_batches(paths: Sequence[str | Path], size: int | tuple[int, int], batch
 
 
 def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator[Tensor]:
-    """The first ``count`` images, or a little more, of whatever gives some, in batches (B, C, H, W).
+    """The first ``count`` images, or a few more, of any source of images, in batches (B, C, H, W).
 
     Args:
         images: A folder, whose images are read by :func:`load_batches`; or one tensor, or a loader or list of tensors,
-            which are taken as they are: (B, C, H, W), or (C, H, W) for one image. Of a loader's ``(images, labels)``
+            which are taken unchanged: (B, C, H, W), or (C, H, W) for one image. Of a loader's ``(images, labels)``
             and ``dict(inputs=images)`` the labels are left out.
         size: For the images of a folder.
         count: How many.

@@ -16,7 +16,7 @@ _MARKS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (code
 
 
 def require_file(path: str | Path) -> None:
-    """Stop before opening what is no regular file, such as a named pipe, which would wait for a writer for ever.
+    """Stop before opening a file that is not regular, such as a named pipe, which would wait for a writer for ever.
 
     Symbolic links are followed.
 
@@ -68,7 +68,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def forbid_postscript() -> None:
-    """Have Pillow refuse PostScript in this process, whoever calls it, instead of starting Ghostscript."""
+    """Have Pillow refuse PostScript in this process, for every caller, instead of starting Ghostscript."""
     from PIL import EpsImagePlugin, Image
 
     def refuse(*_: Any) -> None:

@@ -24,7 +24,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     """Have ``folder``, which is made where it is missing, for this process alone in here.
 
     The lock is a record lock of POSIX: the system takes it from a process that dies, however it dies, and processes
-    that this one forks do not hold it. What killed processes left half-written in the folder is removed. Where the
+    that this one forks do not hold it. Half-written files of killed processes are removed from the folder. Where the
     file system has no locks, that is said and nothing is locked.
 
     Raises:

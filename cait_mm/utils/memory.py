@@ -1,4 +1,4 @@
-"""What the C library does with memory that is freed."""
+"""The C library's handling of freed memory."""
 import ctypes
 
 from cait_mm.errors import UserError
@@ -8,10 +8,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees for its next tensors, as jemalloc and tcmalloc do.
+    """Let this process keep freed memory for its next tensors, as jemalloc and tcmalloc do.
 
     By default glibc fetches every large tensor from the kernel and returns it at once, and the kernel clears each page
-    anew: with large batches on a CPU a fifth of the time, which falls with the size of activations and not with MACs.
+    again: with large batches on a CPU a fifth of the time, which falls with the size of activations and not with MACs.
 
     Raises:
         UserError: The C library is not glibc.

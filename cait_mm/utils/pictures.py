@@ -16,7 +16,7 @@ from cait_mm.utils.inputs import POSTSCRIPT, require_file
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
 FORMATS = ('PNG', 'JPEG', 'BMP', 'DIB', 'WEBP', 'TIFF', 'GIF', 'PPM')
-"""What Pillow may take a file for, whatever its name: none of these runs a program. Phones' MPO counts as JPEG."""
+"""Formats that Pillow may open, whatever a file's name: none of these runs a program. Phones' MPO counts as JPEG."""
 MOST_PIXELS = 178_956_970
 """Pillow's own limit (twice ``Image.MAX_IMAGE_PIXELS``), for every way of reading."""
 _WIDE = ('I', 'F')  # Pillow's modes of more than 8 bits, together with I;16 and its kin
@@ -52,7 +52,7 @@ def read_picture(path: str | Path) -> np.ndarray:
 def read_mask(path: str | Path) -> np.ndarray:
     """A mask as uint8 (H, W) of 0 and 1, turned as its picture is.
 
-    It may be written as 0 and 1, 0 and 255, 0 and 65535, as colours or through a palette. What lies between, as at the
+    It may be written as 0 and 1, 0 and 255, 0 and 65535, as colours or through a palette. Values between, as at the
     edges of a JPEG, is foreground above the half.
 
     Raises:
@@ -74,10 +74,11 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def require_picture_bytes(content: bytes, path: str) -> None:
-    """Stop before another library decodes what it should not: PostScript, too many pixels, a JPEG that is cut off.
+    """Stop before another library decodes something that it should not: PostScript, too many pixels, a JPEG that is cut
+    off.
 
-    Older versions of OpenCV fill the rest of a cut JPEG with grey. What is no picture at all passes: some transforms
-    load arrays.
+    Older versions of OpenCV fill the rest of a cut JPEG with grey. A file that is no picture at all passes: some
+    transforms load arrays.
 
     Raises:
         UserError: Names the file and the reason.
@@ -148,7 +149,7 @@ def _values(image: Image.Image) -> Image.Image | np.ndarray:
 
 
 def _colours(values: np.ndarray, path: str) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of values of any type and range that says what it is."""
+    """RGB uint8 (H, W, 3) from values whose type tells their range."""
     low, high = values.min(), values.max()
     # as whole numbers of 32 bits, values up to 255 might be 8 or 16 bits
     if values.dtype == np.uint16 or (values.dtype.kind in 'iu' and low >= 0 and 255 < high <= 65535):
@@ -164,7 +165,8 @@ def _colours(values: np.ndarray, path: str) -> np.ndarray:
 
 
 def _read_tiff(path: str) -> np.ndarray:
-    """What Pillow refuses: CVC-ClinicDB's tags say grey and hold three channels, others are 16-bit colours.
+    """Read pictures that Pillow refuses: CVC-ClinicDB's tags say grey and hold three channels, others are 16-bit
+    colours.
 
     OpenCV would read the first and silently drop two of the channels.
     """
@@ -205,7 +207,7 @@ def _oriented(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _kind_of(start: bytes) -> str:
-    """What a file that is no picture seems to be."""
+    """The likely format of a file that is no picture."""
     if start.startswith(EPS):
         return POSTSCRIPT
     if re.match(rb'\s*<(!doctype|html|\?xml|svg)', start, re.IGNORECASE):

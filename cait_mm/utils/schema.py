@@ -110,7 +110,7 @@ def check_shape(config: Mapping[str, Any], path: str) -> None:
 
 
 def _walk(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every key with dots and its value, a node before what is in it."""
+    """Every key with dots and its value, a node before its contents."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for name, value in items:
         inner = f'{key}.{name}' if key else str(name)

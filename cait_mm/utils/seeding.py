@@ -1,4 +1,4 @@
-"""Randomness that follows from where a run is, not from what was drawn before."""
+"""Randomness that depends on the position in a run, not on earlier draws."""
 import random
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 SAMPLES, ORDER, STEPS = 1, 2, 3
-"""First number of a key: what is seeded. Samples, the order of the data, and training steps never share a seed."""
+"""First number of a key: the purpose. Samples, the order of the data, and training steps never share a seed."""
 
 
 def seed_of(*key: int) -> int:
@@ -29,7 +29,7 @@ class OwnRandomness:
     """A context whose draws neither see nor move the process's generators; it continues where it was left.
 
     Args:
-        key: What it starts from, see :func:`seed_of`.
+        key: The numbers to seed from, see :func:`seed_of`.
     """
 
     def __init__(self, *key: int) -> None:

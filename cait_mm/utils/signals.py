@@ -1,4 +1,4 @@
-"""What a signal that asks a command to stop does: one line and status 128 + its number, temporaries removed."""
+"""The effect of a signal to stop: one line and exit status 128 + its number, with temporary files removed."""
 import os
 import signal
 import threading
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
-"""Ctrl-C, a scheduler's or ``kill``'s, a closed terminal, and what Slurm's ``--signal=USR1`` sends ahead of time."""
+"""Ctrl-C, a scheduler's or ``kill``'s, a closed terminal, and the one of Slurm's ``--signal=USR1``, ahead of time."""
 _WATCH = 2.
 """Seconds between two looks for the parent: PyTorch's loader processes wait for ever to hand a batch to a dead one."""
 _SAME = 1.
-"""Seconds within which signals are one: a launcher passes on what the terminal has sent to its processes already."""
+"""Seconds within which signals are one: a launcher repeats those that the terminal has sent to its processes."""
 
 
 class Stopped(KeyboardInterrupt):

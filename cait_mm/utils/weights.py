@@ -1,4 +1,4 @@
-"""Reading weight files: nothing in one is ever run, and what is damaged, or no weights, is one sentence.
+"""Reading weight files: nothing in one is ever run, and damage, or the lack of weights, is reported in one sentence.
 
 PyTorch's files (zip and the older form) and ``.safetensors`` are read, by their content and not their name.
 """
@@ -27,9 +27,9 @@ WEIGHTS = ('state_dict_ema', 'state_dict', 'model', 'model_ema', 'module')
 """Where training scripts keep the weights, the preferred place first.
 
 timm selects its best checkpoint by the averaged weights, ``state_dict_ema``. DeiT and its descendants report the
-accuracy of ``model`` and keep ``model_ema`` beside it.
+accuracy of ``model`` and store ``model_ema`` with it.
 """
-_AVERAGED = 'ema_state_dict'  # MMEngine's: what EMAHook swaps with the model's own
+_AVERAGED = 'ema_state_dict'  # MMEngine's: EMAHook swaps it with the model's own
 
 _FOREIGN = (
     (b'version https://git-lfs', 'is a Git LFS pointer, not the file itself: run git lfs pull'),
@@ -173,7 +173,7 @@ def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
 
 @contextmanager
 def fitting(path: str | os.PathLike) -> Iterator[None]:
-    """Load the weights of ``path`` into a whole model in here; what does not fit is said with the file's name.
+    """Load the weights of ``path`` into a whole model in here; an error names the file and the misfits.
 
     Raises:
         UserError: Something did not fit.

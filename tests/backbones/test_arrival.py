@@ -80,7 +80,7 @@ def test_a_backbone_in_parts_is_an_error_for_mmengine(tmp_path, change, message)
 def test_an_export_as_whole_weights_is_told_where_it_belongs(tmp_path):
     path = saved(tmp_path / 'a.pth', {'state_dict': plain().state_dict(), 'meta': {}})
     for model in (Model(), Model()):
-        with pytest.raises(UserError, match='without any prefix, as in an export .* init_cfg'):
+        with pytest.raises(UserError, match='without any prefix, as in a compressed .* init_cfg'):
             load_checkpoint(model, path)
         model.backbone.init_weights()  # set or not, a file of another model is one
 

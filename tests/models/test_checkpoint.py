@@ -158,5 +158,5 @@ def test_a_classifiers_training_checkpoint_keeps_its_head(tmp_path):
 
 def test_compactors_have_to_be_folded_first(tmp_path):
     weights = {**small().state_dict(), 'blocks.0.attn.qkv.parametrizations.weight.original': torch.ones(1)}
-    with pytest.raises(UserError, match='still holds compactors: export it first with python tools/fold.py'):
+    with pytest.raises(UserError, match='still holds compactors: fold it first with python tools/fold.py'):
         load(small(), saved(tmp_path / 'a.pth', weights))

@@ -51,7 +51,7 @@ def test_lightnings_other_parts_are_left_out_and_said(tmp_path):
     weights = {**{f'model.{key}': value for key, value in vit.state_dict().items()}, 'criterion.weight': torch.ones(5)}
     model, report = loaded(saved(tmp_path / 'a.ckpt', {'state_dict': weights, 'pytorch-lightning_version': '2.0'}))
     same(model, vit)
-    assert '1 tensors beside model., such as criterion.weight, are left out' in report
+    assert '1 tensors outside model., such as criterion.weight, are left out' in report
 
 
 @pytest.mark.parametrize('keys,taken', [

@@ -245,7 +245,7 @@ def test_what_cannot_be_folded_is_a_sentence(tool, mini, trained, tmp_path):
 def test_a_training_checkpoint_is_no_backbone_yet(tool, mini, trained, tmp_path):
     status, _, err = tool('train.py', mini, '--work-dir', tmp_path, '--cfg-options',
                           f'model.backbone.init_cfg.checkpoint={trained / "epoch_6.pth"}')
-    assert status == 2 and 'still holds compactors: export it first with python tools/fold.py' in err
+    assert status == 2 and 'still holds compactors: fold it first with python tools/fold.py' in err
 
 
 @pytest.mark.parametrize('options,message', [

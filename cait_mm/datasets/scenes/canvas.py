@@ -50,7 +50,7 @@ class Canvas:
         Args:
             outline: ``(n, 2)`` of x and y.
             top, bottom: RGB in 0..1 at its upper and lower end.
-            label: Class and object number (0: no object) of its pixels; None keeps what they were.
+            label: Class and object number (0: no object) of its pixels; None keeps the earlier ones.
         """
         corners = np.round(np.asarray(outline) * self.scale).astype(np.int32)
         x, y, width, height = cv2.boundingRect(corners)

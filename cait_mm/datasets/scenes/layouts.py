@@ -123,7 +123,7 @@ def _paths(split: str, index: int) -> tuple[str, str, str]:
 
 
 def _replace(place: Path, workshop: Path, meta: dict[str, Any], progress: Progress) -> None:
-    """Make the set in ``workshop``, then swap it with what is at ``place``."""
+    """Make the set in ``workshop``, then swap it with the folder at ``place``."""
     new, old = workshop / 'new', workshop / 'old'
 
     def clear() -> None:

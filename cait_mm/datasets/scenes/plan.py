@@ -1,4 +1,4 @@
-"""What stands where in a scene of each kind. Lengths are image heights, from the top."""
+"""The places of things in a scene of each kind. Lengths are image heights, from the top."""
 from dataclasses import dataclass
 
 import numpy as np

@@ -11,7 +11,7 @@ train_transform = dict(
     re_prob=0.25,
     re_mode='pixel')
 test_transform = dict(input_size=224, interpolation='bicubic', crop_pct=224 / 256)
-# Workers start anew every epoch with seeds of that epoch, so a resumed run sees the same images.
+# Workers are started again every epoch with seeds of that epoch, so a resumed run sees the same images.
 worker_init_fn = dict(type='keep_torch_seed')
 collate_fn = dict(type='default_collate')
 train_dataloader = dict(

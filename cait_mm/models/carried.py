@@ -74,5 +74,5 @@ def difference(carried: Spec, wanted: Spec) -> str:
         return f'it is {carried.arch}, wanted {wanted.arch}'
     if carried.merges != wanted.merges:
         it, we = (', '.join(map(str, spec.merges)) or 'nothing' for spec in (carried, wanted))
-        return f'it merges {it}, wanted {we}'
+        return f'it merges {it}, wanted {we}; to take the file as it is, set merge={tuple(map(tuple, carried.merges))}'
     return 'its channel widths differ'

@@ -46,7 +46,7 @@ def test_config_trains_and_predicts_one_step(name):
     model = build_model(config).train()
     model.init_weights()
     real = name.endswith('_ade20k') and (DATA / 'ade20k_samples').exists()
-    batch = real_ade20k_batch(config) if real else random_batch(model, config, 2, SIZE, Mode())
+    batch = real_ade20k_batch(config) if real else random_batch(model, 2, SIZE, Mode())
 
     wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items() if value.dtype.is_floating_point}

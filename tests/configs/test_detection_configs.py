@@ -57,7 +57,7 @@ def test_config_trains_and_predicts_one_step(name):
     model = build_model(config).train()
     model.init_weights()
     real = (DATA / 'coco_100_100').exists()
-    batch = real_coco_batch(config) if real else random_batch(model, config, 2, (SIZE, SIZE), Mode())
+    batch = real_coco_batch(config) if real else random_batch(model, 2, (SIZE, SIZE), Mode())
     wrapper = Runner.build_optim_wrapper(ModelOwner(model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.named_parameters()}
     losses = model.train_step(batch, wrapper)

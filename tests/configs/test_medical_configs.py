@@ -48,7 +48,7 @@ def test_config_trains_and_predicts_one_step(name):
     model = build_model(config).train()
     model.init_weights()
     folder = DATA / FOLDERS.get(name.split('_')[-1], 'none')
-    batch = real_batch(config, folder) if folder.exists() else random_batch(model, config, 2, SIZE, Mode())
+    batch = real_batch(config, folder) if folder.exists() else random_batch(model, 2, SIZE, Mode())
     wrapper = Runner.build_optim_wrapper(SimpleNamespace(model=model), config.optim_wrapper)
     before = {key: value.clone() for key, value in model.named_parameters()}
     losses = model.train_step(batch, wrapper)

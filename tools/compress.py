@@ -55,7 +55,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', metavar='DIR', help='where the config\'s data are, instead of its data_root')
     parser.add_argument('--merge', metavar='BLOCK:KIND,...',
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
-    parser.add_argument('--align', type=positive_int, default=1, metavar='N', help='leave widths in multiples of N')
+    parser.add_argument('--align', type=positive_int, metavar='N',
+                        help='leave widths in multiples of N (default: 1 for a classifier, for others as padded)')
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')
@@ -131,7 +132,7 @@ def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Write the export of a classifier; what changed, for people and as JSON."""
     model, merge = load_dense(args)
     images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
-    small = compress(model, images, args.target, merge, args.align, args.pad_to)
+    small = compress(model, images, args.target, merge, args.align or 1, args.pad_to)
     tuned = learned(small, model, args) if args.tune else None
     small.save(args.out)
     text, result = before_after(small, args.out)

@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 
 from cait_mm.models import Backbone
 
-MORE_KEYS = ('custom_imports', 'test_pipeline', 'tta_model', 'tta_pipeline', 'auto_scale_lr', 'strategy')
+MORE_KEYS = ('custom_imports', 'test_pipeline', 'tta_model', 'tta_pipeline', 'auto_scale_lr',
+             'strategy', 'model_wrapper_cfg')
 """Of a config's top level that something reads beside the Runner."""
 WIDTHS = ('qk_dim', 'v_dim', 'ffn_dim')
 

@@ -12,7 +12,7 @@ from cait_mm.models import Backbone, Classifier
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.compensate import RIDGE, compensate
-from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, removable, with_folded
+from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
@@ -107,6 +107,7 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
                     img_size: tuple[int, int]) -> tuple[nn.Module, Folded, dict[str, Any]]:
     """Compress the one backbone that a segmentor, detector or any other module holds; everything else is copied.
 
+    The target is reached with the zeros that pad widths counted: no other part of the model hides what they cost.
     Maps of merged tokens are restored with what the merges took away (``restore_mode='residual'``), because nothing
     behind the backbone has learned to do without.
 
@@ -126,7 +127,7 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
         folded, provenance = Folded(deepcopy(backbone), backbone.spec, 0.), dict(target=0.)
     else:
         saved = encoder_saving(backbone, img_size)
-        folded, provenance = compress_backbone(backbone, images, how, saved)
+        folded, provenance = compress_backbone(backbone, images, how, lambda spec: saved(padded(spec, how.pad_to)))
         provenance.update(selected_reduction=saved(folded.selected), largest_cut=folded.largest_cut)
     if folded.spec.merges and not backbone.spec.merges:
         folded.backbone.restore_mode = 'residual'

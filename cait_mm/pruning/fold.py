@@ -5,7 +5,7 @@ zero.
 """
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -198,6 +198,18 @@ def _fold_ffn(mlp: torch.nn.Module, mask: Tensor, pad_to: int) -> dict[str, Tens
 def _rows(stacked: Tensor, mask: Tensor) -> Tensor:
     """The rows of every head that stay: (heads, width, n), (heads, width) -> (heads, kept, n)."""
     return stacked[mask].unflatten(0, (mask.shape[0], -1))
+
+
+def padded(spec: Spec, pad_to: int) -> Spec:
+    """The spec of a fold of ``spec`` whose widths are zero-padded as :func:`fold` does."""
+    if not pad_to:
+        return spec
+    blocks = []
+    for block, dense in zip(spec.blocks, Spec.dense(spec.arch).blocks):
+        width = _multiple(max(block.qk_dim, block.v_dim), pad_to)
+        ffn = min(_multiple(block.ffn_dim, pad_to), dense.ffn_dim)
+        blocks.append(replace(block, qk_dim=width, v_dim=width, ffn_dim=ffn))
+    return spec.replace(blocks=tuple(blocks))
 
 
 def _multiple(width: int, of: int) -> int:

@@ -119,3 +119,11 @@ def test_any_module_with_one_backbone_is_compressed_from_python(family):
     assert inner is not backbone and backbone.spec == Spec.dense(backbone.arch) and inner.spec.is_pruned
     assert torch.equal(small['head'].weight, model['head'].weight) and not small.training
     assert [one.shape for one in inner(images)] == [one.shape for one in backbone(images)]
+
+
+@pytest.mark.parametrize('pad_to', [0, 4])
+def test_the_target_is_what_the_backbone_saves_with_its_padding(data, tmp_path, pad_to):
+    config, checkpoint = trained(data, tmp_path, 'segmentor')
+    found = compress_model(str(config), str(checkpoint), [torch.randn(4, 3, 64, 64)], 0.5, pad_to=pad_to)
+    assert 0.5 <= found.result()['reduction'] < 0.53
+    assert not pad_to or all(block.qk_dim == block.v_dim for block in found.spec.blocks)

@@ -9,5 +9,7 @@ from cait_mm.datasets.samplers import RepeatAugSampler
 from cait_mm.datasets.slices import SliceBackend
 from cait_mm.datasets.subjects import SubjectSplitHook
 from cait_mm.datasets.texts import TextBackend
+from cait_mm.datasets.unlabelled import UnlabelledImages
 
-__all__ = ['ImageFolder', 'PictureBackend', 'RepeatAugSampler', 'SliceBackend', 'SubjectSplitHook', 'TextBackend']
+__all__ = ['ImageFolder', 'PictureBackend', 'RepeatAugSampler', 'SliceBackend', 'SubjectSplitHook', 'TextBackend',
+           'UnlabelledImages']

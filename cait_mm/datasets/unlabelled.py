@@ -1,0 +1,84 @@
+"""Pictures without labels for MMSeg's and MMDet's pipelines, to tune on."""
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS
+from torch.utils.data import Dataset
+
+from cait_mm.errors import UserError
+from cait_mm.pruning.tune import LEAST_IMAGES
+from cait_mm.utils.draws import order
+from cait_mm.utils.images import find_images
+from cait_mm.utils.inputs import read_lines
+
+MOST_HELD_OUT = 64
+_OF_LABELS = ('FilterAnnotations', 'GenerateEdge', 'LoadProposals')
+_OF_SEVERAL = ('CachedMixUp', 'CachedMosaic', 'CopyPaste', 'MixUp', 'Mosaic', 'RandomMosaic')
+
+
+@DATASETS.register_module()
+class UnlabelledImages(Dataset):
+    """Pictures of a folder or a list; no other file is looked at.
+
+    Args:
+        images: A folder, a text file with a path on every line, or paths.
+        pipeline: Transforms without labels (:func:`without_labels`).
+        held_out: Give the tenth (:data:`MOST_HELD_OUT` at most) that is held out, or all others.
+        seed: Of that choice.
+
+    Raises:
+        UserError: There are too few.
+    """
+
+    def __init__(self, images: str | Sequence[str], pipeline: Sequence[Mapping[str, Any]], held_out: bool = False,
+                 seed: int = 0) -> None:
+        paths = image_list(images)
+        if len(paths) < LEAST_IMAGES:
+            raise UserError(f'tuning needs {LEAST_IMAGES} images at least, and there are {len(paths)}: some hundreds '
+                            'are better.')
+        mixed, count = [paths[index] for index in order(len(paths), seed, 0)], min(len(paths) // 10, MOST_HELD_OUT)
+        self.paths = mixed[:count] if held_out else mixed[count:]
+        self.pipeline = Compose(pipeline)
+        self.metainfo: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.pipeline(dict(img_path=self.paths[index], img_id=index, seg_fields=[], instances=[]))
+
+
+def image_list(images: str | os.PathLike | Sequence[str]) -> list[str]:
+    """The paths that a folder, a text file or a list of paths names.
+
+    Raises:
+        UserError: The folder holds no pictures, or the file cannot be read.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        return list(read_lines(images)) if Path(images).is_file() else list(map(str, find_images(images, 10**9)))
+    return list(map(str, images))
+
+
+def without_labels(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A pipeline's config with all that needs labels left out; crops do not look at how much is of one class.
+
+    Raises:
+        UserError: It joins several labelled pictures.
+    """
+    kept = []
+    for step in pipeline:
+        kind = str(getattr(step['type'], '__name__', step['type'])).rpartition('.')[2]
+        if kind in _OF_SEVERAL:
+            raise UserError(f'the training pipeline has {kind}, which joins labelled pictures: take it out for tuning.')
+        if kind in _OF_LABELS or kind.startswith('Load') and 'Annotations' in kind:
+            continue
+        step = {key: value for key, value in step.items() if key != 'cat_max_ratio'}
+        if 'transforms' in step:
+            nested = step['transforms']
+            step['transforms'] = ([without_labels(branch) for branch in nested] if nested
+                                  and isinstance(nested[0], Sequence) else without_labels(nested))
+        kept.append(step)
+    return kept

@@ -1,0 +1,108 @@
+"""A tuning run of whole segmentors and detectors: its config, and what it gave."""
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from torch import Tensor
+
+from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.unlabelled import without_labels
+from cait_mm.engine.run import build_runner
+from cait_mm.engine.runner import CheckedRunner
+from cait_mm.engine.tuning import tuned_weights
+from cait_mm.errors import UserError
+from cait_mm.pruning.tune import LOOKS, Tuned
+
+_KEPT = ('custom_imports', 'default_scope', 'env_cfg', 'log_level', 'vis_backends', 'visualizer')
+
+
+def tuning_config(small: Config, small_checkpoint: str, dense: Config, dense_checkpoint: str,
+                  images: str | Sequence[str], steps: int, work_dir: str, lr: float = 1e-4, seed: int = 0) -> Config:
+    """The config of the run in which a dense model teaches its compressed self on images alone.
+
+    AdamW with a cosine to zero, batches and augmentation as in ``small``'s training without what needs labels. A tenth
+    of the images is held out, goes through the test pipeline and chooses the best checkpoint. ``tools/train.py`` and
+    ``tools/dist_train.sh`` train it, with ``--resume`` and ``--amp``.
+
+    Args:
+        small, dense: Configs of the models; data and pipelines are those of ``small``.
+        small_checkpoint, dense_checkpoint: Files with all of their weights.
+        images: A folder, a text file with a path on every line, or paths.
+        steps: How many.
+        work_dir: Where checkpoints go.
+        lr: Of the first step.
+        seed: Of the run, and of the images that are held out.
+
+    Raises:
+        UserError: The config has no pipelines to take, or its training pipeline joins labelled pictures.
+    """
+    interval, node = max(1, steps // LOOKS), small.train_dataloader
+    workers = dict(num_workers=node.get('num_workers', 0), persistent_workers=node.get('num_workers', 0) > 0)
+    data = {held_out: dict(type='UnlabelledImages', images=images if isinstance(images, str) else list(images),
+                           pipeline=without_labels(pipeline_of(small, loader)), held_out=held_out, seed=seed)
+            for held_out, loader in ((False, 'train_dataloader'), (True, 'val_dataloader'))}
+    hooks = {name: deepcopy(hook) for name, hook in small.get('default_hooks', {}).items() if name != 'visualization'}
+    hooks['checkpoint'] = dict(type='CheckpointHook', by_epoch=False, interval=interval, max_keep_ckpts=1,
+                               save_best='kl', rule='less', backend_args=dict(backend='atomic'))
+    hooks['logger'] = dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False)
+    return Config(dict(
+        {key: deepcopy(small[key]) for key in _KEPT if key in small},
+        model=dict(type='LabelFreeTuning', student=model_of(small), teacher=model_of(dense),
+                   student_checkpoint=str(small_checkpoint), teacher_checkpoint=str(dense_checkpoint)),
+        train_dataloader=dict(batch_size=node.get('batch_size', 1), sampler=dict(type='InfiniteSampler', shuffle=True),
+                              dataset=data[False], **workers),
+        val_dataloader=dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False), dataset=data[True],
+                            **workers),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=interval),
+        val_cfg=dict(type='ValLoop'), val_evaluator=dict(type='HeldOutKL'),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr), clip_grad=dict(max_norm=1.)),
+        param_scheduler=[dict(type='CosineAnnealingLR', T_max=steps, eta_min=0., by_epoch=False, begin=0, end=steps)],
+        default_hooks=hooks, custom_hooks=[dict(type='LookFirstHook')], log_processor=dict(by_epoch=False),
+        find_unused_parameters=True, load_from=None, resume=False, randomness=dict(seed=seed), work_dir=str(work_dir)))
+
+
+def pipeline_of(config: Config, loader: str) -> Sequence[Mapping[str, Any]]:
+    """The pipeline of a loader's first dataset.
+
+    Raises:
+        UserError: It has none.
+    """
+    found = [node['pipeline'] for node in datasets_of((config.get(loader) or {}).get('dataset')) if 'pipeline' in node]
+    if not found:
+        raise UserError(f'config {config.filename} has no pipeline in its {loader}, which tuning needs.')
+    return found[0]
+
+
+def model_of(config: Config) -> ConfigDict:
+    """A model's config without the files that its parts start from: all of its weights come from one checkpoint."""
+    model = deepcopy(config.model.to_dict())
+    model.pop('pretrained', None)
+    for part in (model, *(part for part in model.values() if isinstance(part, dict))):
+        if (part.get('init_cfg') or {}).get('type') == 'Pretrained':
+            part.pop('init_cfg')
+    return ConfigDict(model)
+
+
+def run_tuning(config: Config) -> tuple[dict[str, Tensor], Tuned]:
+    """Train a config of :func:`tuning_config`; the best weights of the tuned model, and how it went."""
+    runner = build_runner(config)
+    runner.train()
+    return best_of(runner)
+
+
+def best_of(runner: CheckedRunner) -> tuple[dict[str, Tensor], Tuned]:
+    """The best weights of a tuning run that is complete, and how it went."""
+    best = runner.message_hub.get_info('best_ckpt')
+    looks = [float(value) for value in runner.message_hub.get_scalar('val/kl').data[0]]
+    step, count = int(Path(best).stem.rpartition('_')[2]), len(runner.val_dataloader.dataset)
+    after = float(runner.message_hub.get_info('best_score'))
+    note = None
+    if step == 0:
+        note = (f'no step brought the model nearer to the dense one on the {count} images held out, so its weights are '
+                'as they were: give more images, like those that it was trained on, or a lower lr.')
+    elif not looks[-1] <= 1.02 * after:
+        note = (f'the distance on the {count} images held out rose again after step {step}, from {after:.4f} to '
+                f'{looks[-1]:.4f}: the images are too few; the weights are those of that step.')
+    return tuned_weights(best), Tuned(looks[0], after, step, runner.iter, count, note)

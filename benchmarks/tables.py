@@ -78,6 +78,8 @@ TABLES = {
         {'data': ['imagenet_139', 'tiny_1000', 'tiny_300']}, ('data', 'top1')),
     'cuts': Table('ablations', {'merges@target/align': '`{variant}`', **SAVED, **PARAMS, 'top-1': '{top1:.2f} %'},
                   {'data': ['tiny_400']}),
+    'untrained': Table('untrained', {'variant': '{variant}', **SAVED, 'sharp, 1000 classes': '{top1_sharp:.1f} %',
+                                     'small, 20 classes': '{top1_small:.1f} %'}),
     'compression': Table('ablations', {
         'variant': '{variant}', 'top-1 %': '{top1_0:.1f}', 'seed 1': '{top1_1:.1f}', **SAVED, **PARAMS,
         'speed (ideal)': ratio()}, {'data': ['tiny_imagenet_20'], 'variant': list(VARIANTS)}, ('seed', 'top1')),

@@ -2,16 +2,21 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from tiny_runs import differing, load, make_data, run
 
 from cait_mm.utils.signals import SIGNALS, Stopped
+
+ALONE = 'CAIT_TESTS_ALONE'
+"""Set in the environment of tests that run in a process of their own."""
 
 
 @HOOKS.register_module()
@@ -93,8 +98,9 @@ class Slow(Hook):
 HOOKS.register_module(module=Slow)
 
 
+@pytest.mark.skipif(ALONE not in os.environ, reason='is run by the next test, in a process that started no threads')
 @pytest.mark.parametrize('hit, slow', [(0, 0), (0, 1), (1, 0)])
-def test_processes_leave_a_validation_together(data, tmp_path, hit, slow):
+def test_two_forks_leave_a_validation_together(data, tmp_path, hit, slow):
     """One alone gets the signal, while the other may have come to its last picture."""
     work_dir, fork = tmp_path / 'run', multiprocessing.get_context('fork')
     hooks = [dict(type='EMAHook', momentum=0.2), dict(type='Slow', rank=slow),
@@ -110,3 +116,10 @@ def test_processes_leave_a_validation_together(data, tmp_path, hit, slow):
     content = load(work_dir / 'iter_4.pth')
     assert content['meta']['iter'] == 4
     assert content['message_hub']['runtime_info']['last_validated_iter'] == 2, 'a resume begins with it'
+
+
+def test_processes_leave_a_validation_together():
+    """In a process of its own: a fork of one that has trained with several threads may wait for those it lacks."""
+    words = [sys.executable, '-m', 'pytest', __file__, '-k', 'test_two_forks', '-p', 'no:cacheprovider']
+    done = subprocess.run(words, env={**os.environ, ALONE: '1'}, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0 and '3 passed' in done.stdout, done.stdout

@@ -17,7 +17,7 @@ from cait_mm.models.block import Block, DropPathRate, drop_path_rates
 from cait_mm.models.carried import with_channels
 from cait_mm.models.checkpoint import GRID_META, Checkpoint, LoadReport, state_grid
 from cait_mm.models.loading import load_checkpoint
-from cait_mm.ops.token_merge import RESTORE_MODES, Grid
+from cait_mm.ops.token_merge import RESTORE_MODES, Grid, restore, spread
 from cait_mm.spec import Spec, Widths, make_spec
 
 
@@ -159,6 +159,23 @@ class Backbone(nn.Module, ABC):
         if self.with_cp and torch.is_grad_enabled():
             return recompute(block, x, *grid, use_reentrant=False)
         return block(x, *grid)
+
+    def _map(self, tokens: Tensor, grid: Grid, lost: Tensor | None, size: Grid, norm: nn.Module | None) -> Tensor:
+        """Patch tokens (B, N, C) on ``grid`` as the map (B, C, H, W) of ``size``, with the difference that merges made.
+        """
+        if lost is not None:
+            tokens, grid = (spread(tokens, grid, size) + lost).flatten(2).transpose(1, 2), size
+        tokens = tokens if norm is None else norm(tokens)
+        merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        return restore(merged, size, 'bilinear' if self.restore_mode == 'bilinear' else 'nearest')
+
+    def _lost(self, lost: Tensor | None, before: tuple[Tensor, Grid], after: tuple[Tensor, Grid],
+              size: Grid) -> Tensor | None:
+        """``lost`` and the difference that a merge makes to every patch; None unless maps are restored by it."""
+        if self.restore_mode != 'residual':
+            return None
+        difference = spread(*before, size) - spread(*after, size)
+        return difference if lost is None else lost + difference
 
     def _check_frozen(self, count: int, what: str) -> None:
         if self.frozen_stages > count:

@@ -13,7 +13,7 @@ from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.positions import grid_of, resize_pos_embed
 from cait_mm.ops.attention import Attention, size_bias
-from cait_mm.ops.token_merge import Grid, TokenMerge, fused_tokens, restore, spread
+from cait_mm.ops.token_merge import Grid, TokenMerge, fused_tokens
 from cait_mm.spec import Spec, Widths
 
 
@@ -132,15 +132,8 @@ class DeiT(Backbone):
         for index, (tokens, grid, lost) in enumerate(self._stream(x)):
             if index not in self.out_indices:
                 continue
-            tokens = tokens[:, self.num_cls:]
             norm = self.norm if index == self.out_indices[-1] else None
-            if lost is not None:
-                restored = spread(tokens, grid, size) + lost
-                maps.append(restored if norm is None else norm(restored.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-                continue
-            tokens = tokens if norm is None else norm(tokens)
-            merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
-            maps.append(restore(merged, size, 'bilinear' if self.restore_mode == 'bilinear' else 'nearest'))
+            maps.append(self._map(tokens[:, self.num_cls:], grid, lost, size, norm))
         return tuple(maps)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
@@ -167,9 +160,7 @@ class DeiT(Backbone):
             if str(index) in self.merges:
                 merge, before = self.merges[str(index)], (x[:, self.num_cls:], grid)
                 merged, grid = merge(*before)
-                if self.restore_mode == 'residual':
-                    difference = spread(*before, size) - spread(merged, grid, size)
-                    lost = difference if lost is None else lost + difference
+                lost = self._lost(lost, before, (merged, grid), size)
                 x = torch.cat([x[:, :1], merged], dim=1) if self.num_cls else merged
                 if merge.proportion is not None:
                     logarithm = logarithm + merge.proportion * math.log(fused_tokens(merge.kind))

@@ -14,7 +14,7 @@ from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.positions import resize_bias_table, widen_bias_table, window_of_table
 from cait_mm.models.swin_names import official_names
-from cait_mm.ops.token_merge import Grid, TokenMerge, restore, spread
+from cait_mm.ops.token_merge import Grid, TokenMerge, spread
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
 
@@ -169,12 +169,8 @@ class Swin(Backbone):
         for stage, (tokens, grid, lost) in enumerate(self._stream(x)):
             if stage not in self.out_indices:
                 continue
-            norm, size = self._output_norm(stage), self.arch.stage_grid(stage, img_size)
-            if lost is not None:
-                tokens, grid = (spread(tokens, grid, size) + lost).flatten(2).transpose(1, 2), size
-            tokens = tokens if norm is None else norm(tokens)
-            merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
-            maps.append(restore(merged, size, 'bilinear' if self.restore_mode == 'bilinear' else 'nearest'))
+            size = self.arch.stage_grid(stage, img_size)
+            maps.append(self._map(tokens, grid, lost, size, self._output_norm(stage)))
         return tuple(maps)
 
     def _output_norm(self, stage: int) -> nn.Module | None:
@@ -201,9 +197,7 @@ class Swin(Backbone):
                 if str(place) in stage.merges:
                     before = x, grid
                     x, grid = stage.merges[str(place)](x, grid)
-                    if self.restore_mode == 'residual':
-                        difference = spread(*before, size) - spread(x, grid, size)
-                        lost = difference if lost is None else lost + difference
+                    lost = self._lost(lost, before, (x, grid), size)
                 x = self._run(block, x, grid)
             yield x, grid, lost
             if stage.downsample is not None:

@@ -1,8 +1,7 @@
 """The classifier that configs name: the plain one, with training by distillation and CDCP, and prediction."""
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -16,8 +15,6 @@ from cait_mm.models import Backbone, classifier_backbone
 from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint
 from cait_mm.models.classifier import Classifier as PlainClassifier
 from cait_mm.ops.compactor import add_backbone_compactors, start_from
-from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
-from cait_mm.pruning.fold import fold, keep_all
 from cait_mm.utils.schema import is_share, is_whole
 
 
@@ -133,14 +130,6 @@ class Classifier(PlainClassifier, BaseModel):
         report = plain.load_checkpoint(checkpoint)
         start_from(self.backbone, plain)
         return report
-
-    @torch.no_grad()
-    def calibrate(self, images: Iterable[Tensor]) -> None:
-        """Order channels by their contribution to ``images`` (B, 3, H, W); the outputs stay the same."""
-        plain = self._plain_backbone()
-        plain.load_state_dict(fold(self.backbone, keep_all(self.backbone)).state_dict)
-        add_calibrated_compactors(plain, calibrate(plain, images))
-        self.backbone.load_state_dict(plain.state_dict())
 
     def _plain_backbone(self) -> Backbone:
         """The same backbone without compactors."""

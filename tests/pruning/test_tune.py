@@ -47,8 +47,8 @@ def test_the_student_comes_nearer_on_images_held_out(family):
     before, dense, watched = distance(student, teacher, batches(2, seed=2)), weights(teacher), batches(2, seed=2)
     seen: list[Progress] = []
     result = tune(student, teacher, batches(8), 20, lr=2e-3, held_out=watched, progress=seen.append)
-    assert result.before == pytest.approx(before, rel=1e-3, abs=1e-6) and result.held_out == 16 and result.steps == 20
-    assert result.after == pytest.approx(distance(student, teacher, watched), rel=1e-3, abs=1e-6)
+    assert result.before == pytest.approx(before, rel=1e-4, abs=5e-7) and result.held_out == 16 and result.steps == 20
+    assert result.after == pytest.approx(distance(student, teacher, watched), rel=1e-4, abs=5e-7)
     assert result.after < 0.8 * result.before and 0 < result.best_step <= 20
     assert same(weights(teacher), dense) and not student.training
     assert [item.step for item in seen] == [*range(1, 21)] and seen[-1].seconds_left == 0 < seen[0].seconds_left

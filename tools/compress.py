@@ -41,7 +41,7 @@ Merges = Sequence[tuple[BlockName, str]]
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', metavar='CONFIG_OR_ARCH',
-                        help=f'a config with a backbone of ours, or {", ".join(ARCHS)}')
+                        help=f'a config with a backbone of this package, or {", ".join(ARCHS)}')
     parser.add_argument('checkpoint', help='the dense pretrained weights, or the checkpoint that the config trained')
     parser.add_argument('out', type=output_place, help='the export (.pth) or the folder to write')
     parser.add_argument('--target', type=share_or_none, required=True, metavar='SHARE',
@@ -101,7 +101,7 @@ def described_backbone(config: str) -> tuple[Arch, Merges]:
     """Architecture and merges of a config's backbone.
 
     Raises:
-        UserError: It has none of ours.
+        UserError: It has no backbone of this package.
     """
     from cait_mm.backbones import BACKBONES
     from cait_mm.config.load import load_config

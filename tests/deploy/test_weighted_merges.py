@@ -1,0 +1,35 @@
+"""Weighted merges and residual restoring leave a backbone that every format can hold, without a break in the graph."""
+import pytest
+import torch
+from conftest import FAMILIES, plain_backbone
+from torch import nn
+
+from cait_mm.deploy import difference, load_saved, save_onnx, save_program
+
+
+@pytest.fixture(params=FAMILIES)
+def backbone(request) -> nn.Module:
+    merges = tuple((place, f'{kind}_weighted') for place, kind in FAMILIES[request.param]['merge'])
+    model = plain_backbone(request.param, merge=merges, restore_mode='residual', out_indices=(1, 2)).eval()
+    for merge in (module for name, module in model.named_modules() if name.rpartition('.')[0].endswith('merges')):
+        for parameter in (merge.power, merge.proportion):
+            if parameter is not None:
+                nn.init.normal_(parameter, 2., 0.5)  # no constant that an export could fold away unseen
+    model.in_channels = 3
+    return model
+
+
+@pytest.mark.parametrize('form,save', [('onnx', save_onnx), ('torch-export', save_program)])
+def test_saved_backbones_compute_the_same(backbone, tmp_path, form, save):
+    if form == 'onnx':
+        pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    shape = 48, 80  # grids with odd sides, which merges pad
+    save(backbone, shape, tmp_path / form, {'shape': list(shape)})
+    assert difference(backbone, load_saved(tmp_path / form, form), shape) < 1e-4
+
+
+@torch.no_grad()
+def test_the_graph_is_one(backbone):
+    image = torch.randn(2, 3, 64, 64)
+    for wanted, got in zip(backbone(image), torch.compile(backbone, fullgraph=True, backend='eager')(image)):
+        torch.testing.assert_close(got, wanted)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
+from cait_mm.models.base import last
 from cait_mm.models.block import Block
 from cait_mm.models.positions import resize_pos_embed
 from cait_mm.ops.attention import Attention
@@ -77,7 +78,8 @@ class ToMeAttention(Attention):
 
 @MODELS.register_module()
 class ToMeDeiT(CAITDeiT):
-    """DeiT with ToMe's merging; maps are restored by giving every patch the token it ended in.
+    """DeiT with ToMe's merging; maps are restored by giving every patch the token it ended in, with
+    ``restore_mode='residual'`` and its difference from it.
 
     Args:
         r: Tokens merged in every block, or ``((block, count), ...)``; ``'half'`` merges as many as can be.
@@ -119,17 +121,19 @@ class ToMeDeiT(CAITDeiT):
                                    self.arch.qkv_bias)
         return block
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, None]]:
-        for tokens, source, grid in self._merging(x):
-            yield tokens.gather(1, _wide(source, tokens)), grid, None
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
+        for tokens, source, grid, lost in self._merging(x):
+            yield unmerge(tokens, source), grid, lost
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """As :class:`CAITDeiT`, but the tokens are the merged ones, CLS first, and the grid is the full one."""
-        *_, (tokens, _, grid) = self._merging(x)
+        tokens, _, grid, _ = last(self._merging(x))
         return tokens if self.norm is None else self.norm(tokens), grid
 
-    def _merging(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Grid]]:
-        """After every block: its tokens, where each of the first block's tokens is among them, and the grid."""
+    def _merging(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Grid, Tensor | None]]:
+        """After every block: its tokens, where each of the first block's tokens is among them, the grid, and with
+        ``restore_mode='residual'`` the map of the differences that the merges took from every patch.
+        """
         maps = self.patch_embed(x)
         grid = tuple(maps.shape[-2:])
         x = maps.flatten(2).transpose(1, 2)
@@ -137,7 +141,7 @@ class ToMeDeiT(CAITDeiT):
             x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
         source = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
-        size: Tensor | None = None
+        size = lost = None
         for index, block in enumerate(self.blocks):
             branch, metric = block.attn(block.norm1(x), size)
             x = x + block.drop_path(branch)
@@ -146,11 +150,20 @@ class ToMeDeiT(CAITDeiT):
                 count = x.shape[1] if count == 'half' else count
                 matching = match(metric.detach(), count, bool(self.num_cls))
                 size = torch.ones_like(x[..., :1]) if size is None else size
+                before, source_before = x, source
                 source = matching.places(x.shape[1]).gather(1, source)
                 total = matching.merge(size)
                 x, size = matching.merge(x * size) / total, total
+                if self.restore_mode == 'residual':
+                    full = (unmerge(before, source_before), unmerge(x, source))
+                    lost = self._lost(lost, *((tokens[:, self.num_cls:], grid) for tokens in full), grid)
             x = x + block.drop_path(block.mlp(block.norm2(x)))
-            yield x, source, grid
+            yield x, source, grid, lost
+
+
+def unmerge(tokens: Tensor, source: Tensor) -> Tensor:
+    """Give every one of the first tokens the one that it ended in: tokens (B, N, C), places (B, M) -> (B, M, C)."""
+    return tokens.gather(1, _wide(source, tokens))
 
 
 def _wide(index: Tensor, x: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def test_without_merging_it_is_deit_and_maps_keep_their_shape():
             found, expected = tome(image), dense(image)
         assert [item.shape for item in found] == [item.shape for item in expected]
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected)) == (r == 0)
-    tokens = [item.shape[1] for item, _, _ in ToMeDeiT(r=((1, 'half'), (2, 'half')), **keywords)._merging(image)]
+    tokens = [item.shape[1] for item, *_ in ToMeDeiT(r=((1, 'half'), (2, 'half')), **keywords)._merging(image)]
     assert tokens == [21, 11, 6, 6]
 
 
@@ -85,11 +85,29 @@ def test_without_merging_it_is_deit_and_maps_keep_their_shape():
 def test_restored_patches_hold_the_token_they_ended_in(with_cls):
     tome = ToMeDeiT(r=2, arch=ARCH, out_indices=(3,), with_cls_token=with_cls).eval()
     with torch.no_grad():
-        *_, (tokens, source, grid) = tome._merging(torch.randn(1, 3, 64, 64))
         image = torch.randn(1, 3, 64, 64)
-        *_, (tokens, source, grid) = tome._merging(image)
+        *_, (tokens, source, grid, lost) = tome._merging(image)
         maps, = tome(image)
     assert torch.equal(maps.flatten(2)[0].T, tokens[0, source[0, int(with_cls):]]) and grid == (4, 4)
+    assert lost is None
+
+
+@pytest.mark.parametrize('with_cls', [True, False])
+@torch.no_grad()
+def test_residual_maps_are_the_dense_ones_where_blocks_add_nothing(with_cls):
+    keywords = dict(arch=ARCH, out_indices=(1, 3), with_cls_token=with_cls)
+    tome = ToMeDeiT(r=((1, 3), (2, 'half')), restore_mode='residual', **keywords).eval()
+    for block in tome.blocks:
+        for layer in (block.attn.proj, block.mlp.fc2):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    dense = MODELS.build(dict(type='CAITDeiT', **keywords)).eval()
+    dense.load_state_dict(tome.state_dict())
+    image = torch.randn(2, 3, 64, 80)
+    for item, expected in zip(tome(image), dense(image)):
+        torch.testing.assert_close(item, expected, atol=1e-6, rtol=1e-5)
+    tome.restore_mode = 'nearest'
+    assert not torch.allclose(tome(image)[-1], dense(image)[-1], atol=1e-3)
 
 
 def test_halving_at_blocks_4_and_7_saves_what_the_design_says():

@@ -10,9 +10,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from shared import Row, View, add_timings, classified, finish, parser_of, present, ratio, tool, untrained, write_config
+from shared import Row, View, add_timings, classified, finish, parser_of, present, ratio, tool, write_config
 
 from cait_mm.config.cli import parse_merges, positive, positive_int, run, whole_number
+from cait_mm.models import load_classifier
 from cait_mm.utils.inputs import read_lines
 
 ATME, CAIT = '3:horizontal,7:vertical,9:horizontal', '4:horizontal,8:vertical'
@@ -78,13 +79,12 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
 def compressed(text: str, export: Path, args: argparse.Namespace) -> Path:
     """A compressed checkpoint of MERGES[@TARGET[/ALIGN]], not trained."""
     merges, _, cut = text.partition('@')
-    if not cut:
-        backbone = dict(type='CAITDeiT', arch='deit_tiny', merge=parse_merges(merges))
-        return untrained(backbone, export, args.checkpoint)
     target, _, align = cut.partition('/')
-    if not export.is_file():
+    if not export.is_file() and cut:
         tool('compress', 'deit_tiny', args.checkpoint, export, '--target', target, '--merge', merges, '--align',
              align or 1, '--images', args.data_root / 'train')
+    elif not export.is_file():
+        load_classifier(args.checkpoint, 'deit_tiny', parse_merges(merges)).save(export)
     return export
 
 

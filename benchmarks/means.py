@@ -1,6 +1,6 @@
-"""The effect of each optimisation that was kept: the same work without and with it, interleaved, random weights.
+"""The effect of the optimisations that were kept: the same work without and with one, interleaved, random weights.
 
-docs/data/means.csv also has the rows of those that were tried and dropped. Means for whole models are modes of
+docs/data/means.csv also has the rows of those that were dropped. Means for whole models are modes of
 benchmarks/speed.py.
 """
 import argparse

@@ -9,7 +9,6 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, output_folder, report, result_of, run_python
 from cait_mm.config.load import moved_to
 from cait_mm.macs import classifier_cost, reduction
@@ -53,16 +52,6 @@ def classified(config: Path, export: Path, *words: Any) -> Row:
     whole = classifier_cost(spec)  # with ImageNet's head, as everywhere
     return {'top1': tested(config, export, config.parent / 'test.json')['top1'], 'gmacs': whole.macs / 1e9,
             'saved_percent': 100 * reduction(spec), 'params_m': whole.params / 1e6}
-
-
-def untrained(backbone: Mapping[str, Any], path: Path, checkpoint: Path | None = None) -> Path:
-    """A checkpoint of a backbone as its config describes it, with a checkpoint's weights or random ones."""
-    if not path.is_file():
-        model = Classifier(backbone)
-        if checkpoint:
-            model.load_pretrained(str(checkpoint))
-        model.save(path)
-    return path
 
 
 def tested(config: Path, weights: Path, result: Path) -> dict[str, float]:

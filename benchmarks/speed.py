@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared import Row, View, config_of, finish, parser_of, timed, timing, untrained, write_config
+from shared import Row, View, config_of, finish, parser_of, timed, timing, write_config
 
+from cait_mm.classification import Classifier
 from cait_mm.config.cli import positive_int, run
 from cait_mm.config.load import load_config
 from cait_mm.models.checkpoint import read_checkpoint
@@ -73,8 +74,9 @@ VIEW: View = {
 def stand_in(arch: str, folder: Path) -> Path:
     """A checkpoint with random weights and the widths of the ``upernet_cait_*`` config."""
     backbone = load_config(str(config_of(f'upernet_cait_{arch}_ade20k'))).model.backbone
-    wanted = {key: backbone[key] for key in ('type', 'arch', 'merge', 'qk_dim', 'v_dim', 'ffn_dim')}
-    return untrained(wanted, folder / f'cait_{arch}.pth')
+    path = folder / f'cait_{arch}.pth'
+    Classifier({key: backbone[key] for key in ('type', 'arch', 'merge', 'qk_dim', 'v_dim', 'ffn_dim')}).save(path)
+    return path
 
 
 def measure(name: str, batch: int, args: argparse.Namespace) -> list[Row]:

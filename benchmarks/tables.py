@@ -62,7 +62,6 @@ def timings(case: str, *headers: str, **templates: str) -> Table:
 
 
 MEDIAN = 'median (half the quartiles\' distance)'
-CUT = '4:horizontal,8:vertical'
 SAVED = {'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %'}
 PARAMS = {'params (M)': '{params_m:.2f}'}
 TABLES = {

@@ -10,24 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from shared import (
-    Row,
-    View,
-    cost,
-    finish,
-    folded,
-    parser_of,
-    ratio,
-    tested,
-    timed,
-    timing,
-    tool,
-    untrained,
-    write_config,
-)
+from shared import Row, View, add_timings, classified, finish, parser_of, present, ratio, tool, write_config
 
 from cait_mm.config.cli import parse_merges, positive, positive_int, run, whole_number
-from cait_mm.errors import UserError
+from cait_mm.models import load_classifier
+from cait_mm.utils.inputs import read_lines
 
 ATME, CAIT = '3:horizontal,7:vertical,9:horizontal', '4:horizontal,8:vertical'
 DENSE = 'dense, fine-tuned'
@@ -59,74 +46,65 @@ VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1
 
 
 def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args: argparse.Namespace) -> Path:
-    """The variant's config: deit_t_600e_imagenet with these images, this length and seed."""
-    data = str(args.data_root)
-    val = dict(data_root=data, per_class=args.per_class, transform=dict(crop_pct=args.crop_pct))
+    """The variant's config: small/deit_t_imagefolder.py with these images, this length and seed."""
+    val = dict(data_root=str(args.data_root), per_class=args.per_class, transform=dict(crop_pct=args.crop_pct))
     if args.ann_file:  # all classes
-        head, val = {}, dict(val, data_prefix='', ann_file=args.ann_file)
+        head = dict(num_classes=1000)
+        val.update(data_prefix='', ann_file=args.ann_file)
     else:
-        lines = [line.split() for line in (args.data_root / 'classes.txt').read_text().splitlines() if line.strip()]
-        head = dict(num_classes=len(lines), head_rows=[int(line[1]) for line in sorted(lines)])
+        classes = sorted(line.split() for line in read_lines(args.data_root / 'classes.txt'))
+        head = dict(num_classes=len(classes), head_rows=[int(index) for _, index, *_ in classes])
     teacher = dict(type='Classifier', **head, backbone=dict(
         type='CAITDeiT', arch='deit_tiny', init_cfg=dict(type='Pretrained', checkpoint=str(args.checkpoint))))
     loader = dict(batch_size=50, num_workers=1, dataset=val)
     steps, warmup = args.steps, max(1, args.steps // 10)
     return write_config(
-        path, 'deit_t_600e_imagenet',
-        model=dict(**head, cdcp=variant.get('cdcp'), distillation=dict(alpha=0.1, teacher=teacher), backbone=dict(
-            drop_path_rate=0., merge=tuple(map(tuple, parse_merges(variant.get('merge', '')))),
-            init_cfg=dict(type='Pretrained', checkpoint=str(start))), data_preprocessor=dict(mixup=None)),
-        train_dataloader=dict(
-            batch_size=args.batch_size, num_workers=1, sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
-            dataset=dict(
-                data_root=data, per_class=steps * args.batch_size // head.get('num_classes', 1000), transform=dict(
-                    _delete_=True, input_size=224, is_training=True, interpolation='bicubic', scale=(0.5, 1.0),
-                    color_jitter=None))),
+        path, 'deit_t_imagefolder',
+        model=dict(**head, new_head=False, cdcp=variant.get('cdcp'), distillation=dict(alpha=0.1, teacher=teacher),
+                   backbone=dict(drop_path_rate=0., merge=tuple(map(tuple, parse_merges(variant.get('merge', '')))),
+                                 init_cfg=dict(type='Pretrained', checkpoint=str(start))),
+                   data_preprocessor=dict(mixup=None)),
+        train_dataloader=dict(batch_size=args.batch_size, num_workers=1, dataset=dict(
+            data_root=str(args.data_root), per_class=steps * args.batch_size // head['num_classes'], transform=dict(
+                _delete_=True, input_size=224, is_training=True, interpolation='bicubic', scale=(0.5, 1.0),
+                color_jitter=None))),
         val_dataloader=loader, test_dataloader=loader, train_cfg=dict(max_epochs=1, val_interval=1000),
         param_scheduler=[
             dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=warmup),
             dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=steps)],
         optim_wrapper=dict(optimizer=dict(lr=args.lr), paramwise_cfg=dict(compactor_lr_mult=0.1)),
-        default_hooks=dict(logger=dict(interval=10), checkpoint=dict(save_best=None)),
-        custom_hooks=[dict(type=name) for name in ('CDCPHook', 'EpochSeedHook', 'FiniteHook', 'NumClassesHook')],
-        randomness=dict(seed=seed))
+        default_hooks=dict(logger=dict(interval=10), checkpoint=dict(save_best=None)), randomness=dict(seed=seed))
 
 
 def compressed(text: str, export: Path, args: argparse.Namespace) -> Path:
     """A compressed checkpoint of MERGES[@TARGET[/ALIGN]], not trained."""
     merges, _, cut = text.partition('@')
-    if not cut:
-        backbone = dict(type='CAITDeiT', arch='deit_tiny', merge=parse_merges(merges))
-        return untrained(backbone, export, args.checkpoint)
     target, _, align = cut.partition('/')
-    if not export.is_file():
+    if not export.is_file() and cut:
         tool('compress', 'deit_tiny', args.checkpoint, export, '--target', target, '--merge', merges, '--align',
              align or 1, '--images', args.data_root / 'train')
+    elif not export.is_file():
+        load_classifier(args.checkpoint, 'deit_tiny', parse_merges(merges)).save(export)
     return export
 
 
-def measure(name: str, seed: int, args: argparse.Namespace) -> tuple[Row, Path]:
-    """Compress and test one variant; its row and its checkpoint."""
+def measure(name: str, seed: int, args: argparse.Namespace) -> tuple[Path, Row]:
+    """Compress and test one variant; its checkpoint and its row."""
     folder = args.out / f'{re.sub("[^a-zA-Z0-9+@.]+", "_", name) or "dense"}_{seed}'
-    folder.mkdir(parents=True, exist_ok=True)
-    variant, start = VARIANTS.get(name, dict(merge=name.partition('@')[0], untrained=name)), args.checkpoint
-    if 'start' in variant:
-        start = compressed(variant['start'], folder / 'start.pth', args)
-    config = configure(folder / 'config.py', variant, start, seed, args)
-    export = folder / 'export.pth'
+    variant = VARIANTS.get(name, dict(merge=name.partition('@')[0], untrained=name))
+    start = compressed(variant['start'], folder / 'start.pth', args) if 'start' in variant else args.checkpoint
     if 'untrained' in variant:
-        compressed(variant['untrained'], export, args)
-    else:
-        folded(config, export)
-    scores = tested(config, export, folder / 'test.json')
-    return {'variant': name, 'data': args.name, 'seed': seed, 'top1': scores['top1'], **cost(export)}, export
+        compressed(variant['untrained'], folder / 'export.pth', args)
+    config = configure(folder / 'config.py', variant, start, seed, args)
+    row = {'variant': name, 'data': args.name or args.data_root.name, 'seed': seed}
+    return folder / 'export.pth', row | classified(config, folder / 'export.pth')
 
 
 def main() -> None:
     parser = parser_of(__doc__, 'ablations')
-    parser.add_argument('--data-root', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--data-root', type=present, required=True, metavar='DIR')
     parser.add_argument('--name', help='of the data in the rows (default: the folder\'s)')
-    parser.add_argument('--checkpoint', type=Path, default='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')
+    parser.add_argument('--checkpoint', type=present, default='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), metavar='VARIANT', help='; '.join(VARIANTS))
     parser.add_argument('--seeds', nargs='+', type=whole_number, default=[0])
     parser.add_argument('--steps', type=positive_int, default=120)
@@ -137,19 +115,12 @@ def main() -> None:
     parser.add_argument('--ann-file', help='test on this list of "PATH INDEX" lines and all 1000 classes')
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     args = parser.parse_args()
-    args.data_root, args.checkpoint = args.data_root.resolve(), args.checkpoint.resolve()
-    args.name = args.name or args.data_root.name
-    for path in (args.data_root / (args.ann_file or 'classes.txt'), args.checkpoint):
-        if not path.is_file():
-            raise UserError(f'{path} does not exist.')
-    found = [measure(name, seed, args) for seed in args.seeds for name in args.variants]
+    names = sorted(args.variants, key=lambda name: name not in ('', DENSE))  # speed is relative to the first
+    found = dict(measure(name, seed, args) for seed in args.seeds for name in names)
     if not args.no_speed:
-        first = sorted(found[:len(args.variants)], key=lambda item: item[0]['variant'] not in ('', DENSE))
-        rows, exports = zip(*first)
-        models = timed(args.out / 'speed.json', exports, '--shape', 224, 224, '--batch-size', 16)
-        for row, model in zip(rows, models):
-            row.update({**timing(model['overall']), **row})  # MACs are counted with ImageNet's head
-    finish(args, 'ablations', ('variant', 'data', 'seed'), (VIEW, [row for row, _ in found]))
+        timed = {export: row for export, row in found.items() if row['seed'] == args.seeds[0]}
+        add_timings(timed, args.out / 'speed.json', {'overall': ''}, '--shape', 224, 224, '--batch-size', 16)
+    finish(args, 'ablations', ('variant', 'data', 'seed'), (VIEW, list(found.values())))
 
 
 if __name__ == '__main__':

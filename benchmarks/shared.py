@@ -9,7 +9,6 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from cait_mm.classification import Classifier
 from cait_mm.config.cli import add_json_option, output_folder, report, result_of, run_python
 from cait_mm.config.load import moved_to
 from cait_mm.macs import classifier_cost, reduction
@@ -41,22 +40,18 @@ def tool(name: str, *words: Any) -> None:
     run_python(ROOT / 'tools' / f'{name}.py', *words)
 
 
-def folded(config: Path, export: Path, *words: Any) -> Path:
-    """Train a classifier by a config in its work folder, and fold it."""
+def classified(config: Path, export: Path, *words: Any) -> Row:
+    """Train a classifier in its config's folder, fold it to ``export`` and test it: its accuracy and its cost.
+
+    An ``export`` that is already there is only tested.
+    """
     if not export.is_file():
         tool('train', config, '--work-dir', config.parent / 'run', '--resume', *words)
         tool('fold', config.parent / 'run', export)
-    return export
-
-
-def untrained(backbone: Mapping[str, Any], path: Path, checkpoint: Path | None = None) -> Path:
-    """A checkpoint of a backbone as its config describes it, with a checkpoint's weights or random ones."""
-    if not path.is_file():
-        model = Classifier(backbone)
-        if checkpoint:
-            model.load_pretrained(str(checkpoint))
-        model.save(path)
-    return path
+    spec = read_checkpoint(str(export)).spec
+    whole = classifier_cost(spec)  # with ImageNet's head, as everywhere
+    return {'top1': tested(config, export, config.parent / 'test.json')['top1'], 'gmacs': whole.macs / 1e9,
+            'saved_percent': 100 * reduction(spec), 'params_m': whole.params / 1e6}
 
 
 def tested(config: Path, weights: Path, result: Path) -> dict[str, float]:
@@ -78,13 +73,6 @@ def machine(conditions: Mapping[str, Any]) -> str:
     return f'{place}, torch {conditions["torch"]}'
 
 
-def cost(export: Path) -> Row:
-    """MACs and parameters of a compressed checkpoint, with ImageNet's head as everywhere."""
-    spec = read_checkpoint(str(export)).spec
-    found = classifier_cost(spec)
-    return {'gmacs': found.macs / 1e9, 'saved_percent': 100 * reduction(spec), 'params_m': found.params / 1e6}
-
-
 def timing(part: Mapping[str, Any], before: str = '') -> Row:
     """The columns of a part of a timed model; their names begin with ``before``."""
     row = {'gmacs': part['macs'] / 1e9 if 'macs' in part else '', 'ms': 1000 * part['seconds'],
@@ -93,6 +81,17 @@ def timing(part: Mapping[str, Any], before: str = '') -> Row:
            'cost': part.get('cost', ''),
            'memory_mib': '' if part['peak_memory'] is None else part['peak_memory'] / 2**20}
     return {before + name: value for name, value in row.items()}
+
+
+def add_timings(models: Mapping[Path, Row], result: Path, parts: Mapping[str, str], *words: Any) -> None:
+    """Time models together, the dense one first, and add the columns of ``parts`` (with a prefix each) to their rows.
+
+    What a row has already stays: a classifier's MACs are counted with ImageNet's head.
+    """
+    for row, model in zip(models.values(), timed(result, list(models), *words)):
+        row.setdefault('params_m', model['params'] / 1e6)
+        for part, before in parts.items():
+            row.update(timing(model[part], before) | row)
 
 
 def ratio(before: str = '') -> str:
@@ -135,6 +134,14 @@ def cell(template: str, row: Row) -> str:
 
 def show(view: View, rows: Sequence[Row]) -> str:
     return table(list(view), [[cell(template, row) for template in view.values()] for row in rows])
+
+
+def present(word: str) -> Path:
+    """An argument's ``type``: a file or folder that is there, as an absolute path."""
+    path = Path(word).resolve()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f'{path} does not exist')
+    return path
 
 
 def parser_of(text: str, name: str, folder: str = '') -> argparse.ArgumentParser:

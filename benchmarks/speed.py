@@ -9,39 +9,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared import Row, View, config_of, finish, parser_of, timed, timing, untrained, write_config
+from shared import Row, View, config_of, finish, parser_of, timed, timing, write_config
 
+from cait_mm.classification import Classifier
 from cait_mm.config.cli import positive_int, run
 from cait_mm.config.load import load_config
 from cait_mm.models.checkpoint import read_checkpoint
 
 SCALING = {'dense': (), '1 merge': ((4, 'horizontal'),), '2 merges': ((4, 'horizontal'), (7, 'vertical')),
            '3 merges': ((3, 'horizontal'), (5, 'vertical'), (8, 'horizontal'))}
+TWINS = ('', 'atme_', 'cait_')
 
 
 @dataclass(frozen=True)
 class Case:
-    """Models that are timed together: the dense one first; ``{}`` in ``configs`` is where a twin's kind stands.
+    """Models that are timed together: configs, the dense one first.
 
-    ``arch`` is set for classifiers, whose CAIT model is a compressed checkpoint.
+    A classifier's case names its ``arch``, which adds compressed checkpoints. One config alone is varied by SCALING.
     """
-    configs: str
-    kinds: tuple[str, ...]
+    configs: Sequence[str]
     parts: tuple[str, ...]
     shape: tuple[int, int]
     batches: tuple[int, ...] = (1,)
     arch: str = ''
-    others: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        return [*(self.configs.format(kind) for kind in self.kinds), *self.others]
 
     def models(self, folder: Path, exports: Sequence[str]) -> list[Path]:
-        if not self.kinds:
-            return [write_config(folder / f'{name.replace(" ", "_")}_{self.shape[0]}.py', self.configs, model=dict(
+        if len(self.configs) == 1:
+            return [write_config(folder / f'{name.replace(" ", "_")}_{self.shape[0]}.py', *self.configs, model=dict(
                 backbone=dict(merge=merge, img_size=self.shape, init_cfg=None))) for name, merge in SCALING.items()]
-        paths = [config_of(name) for name in self.names]
+        paths = [config_of(name) for name in self.configs]
         if self.arch:
             paths.append(stand_in(self.arch, folder))
             known = read_checkpoint(str(paths[-1])).spec.arch
@@ -49,23 +45,21 @@ class Case:
         return paths
 
 
-def classifier(arch: str, merged: str, *others: str) -> Case:
-    return Case('{}_imagenet', (f'{arch}_600e', f'compress_{merged}{arch}'), ('overall',), (224, 224), (1, 32), arch,
-                others)
-
-
+CLASSIFIER = (('overall',), (224, 224), (1, 32))
 CASES = {
-    'deit_s': classifier('deit_s', 'atme43_', 'tome_half_deit_s_imagenet', 'tome_deit_s_imagenet'),
-    **{arch: classifier(arch, 'cait_') for arch in ('deit_t', 'deit_b', 'swin_t')},
-    'deit_s_512': Case('upernet_{}deit_s_ade20k', ('', 'atme_', 'cait_', 'tome_half_'), ('backbone',), (512, 512),
+    'deit_s': Case(['deit_s_600e_imagenet', 'compress_atme43_deit_s_imagenet', 'tome_half_deit_s_imagenet',
+                    'tome_deit_s_imagenet'], *CLASSIFIER, 'deit_s'),
+    **{arch: Case([f'{arch}_600e_imagenet', f'compress_cait_{arch}_imagenet'], *CLASSIFIER, arch)
+       for arch in ('deit_t', 'deit_b', 'swin_t')},
+    'deit_s_512': Case([f'upernet_{kind}deit_s_ade20k' for kind in (*TWINS, 'tome_half_')], ('backbone',), (512, 512),
                        (1, 4)),
-    **{head: Case(f'{head}_{{}}deit_s_ade20k', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (512, 512))
+    **{head: Case([f'{head}_{kind}deit_s_ade20k' for kind in TWINS], ('encoder', 'overall'), (512, 512))
        for head in ('fpn', 'upernet', 'mask2former')},
-    'mask_rcnn': Case('mask_rcnn_{}deit_s_coco', ('', 'atme_', 'cait_'), ('encoder', 'overall'), (800, 1344)),
-    'step': Case('{}_imagenet', ('deit_s_600e', 'compress_atme43_deit_s', 'compress_cait_deit_s'), ('step',),
-                 (224, 224), (32, 64)),
-    'step_camvid': Case('upernet_{}deit_t_camvid', ('', 'atme_'), ('step',), (320, 320), (4,)),
-    **{f'scaling_{side}': Case('upernet_deit_s_ade20k', (), ('backbone',), (side, side),
+    'mask_rcnn': Case([f'mask_rcnn_{kind}deit_s_coco' for kind in TWINS], ('encoder', 'overall'), (800, 1344)),
+    'step': Case(['deit_s_600e_imagenet', 'compress_atme43_deit_s_imagenet', 'compress_cait_deit_s_imagenet'],
+                 ('step',), (224, 224), (32, 64)),
+    'step_camvid': Case(['upernet_deit_t_camvid', 'upernet_atme_deit_t_camvid'], ('step',), (320, 320), (4,)),
+    **{f'scaling_{side}': Case(['upernet_deit_s_ade20k'], ('backbone',), (side, side),
                                (1, 4, 16, 64) if side == 224 else (1,)) for side in (224, 320, 448, 672, 896, 1344)},
 }
 """Classifiers of CAIT configs are timed with their merges alone; compressed checkpoints have the pruned widths too."""
@@ -80,8 +74,9 @@ VIEW: View = {
 def stand_in(arch: str, folder: Path) -> Path:
     """A checkpoint with random weights and the widths of the ``upernet_cait_*`` config."""
     backbone = load_config(str(config_of(f'upernet_cait_{arch}_ade20k'))).model.backbone
-    wanted = {key: backbone[key] for key in ('type', 'arch', 'merge', 'qk_dim', 'v_dim', 'ffn_dim')}
-    return untrained(wanted, folder / f'cait_{arch}.pth')
+    path = folder / f'cait_{arch}.pth'
+    Classifier({key: backbone[key] for key in ('type', 'arch', 'merge', 'qk_dim', 'v_dim', 'ffn_dim')}).save(path)
+    return path
 
 
 def measure(name: str, batch: int, args: argparse.Namespace) -> list[Row]:
@@ -90,8 +85,8 @@ def measure(name: str, batch: int, args: argparse.Namespace) -> list[Row]:
     result = '_'.join(map(str, (name, batch, *args.mode, *(Path(path).stem for path in args.exports))))
     models = case.models(args.out, args.exports)
     parts = ['--train-step'] if case.parts == ('step',) else ['--parts', *case.parts]
-    found = timed(args.out / f'{result}.json', models, *parts, '--shape', *case.shape, '--batch-size', batch,
-                  *args.mode)
+    words = ('--shape', *case.shape, '--batch-size', batch, *args.mode)
+    found = timed(args.out / f'{result}.json', models, *parts, *words)
     return [{'case': name, 'model': path.stem, 'part': part, 'input': 'x'.join(map(str, case.shape)), 'batch': batch,
              'mode': ' '.join(args.mode), **timing(model[part]), 'attention': ', '.join(model['attention']),
              'machine': model['machine']}
@@ -105,7 +100,6 @@ def main() -> None:
     parser.add_argument('--exports', nargs='+', default=[], metavar='FILE', help='compressed classifiers to add')
     parser.add_argument('mode', nargs='*', help='after --: options of tools/benchmark.py, as --rounds 15 --keep-memory')
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     rows = [row for name in args.cases for batch in args.batches or CASES[name].batches
             for row in measure(name, batch, args)]
     finish(args, 'speed', KEYS, (VIEW, rows))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from shared import ROOT, Row, View, ratio, read_rows, show
 from speed import VIEW as SPEED
 from tasks import TASKS
+from untrained import VIEW as UNTRAINED
 
 from cait_mm.config.cli import add_json_option, report, run
 from cait_mm.errors import UserError
@@ -39,9 +40,9 @@ class Table:
     pivot: tuple[str, str] | None = None
 
     def rows(self) -> list[Row]:
-        rows = read_rows(DATA / f'{self.file}.csv')
-        for name, wanted in self.where.items():
-            rows = sorted((row for row in rows if row[name] in wanted), key=lambda row: wanted.index(row[name]))  # noqa: B023
+        rows = [row for row in read_rows(DATA / f'{self.file}.csv')
+                if all(row[name] in wanted for name, wanted in self.where.items())]
+        rows.sort(key=lambda row: [wanted.index(row[name]) for name, wanted in self.where.items()])
         if not self.pivot:
             return rows
         (column, value), merged = self.pivot, {}
@@ -61,7 +62,6 @@ def timings(case: str, *headers: str, **templates: str) -> Table:
 
 
 MEDIAN = 'median (half the quartiles\' distance)'
-CUT = '4:horizontal,8:vertical'
 SAVED = {'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %'}
 PARAMS = {'params (M)': '{params_m:.2f}'}
 TABLES = {
@@ -78,8 +78,7 @@ TABLES = {
         {'data': ['imagenet_139', 'tiny_1000', 'tiny_300']}, ('data', 'top1')),
     'cuts': Table('ablations', {'merges@target/align': '`{variant}`', **SAVED, **PARAMS, 'top-1': '{top1:.2f} %'},
                   {'data': ['tiny_400']}),
-    'untrained': Table('untrained', {'variant': '{variant}', **SAVED, 'sharp, 1000 classes': '{top1_sharp:.1f} %',
-                                     'small, 20 classes': '{top1_small:.1f} %'}),
+    'untrained': Table('untrained', UNTRAINED),
     'compression': Table('ablations', {
         'variant': '{variant}', 'top-1 %': '{top1_0:.1f}', 'seed 1': '{top1_1:.1f}', **SAVED, **PARAMS,
         'speed (ideal)': ratio()}, {'data': ['tiny_imagenet_20'], 'variant': list(VARIANTS)}, ('seed', 'top1')),
@@ -157,18 +156,15 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=ROOT / 'docs', help='folder of the pages (default: docs)')
     add_json_option(parser)
     args = parser.parse_args()
-    changed = []
-    for path in sorted(args.out.glob('*.md')):
-        before = path.read_text(encoding='utf-8')
-        after = refreshed(before)
-        if after != before:
-            changed.append(path.name)
-            if not args.check:
-                with atomic_path(path) as target:
-                    target.write_text(after, encoding='utf-8')
+    pages = {path: path.read_text(encoding='utf-8') for path in sorted(args.out.glob('*.md'))}
+    changed = {path: refreshed(page) for path, page in pages.items() if refreshed(page) != page}
     if not args.check:
+        for path, page in changed.items():
+            with atomic_path(path) as target:
+                target.write_text(page, encoding='utf-8')
         draw_targets(args.out / 'images/targets.svg')
-    report(f'other tables in: {", ".join(changed) or "no page"}', {'changed': changed}, args.json)
+    names = [path.name for path in changed]
+    report(f'other tables in: {", ".join(names) or "no page"}', {'changed': names}, args.json)
     return 2 if changed and args.check else 0
 
 

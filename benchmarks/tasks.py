@@ -4,6 +4,7 @@ For each config: test the untrained heads, train, test the last checkpoint, draw
 twins side by side. Runs in --out, which holds data/ (see benchmarks/samples.py) and checkpoints/ as the configs name
 them. --no-speed leaves the timing to a later call on a quiet machine.
 """
+import argparse
 import os
 import re
 from collections.abc import Sequence
@@ -11,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from shared import Row, View, config_of, finish, parser_of, ratio, tested, timed, timing, tool
+from shared import Row, View, add_timings, config_of, finish, parser_of, ratio, tested, tool
 
 from cait_mm.config.cli import positive_int, run
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
 from cait_mm.tasks import build_model
-from cait_mm.utils.files import newest_checkpoint, read_json
+from cait_mm.utils.files import newest_checkpoint
 
 DRAWN = 8
 """Pictures of each config to look at; drawing 133 classes takes longer than finding them."""
-KINDS = ('dense', 'atme', 'cait')
+KINDS = {'dense': '', 'atme': 'atme_', 'cait': 'cait_'}
 
 
 def column(score: str) -> str:
@@ -36,11 +37,11 @@ class Task:
     scores: tuple[str, ...]
     shape: tuple[int, int]
     batch_size: int = 4
-    kinds: tuple[str, ...] = KINDS
+    kinds: Sequence[str] = tuple(KINDS)
 
-    def configs(self, kinds: Sequence[str] = KINDS) -> list[Path]:
-        return [config_of(self.name.format('' if kind == 'dense' else f'{kind}_')) for kind in self.kinds
-                if kind in kinds]
+    def configs(self) -> dict[str, Path]:
+        """Kinds, the dense one first, and their configs."""
+        return {kind: config_of(self.name.format(KINDS[kind])) for kind in self.kinds}
 
     @property
     def view(self) -> View:
@@ -77,36 +78,44 @@ TASKS = {
 }
 
 
-def save_start(config: Path, target: Path) -> None:
-    """The model as its run begins: the backbone's checkpoint and random heads."""
-    torch.manual_seed(0)
-    model = build_model(load_config(str(config)))
-    model.init_weights()
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, target)
-
-
-def scores_of(config: Path, names: Sequence[str], folder: Path) -> Row:
-    """Scores before and after training."""
-    folder.mkdir(parents=True, exist_ok=True)
-    start, after = folder / 'start.pth', folder / 'after.json'
-    if not (folder / 'before.json').is_file():
-        save_start(config, start)
-    before = tested(config, start, folder / 'before.json')
+def scores_of(config: Path, names: Sequence[str]) -> Row:
+    """Scores before and after training. A run begins with the backbone's checkpoint and random heads."""
+    folder = Path(config.stem).resolve()
+    start, before, after = (folder / name for name in ('start.pth', 'before.json', 'after.json'))
+    if not before.is_file():
+        torch.manual_seed(0)
+        model = build_model(load_config(str(config)))
+        model.init_weights()
+        folder.mkdir(exist_ok=True)
+        torch.save({'state_dict': model.state_dict(), 'meta': {}}, start)
+    found = {'before': tested(config, start, before)}
     start.unlink(missing_ok=True)
     if not after.is_file():
         tool('train', config, '--work-dir', folder, '--resume')
         tool('test', config, newest_checkpoint(folder), '--work-dir', folder, '--show-dir', folder / 'shown',
              '--cfg-options', f'test_dataloader.dataset.indices={DRAWN}')
-        tested(config, newest_checkpoint(folder), after)
-    found = {'before': before, 'after': read_json(after)}
+    found['after'] = tested(config, newest_checkpoint(folder), after)
     # MMDetection gives no scores at all where nothing was detected
     return {f'{when}_{column(name)}': scores.get(name, 0) for when, scores in found.items() for name in names}
+
+
+def measure(name: str, args: argparse.Namespace) -> tuple[View, list[Row]]:
+    """A task's table: its twins of the wanted kinds, timed with all of them."""
+    task = TASKS[name]
+    configs = task.configs()
+    rows = {config: {'task': name, 'config': config.stem, **scores_of(config, task.scores)}
+            for kind, config in configs.items() if kind in args.kinds}
+    if not args.no_speed:
+        add_timings({config: rows.get(config, {}) for config in configs.values()}, args.out / f'speed_{name}.json',
+                    {'encoder': 'encoder_', 'overall': 'overall_'}, '--shape', *task.shape, '--batch-size',
+                    task.batch_size, '--rounds', args.rounds, '--keep-memory')
+    return task.view, list(rows.values())
 
 
 def main() -> None:
     parser = parser_of(__doc__, 'tasks')
     parser.add_argument('--tasks', nargs='+', choices=list(TASKS), default=list(TASKS))
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which twins to train')
+    parser.add_argument('--kinds', nargs='+', choices=list(KINDS), default=list(KINDS), help='which twins to train')
     parser.add_argument('--rounds', type=positive_int, default=10)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     args = parser.parse_args()
@@ -116,20 +125,7 @@ def main() -> None:
                             'benchmarks/families.py some checkpoints; docs/prepare_data.md names the others.')
     here = os.getcwd()
     os.chdir(args.out)  # configs name data/ and checkpoints/
-    tables: list[tuple[View, list[Row]]] = []
-    for name in args.tasks:
-        task = TASKS[name]
-        mine = {config: {'task': name, 'config': config.stem, **scores_of(config, task.scores, args.out / config.stem)}
-                for config in task.configs(args.kinds)}
-        if not args.no_speed:
-            configs = task.configs()
-            models = timed(args.out / f'speed_{name}.json', configs, '--shape', *task.shape, '--batch-size',
-                           task.batch_size, '--rounds', args.rounds, '--keep-memory')
-            for config, model in zip(configs, models):
-                if config in mine:
-                    mine[config] |= {'params_m': model['params'] / 1e6, **timing(model['encoder'], 'encoder_'),
-                                     **timing(model['overall'], 'overall_')}
-        tables.append((task.view, list(mine.values())))
+    tables = [measure(name, args) for name in args.tasks]
     os.chdir(here)
     finish(args, 'tasks', ('task', 'config'), *tables)
 

@@ -42,7 +42,8 @@ def measure(family: str, kind: str, args: argparse.Namespace) -> tuple[Path, Row
 
 def main() -> None:
     parser = parser_of(__doc__, 'families', 'tasks')
-    parser.add_argument('--images', type=present, required=True, help='an ImageFolder with train/ and val/')
+    parser.add_argument('--images', type=lambda word: present(f'{word}/train').parent, required=True, metavar='DIR',
+                        help='an ImageFolder with train/ and val/')
     parser.add_argument('--families', nargs='+', choices=('swin', 'lvvit'), default=['swin', 'lvvit'])
     parser.add_argument('--epochs', type=positive_int, default=12)
     parser.add_argument('--compress-epochs', type=positive_int, default=6)

@@ -1,10 +1,8 @@
 """The benchmarks compare what they say they compare."""
 import argparse
-import json
 
 import ablations
 import families
-import means
 import pytest
 import shared
 import speed
@@ -57,22 +55,6 @@ def test_the_stand_in_is_an_export_at_the_papers_target(tmp_path):
     spec = read_checkpoint(str(speed.stand_in('deit_t', tmp_path))).spec
     assert reduction(spec) == pytest.approx(0.505, abs=1e-3)
     assert all(block.qk_dim % 8 == block.v_dim % 8 == block.ffn_dim % 8 == 0 for block in spec.blocks)
-
-
-@pytest.mark.parametrize('name', ['horizontal_merge_as_a_view', 'restoring_by_repeating'])
-def test_a_means_changes_nothing_but_the_time(name):
-    with torch.no_grad():
-        without, using = (call() for call in means.means_of(1)[name])
-    torch.testing.assert_close(using, without, atol=1e-5, rtol=1e-5)
-
-
-def test_a_means_is_measured_once(script, tmp_path):
-    words = ('--means', 'restoring_by_repeating', '--batches', 1, '--rounds', 1, '--device', 'cpu', '--out', tmp_path)
-    for _ in range(2):
-        status, out, _ = script('benchmarks/means.py', *words, '--json', tmp_path / 'means.json')
-        [row] = shared.read_rows(tmp_path / 'means.csv')
-        assert status == 0 and row == json.loads((tmp_path / 'means.json').read_text())[0]
-        assert row['faster'] == pytest.approx(row['without_ms'] / row['with_ms'])
 
 
 def test_more_merges_cost_less_and_nothing_is_timed_twice(script, tmp_path):

@@ -31,7 +31,7 @@ def parameters_called(prefix: str, **others: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(re.sub(r'`(\w+)([^`]*)`', lambda found: prefix + others.get(found[1], found[1]) + found[2],
+        raise type(error)(re.sub(r'`(\w+)([^`]*)`', lambda match: prefix + others.get(match[1], match[1]) + match[2],
                                  str(error))) from error
 
 

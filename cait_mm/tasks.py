@@ -180,8 +180,8 @@ def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) ->
     overall.
     """
     wrappers = dict(zip(PARTS, (Backbone, Encoder, Overall)))
-    found = [name for name in names if name in task_of(model).parts] or ['overall']
-    return {name: wrappers[name](model) for name in found}
+    present = [name for name in names if name in task_of(model).parts] or ['overall']
+    return {name: wrappers[name](model) for name in present}
 
 
 def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> list[Any]:

@@ -107,10 +107,10 @@ def training():
 
 def test_a_training_checkpoint_is_read_whole(training, tmp_path):
     torch.save(training, tmp_path / 'a.pth')
-    found = load_training(str(tmp_path / 'a.pth'))
-    assert {*found.state_dict()} == {*training['state_dict']} and found.num_classes == 5
-    assert all(torch.equal(value, training['state_dict'][name]) for name, value in found.state_dict().items())
-    assert found.provenance == {'source': 'a.pth', 'cdcp': None, 'classes': {'classes': ['a']}}
+    model = load_training(str(tmp_path / 'a.pth'))
+    assert {*model.state_dict()} == {*training['state_dict']} and model.num_classes == 5
+    assert all(torch.equal(value, training['state_dict'][name]) for name, value in model.state_dict().items())
+    assert model.provenance == {'source': 'a.pth', 'cdcp': None, 'classes': {'classes': ['a']}}
 
 
 def test_a_spoilt_training_checkpoint_is_read_or_one_sentence(training, tmp_path):

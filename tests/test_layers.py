@@ -62,19 +62,19 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def misplaced(name: str, source: str) -> list[str]:
     """The imports of module ``name`` that break the table."""
-    part, found = part_of(name), []
+    part, problems = part_of(name), []
     for line, imported in imports(ast.parse(source)):
         package, *rest = imported.split('.')
         if package in OPENMMLAB and part and ROW[part] < LINE:
-            found.append(f'{name}, line {line}: {package} is imported above the line')
+            problems.append(f'{name}, line {line}: {package} is imported above the line')
         if package != 'cait_mm' or not part:
             continue
         other = rest[0] if rest else ''
         if other not in ROW:
-            found.append(f'{name}, line {line}: {imported} is in no row')
+            problems.append(f'{name}, line {line}: {imported} is in no row')
         elif other != part and ROW[other] >= ROW[part]:
-            found.append(f'{name}, line {line}: {part} may not import {other}')
-    return found
+            problems.append(f'{name}, line {line}: {part} may not import {other}')
+    return problems
 
 
 def at_import(statements: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -99,23 +99,23 @@ def called(node: ast.Call) -> str:
 
 def side_effects(name: str, source: str) -> list[str]:
     """What importing module ``name`` changes outside it, registration aside."""
-    tree, found = ast.parse(source), []
+    tree, problems = ast.parse(source), []
     own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in at_import(tree.body):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             owner = getattr(getattr(node.value.func, 'value', None), 'id', '')
             if called(node.value) not in REGISTRATIONS and owner not in own:
-                found.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
+                problems.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
         elif isinstance(node, ast.Call) and (called(node) in SETTERS and ast.unparse(node.func) != 'set'
                                              or called(node).startswith('set_')):
-            found.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
+            problems.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Delete)):
             targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else [node.target]
-            found += [f'{name}, line {node.lineno}: {ast.unparse(node)}' for target in targets
-                      if isinstance(target, (ast.Attribute, ast.Subscript))]
+            problems += [f'{name}, line {node.lineno}: {ast.unparse(node)}' for target in targets
+                         if isinstance(target, (ast.Attribute, ast.Subscript))]
         elif isinstance(node, (ast.For, ast.While, ast.With)):
-            found.append(f'{name}, line {node.lineno}: a module is a list of definitions')
-    return found
+            problems.append(f'{name}, line {node.lineno}: a module is a list of definitions')
+    return problems
 
 
 def test_every_part_has_a_row():
@@ -138,8 +138,8 @@ def test_imports_lead_upwards_and_change_nothing(path):
     ('cait_mm.engine.a', 'from cait_mm import load', 'cait_mm.load is in no row'),
 ])
 def test_what_breaks_the_table_is_seen(name, source, message):
-    found = misplaced(name, source)
-    assert len(found) == 1 and message in found[0]
+    problems = misplaced(name, source)
+    assert len(problems) == 1 and message in problems[0]
 
 
 @pytest.mark.parametrize('source', [

@@ -36,8 +36,8 @@ def expected(files) -> dict:
 
 @torch.no_grad()
 def assert_same(model: torch.nn.Module, expected: dict, name: str, **mode) -> None:
-    found = model.eval()(expected['picture'], **mode)
-    torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-6)
+    output = model.eval()(expected['picture'], **mode)
+    torch.testing.assert_close(output, expected[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', ['compress', 'segmentor'])

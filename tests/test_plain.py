@@ -169,7 +169,7 @@ print(round(cait_mm.summary(small).reduction, 3), small.spec.is_pruned, [tuple(i
       backbone(torch.randn(1, 3, 224, 224))])
 print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
 """
-    *_, found, imported = run_without_openmmlab(code + lines + checks, tmp_path).splitlines()
-    saved, rest = found.split(maxsplit=1)
+    *_, line, imported = run_without_openmmlab(code + lines + checks, tmp_path).splitlines()
+    saved, rest = line.split(maxsplit=1)
     assert 0.45 < float(saved) < 0.6, 'about the target, less what padding costs'
     assert rest == f'True {[(1, 192, 14, 14)] * 4}' and imported == '[]'

@@ -65,9 +65,9 @@ class Machine:
             shutil.copytree(REPOSITORY / name, self.root / name, ignore=shutil.ignore_patterns('*.py', '__pycache__'))
         shutil.copy(REPOSITORY / 'setup.py', self.root)
         for name in UTILITIES:
-            found = shutil.which(name)
-            if found:
-                (self.bin / name).symlink_to(found)
+            path = shutil.which(name)
+            if path:
+                (self.bin / name).symlink_to(path)
 
     def add(self, name: str, text: str) -> Path:
         path = self.bin / name

@@ -203,16 +203,16 @@ def realised(part: dict[str, Any]) -> str:
 
 def warnings_of(models: dict[str, Any]) -> list[str]:
     """What forbids quoting a number."""
-    found = []
+    warnings = []
     for path, model in models.items():
         for name in (*PARTS, 'step'):
             part = model.get(name, {})
             if part.get('noisy'):
-                found.append(f'{path}, {name}: quartiles {part["spread"]:.0%} of the median apart, too noisy to quote: '
-                             'stop other work or take more --rounds.')
+                warnings.append(f'{path}, {name}: quartiles {part["spread"]:.0%} of the median apart, too noisy to '
+                                'quote: stop other work or take more --rounds.')
             if part.get('launch_bound'):
-                found.append(f'{path}, {name}: the GPU waits for Python: take a larger --batch-size or --compile.')
-    return found
+                warnings.append(f'{path}, {name}: the GPU waits for Python: take a larger --batch-size or --compile.')
+    return warnings
 
 
 def main() -> None:

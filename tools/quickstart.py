@@ -69,10 +69,10 @@ def prepare(args: argparse.Namespace) -> None:
         UserError: The folder holds a run with other settings.
     """
     path, settings = args.out / 'settings.json', {name: getattr(args, name) for name in SETTINGS}
-    found = read_json(path) if path.is_file() else settings
-    if not isinstance(found, dict) or not set(SETTINGS) <= set(found):
+    earlier = read_json(path) if path.is_file() else settings
+    if not isinstance(earlier, dict) or not set(SETTINGS) <= set(earlier):
         raise UserError(f'{path} was not written by this command: choose another --out, or remove that folder.')
-    differing = [f'--{name} {found[name]}' for name in SETTINGS if found[name] != settings[name]]
+    differing = [f'--{name} {earlier[name]}' for name in SETTINGS if earlier[name] != settings[name]]
     if differing:
         raise UserError(f'{args.out} holds a run with {" ".join(differing)}: choose another --out, or remove that '
                         'folder.')
@@ -141,9 +141,9 @@ def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any
     seconds, metrics = time.time() - start_time, folder / 'metrics.json'
     command('test.py', config, folder / f'iter_{iters}.pth', '--work-dir', folder, '--show-dir', folder / 'show',
             '--json', metrics, quiet=True)
-    found = {'metrics': read_json(metrics), 'train_seconds': seconds}
-    write_json(result, found)
-    return found
+    outcome = {'metrics': read_json(metrics), 'train_seconds': seconds}
+    write_json(result, outcome)
+    return outcome
 
 
 def accuracy(args: argparse.Namespace, name: str, export: Path) -> float:
@@ -160,12 +160,12 @@ def draw(args: argparse.Namespace, export: Path) -> list[Path]:
     images = sorted((args.out / 'scenes' / 'images' / 'validation').iterdir())[:4]
     predictions = []
     for image in images:
-        found = {name: next((args.out / folder / 'show').rglob(f'*{image.stem}*'), None)
+        paths = {name: next((args.out / folder / 'show').rglob(f'*{image.stem}*'), None)
                  for name, folder in SEGMENTORS.items()}
-        if all(found.values()):
-            names = [f'{name}: truth left, prediction right' for name in found]
+        if all(paths.values()):
+            names = [f'{name}: truth left, prediction right' for name in paths]
             sheet = args.out / f'prediction_{image.stem}.png'
-            stacked([read_image(path) for path in found.values()], names).save(sheet)
+            stacked([read_image(path) for path in paths.values()], names).save(sheet)
             predictions.append(sheet)
     grid = args.out / 'token_grid.png'
     token_grids(read_image(images[0]), read_checkpoint(str(export)).spec).save(grid)

@@ -75,9 +75,9 @@ def main() -> None:
         heads = {path.name: (channel_scores(model), masks_of(model)) for path, model in pruned.items()}
         pictures.append(figures.save(figures.channels_per_head(heads), out / 'heads.png'))
         for path, model in pruned.items():
-            found = figures.describe(masks_of(model), channel_scores(model))
-            result[str(path)] = found
-            rows.append([path, *found.values()])
+            numbers = figures.describe(masks_of(model), channel_scores(model))
+            result[str(path)] = numbers
+            rows.append([path, *numbers.values()])
     if args.image is not None:
         pictures.append(draw_attention(args, first, out))
     text = table(['run', 'attention channels', 'near zero', 'masked', 'cut'], rows) + '\n' if rows else ''

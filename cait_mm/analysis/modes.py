@@ -123,9 +123,9 @@ def attention_kernels(call: Callable[[], Any]) -> dict[str, int]:
     """The attention kernels that ``call`` runs and how often, by PyTorch's names without their common prefix."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         call()
-    prefix, found = 'aten::_scaled_dot_product_', Counter()
+    prefix, kernels = 'aten::_scaled_dot_product_', Counter()
     for event in profile.key_averages():
         name = event.key.removeprefix(prefix)
         if event.key.startswith(prefix) and not name.endswith('_backward'):
-            found[name] += event.count
-    return dict(found)
+            kernels[name] += event.count
+    return dict(kernels)

@@ -28,13 +28,13 @@ RED, GREEN, BLUE = '#c44e52', '#55a868', '#4c72b0'
 
 def read_scalars(work_dir: Path, key: str) -> tuple[list[int], list[float]]:
     """Steps and values of a scalar over all runs in a work directory; a resumed run replaces repeated steps."""
-    found: dict[int, float] = {}
+    scalars: dict[int, float] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         records = [record for record in _records(path) if {key, 'step'} <= record.keys()]
         first = min((record['step'] for record in records), default=0)
-        found = {step: value for step, value in found.items() if step < first}
-        found.update({record['step']: record[key] for record in records})
-    return list(found), list(found.values())
+        scalars = {step: value for step, value in scalars.items() if step < first}
+        scalars.update({record['step']: record[key] for record in records})
+    return list(scalars), list(scalars.values())
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

@@ -73,12 +73,12 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
     with torch.inference_mode(not training):
         for index in range(warmup + rounds):
             for name, call in calls.items():
-                found = _time_on_gpu(call) if device == 'cuda' else _time(call)
+                taken = _time_on_gpu(call) if device == 'cuda' else _time(call)
                 if index >= warmup:
-                    seconds[name].append(found)
+                    seconds[name].append(taken)
         if device == 'cuda':
             busy = {name: _busy(call) for name, call in calls.items()}
-    return {name: Timing(found, busy.get(name)) for name, found in seconds.items()}
+    return {name: Timing(taken, busy.get(name)) for name, taken in seconds.items()}
 
 
 def _time(call: Callable[[], Any]) -> float:
@@ -133,8 +133,8 @@ def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
 def conditions(device: str = 'cpu') -> dict[str, Any]:
     """The machine and libraries a measurement belongs to."""
     cpu = {'CPU': _cpu_name(), 'threads': torch.get_num_threads()}
-    found = {'device': torch.cuda.get_device_name(), 'CUDA': torch.version.cuda} if device == 'cuda' else {}
-    return {**found, **cpu, 'torch': torch.__version__, 'python': platform.python_version()}
+    gpu = {'device': torch.cuda.get_device_name(), 'CUDA': torch.version.cuda} if device == 'cuda' else {}
+    return {**gpu, **cpu, 'torch': torch.__version__, 'python': platform.python_version()}
 
 
 def _cpu_name() -> str:

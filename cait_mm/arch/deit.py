@@ -43,7 +43,7 @@ class DeiTArch(Arch):
 
     @staticmethod
     def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        blocks = [int(found) for found in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
+        blocks = [int(number) for number in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
         if not blocks or 'patch_embed.proj.weight' not in state_dict:
             return {}
         return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}

@@ -83,9 +83,9 @@ class ArrivesWhole(Backbone, BaseModule):
     def _require_elsewhere(self, unknown: Sequence[str], prefix: str) -> None:
         """Raise where no weight of this backbone arrives and there is no sign that it has its weights already."""
         name, first = type(self).__name__, self.stem_key
-        found = next((key.removesuffix(first) for key in unknown if f'.{key}'.endswith(f'.{first}')), None)
-        if found is not None:
-            what = f'under {found!r}' if found else 'without any prefix, as in a compressed or pretrained one'
+        place = next((key.removesuffix(first) for key in unknown if f'.{key}'.endswith(f'.{first}')), None)
+        if place is not None:
+            what = f'under {place!r}' if place else 'without any prefix, as in a compressed or pretrained one'
             raise UserError(f'the checkpoint holds the weights of {name} {what}, this model wants them under '
                             f'{prefix!r}: name the file in the backbone\'s init_cfg=dict(type=\'Pretrained\', '
                             'checkpoint=FILE), or give a checkpoint that was trained with this config.')

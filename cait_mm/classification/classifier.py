@@ -94,10 +94,10 @@ class Classifier(PlainClassifier, BaseModel):
         if mode == 'tensor':
             return logits
         if mode == 'predict':
-            found = [dict(scores=scores) for scores in logits.softmax(-1)]
-            for index, item in enumerate(found if targets is not None else ()):
+            results = [dict(scores=scores) for scores in logits.softmax(-1)]
+            for index, item in enumerate(results if targets is not None else ()):
                 item['target'] = targets[index]
-            return found
+            return results
         loss = self.soft_loss(logits, targets) if targets.dim() == 2 else self.hard_loss(logits, targets)
         if self.distillation is None:
             return dict(loss=loss)

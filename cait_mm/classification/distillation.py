@@ -52,9 +52,9 @@ class HardDistillation:
         if self._teacher is None:
             teacher = MODELS.build(dict(self.config))
             teacher.init_weights()
-            found = getattr(teacher, 'num_classes', self.num_classes)
-            if found != self.num_classes:
-                raise UserError(f'the teacher has {found} classes, the student {self.num_classes}: name a teacher of '
+            classes = getattr(teacher, 'num_classes', self.num_classes)
+            if classes != self.num_classes:
+                raise UserError(f'the teacher has {classes} classes, the student {self.num_classes}: name a teacher of '
                                 'the same classes in model.distillation.teacher, or set model.distillation=None.')
             self._teacher = teacher.requires_grad_(False).eval()
         return self._teacher.to(device)

@@ -67,10 +67,10 @@ def as_options(sentence: str, parameters: Sequence[str]) -> str:
         sentence: Of an error; the library writes its parameters in backquotes.
         parameters: The names that are options here; of others the quotes alone go.
     """
-    def option(found: re.Match) -> str:
-        name, value = found.groups()
+    def option(match: re.Match) -> str:
+        name, value = match.groups()
         if name not in parameters:
-            return found[0].strip('`')
+            return match[0].strip('`')
         words = [] if value in (None, 'True') else re.findall(r"[^\s,()']+", value)
         return ' '.join([f'--{name.replace("_", "-")}', *words])
 

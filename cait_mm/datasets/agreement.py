@@ -92,16 +92,16 @@ def _suffix_problems(loader: str, dataset: Any) -> Iterator[str]:
         folder, suffix = (dataset.data_prefix or {}).get(folder_key), getattr(dataset, key)
         if not folder or '://' in folder or not os.path.isdir(folder):
             continue
-        found = Counter()
+        suffixes = Counter()
         for name in _names(folder):
             if name.endswith(suffix):
                 break
-            found[os.path.splitext(name)[1]] += 1
+            suffixes[os.path.splitext(name)[1]] += 1
         else:
-            if found:
-                there = ', '.join(f'{count} in "{end}"' for end, count in found.most_common(5))
+            if suffixes:
+                there = ', '.join(f'{count} in "{end}"' for end, count in suffixes.most_common(5))
                 yield (f'{loader}: no file below {folder} ends in "{suffix}" ({there}): set its dataset\'s {key}, to '
-                       f'"{found.most_common(1)[0][0]}" for example.')
+                       f'"{suffixes.most_common(1)[0][0]}" for example.')
 
 
 def _names(folder: str) -> Iterator[str]:

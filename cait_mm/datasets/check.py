@@ -78,11 +78,11 @@ def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOA
 
 def _wanted(cfg: Mapping[str, Any], loader: str) -> list[tuple[str, bool, str]]:
     """Every local path of a loader's datasets once, whether it is a file, and its ``data_root``."""
-    found = {}
+    roots = {}
     for dataset in datasets_of((cfg.get(loader) or {}).get('dataset')):
         for path, is_file in _paths(dataset):
-            found.setdefault((path, is_file), str(dataset.get('data_root') or ''))
-    return [(*key, root) for key, root in found.items()]
+            roots.setdefault((path, is_file), str(dataset.get('data_root') or ''))
+    return [(*key, root) for key, root in roots.items()]
 
 
 def datasets_of(node: Any) -> Iterator[Mapping[str, Any]]:

@@ -19,16 +19,16 @@ class Findings:
     """Sentences about one file, one for each kind of trouble, with how often it occurs and an example."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.found, self.example = path, Counter(), {}
+        self.path, self.counts, self.example = path, Counter(), {}
 
     def add(self, kind: str, example: str) -> None:
         """One more entry with this trouble; the first one's example is kept."""
-        self.found[kind] += 1
+        self.counts[kind] += 1
         self.example.setdefault(kind, example)
 
     def sentences(self) -> list[str]:
         return [f'annotation file {self.path} has {count} {kind}: {self.example[kind]}.'
-                for kind, count in self.found.items()]
+                for kind, count in self.counts.items()]
 
 
 def read_json(path: str | Path) -> Any:
@@ -62,42 +62,42 @@ def structure_problems(path: str, content: Any, annotated: bool = True) -> list[
     if wrong:
         listed = ', '.join(f'{part} ({_kind(content[part]) if part in content else "missing"})' for part in wrong)
         return [f'annotation file {path} has no lists of {listed}: COCO\'s files have {", ".join(PARTS)}.']
-    found = Findings(path)
+    findings = Findings(path)
     for part in parts:
         seen = set()
         for index, entry in enumerate(content[part]):
             where = f'{part}[{index}]'
             if not isinstance(entry, dict):
-                found.add(f'{part} that are no objects', f'{where} is a {_kind(entry)}')
+                findings.add(f'{part} that are no objects', f'{where} is a {_kind(entry)}')
                 continue
             if not isinstance(entry.get('id'), (int, str)) or isinstance(entry.get('id'), bool):
-                found.add(f'{part} without an id that is a whole number or a word', _said(where, entry, 'id'))
+                findings.add(f'{part} without an id that is a whole number or a word', _said(where, entry, 'id'))
             elif entry['id'] in seen:
-                found.add(f'{part} whose id another one has', _said(where, entry, 'id'))
+                findings.add(f'{part} whose id another one has', _said(where, entry, 'id'))
             elif seen and type(entry['id']) is not type(next(iter(seen))):  # pycocotools sorts them
-                found.add(f'{part} whose id is a word where others are numbers, or the reverse',
-                          _said(where, entry, 'id'))
+                findings.add(f'{part} whose id is a word where others are numbers, or the reverse',
+                             _said(where, entry, 'id'))
             else:
                 seen.add(entry['id'])
             for trouble in _CHECKS[part](entry):
-                found.add(f'{part} {trouble[0]}', _said(where, entry, trouble[1]))
+                findings.add(f'{part} {trouble[0]}', _said(where, entry, trouble[1]))
     names = [entry.get('name') for entry in content['categories'] if isinstance(entry, dict)]
     for name, count in Counter(name for name in names if isinstance(name, str)).items():
         if count > 1:
-            found.add('categories whose name another one has', f'{name} stands {count} times')
-    return found.sentences()
+            findings.add('categories whose name another one has', f'{name} stands {count} times')
+    return findings.sentences()
 
 
 def rle_problems(path: str, content: Mapping[str, Any]) -> list[str]:
     """What a file of the right structure holds for run-length codes that pycocotools could crash on."""
-    found, sizes = Findings(path), {image['id']: (image['height'], image['width']) for image in content['images']}
+    findings, sizes = Findings(path), {image['id']: (image['height'], image['width']) for image in content['images']}
     for item in content.get('annotations', ()):
         mask = item.get('segmentation')
         if isinstance(mask, dict) and mask and _known(item.get('image_id'), sizes):
             trouble = mask_trouble(mask, *sizes[item['image_id']])
             if trouble:
-                found.add('masks that cannot be read', f'annotation {short(item["id"])}, {trouble}')
-    return found.sentences()
+                findings.add('masks that cannot be read', f'annotation {short(item["id"])}, {trouble}')
+    return findings.sentences()
 
 
 def _image(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -177,7 +177,7 @@ def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[st
             crowds.add('crowds (iscrowd=1) drawn as polygons, where COCO has an RLE', f'{where} is one')
     problems += masks.sentences()
     remarks += crowds.sentences()
-    (problems if sum(left_out.found.values()) > LEFT_OUT * len(fits) else remarks).extend(left_out.sentences())
+    (problems if sum(left_out.counts.values()) > LEFT_OUT * len(fits) else remarks).extend(left_out.sentences())
     if maskless:
         problems.append(f'annotation file {path} has {len(maskless)} boxes without a mask, and the pipeline reads '
                         f'masks (with_mask=True): annotation {short(maskless[0])} is one.')

@@ -15,8 +15,8 @@ IDS = (
 
 def by_id(values: Sequence[Any], missing: Callable[[int], Any]) -> list[Any]:
     """``values`` of the 133 classes as a list of 201, each at its class's id."""
-    found = dict(zip(IDS, values))
-    return [found[category] if category in found else missing(category) for category in range(IDS[-1] + 1)]
+    known = dict(zip(IDS, values))
+    return [known[category] if category in known else missing(category) for category in range(IDS[-1] + 1)]
 
 
 class CocoSemanticDataset(BaseSegDataset):

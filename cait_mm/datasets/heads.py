@@ -7,7 +7,7 @@ _PASSED_OVER = ('backbone', 'neck', 'teacher', 'distillation', 'rpn_head', 'reid
 # boundaries (STDC) and words (GLIP, Grounding DINO) instead of classes
 _OTHER_OUTPUTS = ('STDCHead', 'GroundingDINOHead', 'ATSSVLFusionHead')
 _CLASSIFIER_DEFAULT = 1000
-Found = tuple[str, int, Mapping[str, Any]]
+StatedCount = tuple[str, int, Mapping[str, Any]]
 
 
 def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
@@ -27,10 +27,10 @@ def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> list[
     unnamed = have > 0 and list(classes) == [str(index) for index in range(have)]
     wrong: dict[int, list[str]] = {}
     problems = []
-    found = list(_counts(model_cfg, 'model'))
+    stated = list(_counts(model_cfg, 'model'))
     # a panoptic model's boxes are of things alone
-    things = {node['num_things_classes'] for key, count, node in found if 'num_things' in key and count == have}
-    for key, count, node in found:
+    things = {node['num_things_classes'] for key, count, node in stated if 'num_things' in key and count == have}
+    for key, count, node in stated:
         if _one_output(node) and have == 2 and count in (1, 2):
             problems += _softmax_of_one(key, node)
         elif count != have and count not in things and not (unnamed and count > have):
@@ -51,7 +51,7 @@ def _sentence(keys: Sequence[str], count: int, have: int) -> str:
             'point the loaders at the right data.')
 
 
-def _counts(node: Any, key: str) -> Iterator[Found]:
+def _counts(node: Any, key: str) -> Iterator[StatedCount]:
     """The keys of every number of classes below ``node``, the number, and the head that states it."""
     if isinstance(node, (list, tuple)):
         for index, part in enumerate(node):
@@ -63,7 +63,7 @@ def _counts(node: Any, key: str) -> Iterator[Found]:
                 yield from _counts(part, f'{key}.{name}')
 
 
-def _stated(node: Mapping[str, Any], key: str) -> Iterator[Found]:
+def _stated(node: Mapping[str, Any], key: str) -> Iterator[StatedCount]:
     names = [name for name in key.split('.') if not name.isdigit()]
     is_head = names[-1].endswith('head') or names[-1] in ('model', 'module', 'mixup', 'panoptic_fusion_head')
     if not is_head or str(node.get('type', '')).split('.')[-1] in _OTHER_OUTPUTS or node.get('class_agnostic'):

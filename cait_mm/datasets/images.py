@@ -73,11 +73,11 @@ def _read_folders(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
 def _read_list(path: Path, folder: Path) -> list[tuple[str, int]]:
     samples = []
     for line in read_lines(path):
-        found = re.fullmatch(r'(.*\S)\s+([0-9]+)', line)
-        if not found or len(found[2]) > 18 or int(found[2]) >= MOST_CLASSES:
+        match = re.fullmatch(r'(.*\S)\s+([0-9]+)', line)
+        if not match or len(match[2]) > 18 or int(match[2]) >= MOST_CLASSES:
             raise UserError(f'list file {path} has the line "{line[:120]}": "PATH INDEX" is wanted, the index a whole '
                             f'number from 0 to {MOST_CLASSES - 1}.')
-        samples.append((str(folder / found[1]), int(found[2])))
+        samples.append((str(folder / match[1]), int(match[2])))
     return samples
 
 

@@ -33,7 +33,7 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 5
         each; a remark is something that may be meant so. A patient of training who is in another loader too is a
         problem of that one.
     """
-    found, subjects = {}, {}
+    inspected, subjects = {}, {}
     for loader in loaders:
         nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
         states = dict(items=0, decoded=0, classes=[], problems=[], remarks=[])
@@ -44,21 +44,21 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 5
             except UserError as error:
                 states['problems'].append(str(error))
         if nodes:
-            found[loader] = states
+            inspected[loader] = states
     for loader in set(subjects) - {'train_dataloader'}:
-        found[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
-    return found
+        inspected[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
+    return inspected
 
 
-def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def config_problems(config: Config, loaders: Sequence[str], inspected: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Mismatches of a config with its data or itself: loaders, evaluators, and the heads of its model.
 
     Args:
         config: The config.
         loaders: Those whose folders and annotation files are all there.
-        found: What :func:`inspect_data` said of them.
+        inspected: The result of :func:`inspect_data` for them.
     """
-    classes = {loader: states['classes'] for loader, states in found.items() if states['classes']}
+    classes = {loader: states['classes'] for loader, states in inspected.items() if states['classes']}
     problems = [*loader_problems(config, loaders), *class_problems(classes)]
     if config.get('model'):
         problems += [problem for names in classes.values() for problem in head_problems(config.model, names)]

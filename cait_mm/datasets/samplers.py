@@ -147,12 +147,12 @@ def endless(loader: Any, done: int) -> Iterator[Any]:
         if hasattr(getattr(batches, 'sampler', None), 'set_epoch'):
             batches.sampler.set_epoch(epoch)
         passed = batches.start_at(epoch, done) if seeded else 0
-        found = 0
+        count = 0
         if passed == done or not seeded:
-            for found, batch in enumerate(loader, 1):
-                if seeded or found > done:
+            for count, batch in enumerate(loader, 1):
+                if seeded or count > done:
                     yield batch
-        if not passed and not found:
+        if not passed and not count:
             raise ValueError('the loader of the training data yields no batch.')
-        done -= passed if seeded else min(done, found)
+        done -= passed if seeded else min(done, count)
         epoch += 1

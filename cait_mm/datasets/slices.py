@@ -72,11 +72,11 @@ class SliceBackend(LocalBackend):
         Raises:
             UserError: The address or the file cannot be read.
         """
-        found = _URI.fullmatch(str(filepath))
-        if not found:
+        match = _URI.fullmatch(str(filepath))
+        if not match:
             raise UserError(f'{filepath} is no slice: write slice://FILE#INDEX or slice://FILE#INDEX:label.')
-        index = int(found['index']) if found['index'] else None
-        return cv2.imencode('.png', read_slice(found['path'], index, bool(found['label'])))[1].tobytes()
+        index = int(match['index']) if match['index'] else None
+        return cv2.imencode('.png', read_slice(match['path'], index, bool(match['label'])))[1].tobytes()
 
 
 register_backend('slice', SliceBackend, prefixes='slice', force=True)

@@ -61,7 +61,7 @@ class CDCPHook(Hook):
             if runner.iter > 0:
                 done = runner.iter - runner.iter % accumulated  # of a checkpoint without the pruner's state
                 self.cdcp.load_state_dict(self._resumed or {'steps': done})
-            message = self.cdcp.attach(wrapper.optimizer, own_group=False, log=lambda found: _log(runner, found))
+            message = self.cdcp.attach(wrapper.optimizer, own_group=False, log=lambda scalars: _log(runner, scalars))
         if message:
             print_log(f'CDCP: {message}.', logger='current', level=logging.INFO)
         clip_after_the_rule(wrapper)
@@ -100,10 +100,10 @@ def _images(runner: Runner, count: int) -> Iterator[Tensor]:
     return load_batches(paths, unwrapped(runner).backbone.spec.arch.img_size[0])
 
 
-def _log(runner: Runner, found: dict[str, float]) -> None:
-    runner.visualizer.add_scalars({f'cdcp/{name}': value for name, value in found.items()}, step=runner.iter)
+def _log(runner: Runner, scalars: dict[str, float]) -> None:
+    runner.visualizer.add_scalars({f'cdcp/{name}': value for name, value in scalars.items()}, step=runner.iter)
     for name in ('reduction', 'masked_norm', 'flips'):
-        runner.message_hub.update_scalar(f'train/{name}', found[name])
+        runner.message_hub.update_scalar(f'train/{name}', scalars[name])
 
 
 def clip_after_the_rule(wrapper: OptimWrapper) -> None:

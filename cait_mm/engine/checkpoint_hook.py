@@ -93,12 +93,12 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _find_best(self, runner: Runner) -> None:
         """Look for the best files in the folder as it is now; forget scores whose file is not there."""
-        hub, found = runner.message_hub, {}
+        hub, best = runner.message_hub, {}
         for entry, path in self._best().items():
             inside = path and self.file_backend.join_path(self.out_dir, Path(path).name)
             there = [bool(inside) and self.file_backend.isfile(inside)]
             broadcast_object_list(there)
-            found[entry] = inside if there[0] else None
+            best[entry] = inside if there[0] else None
             if there[0]:
                 hub.update_info(entry, inside)
                 continue
@@ -108,7 +108,7 @@ class SafeCheckpointHook(CheckpointHook):
                 hub.pop_info(score)
             if entry in hub.runtime_info:
                 hub.pop_info(entry)
-        self._set_best(found)
+        self._set_best(best)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         if not self.save_best:

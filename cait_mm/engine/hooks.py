@@ -92,10 +92,10 @@ def _classes(dataset: Any) -> list:
 
 
 def _check(runner: Runner, dataset: Any) -> None:
-    found, wanted = len(_classes(dataset)), getattr(unwrapped(runner), 'num_classes', None)
-    if wanted is None or not found or found == wanted:
+    have, wanted = len(_classes(dataset)), getattr(unwrapped(runner), 'num_classes', None)
+    if wanted is None or not have or have == wanted:
         return
-    if found < wanted and getattr(dataset, 'ann_file', ''):
+    if have < wanted and getattr(dataset, 'ann_file', ''):
         return  # a list file names no classes, and the last ones may be missing from it
-    raise UserError(f'the data have {found} classes and the model {wanted}: set model.num_classes={found} (and '
+    raise UserError(f'the data have {have} classes and the model {wanted}: set model.num_classes={have} (and '
                     'model.data_preprocessor.mixup.num_classes), or point the loaders at the right folder.')

@@ -16,16 +16,16 @@ def _iou(node: Mapping[str, Any]) -> list[str]:
 
 
 def _coco(node: Mapping[str, Any]) -> list[str]:
-    found = []
+    names = []
     for metric in _listed(node.get('metric', 'bbox')):
         if metric == 'proposal_fast':
-            found += [f'AR@{count}' for count in node.get('proposal_nums', (100, 300, 1000))]
+            names += [f'AR@{count}' for count in node.get('proposal_nums', (100, 300, 1000))]
         elif metric == 'proposal':
-            found += node.get('metric_items') or ['AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000']
+            names += node.get('metric_items') or ['AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000']
         else:
             items = node.get('metric_items') or ['mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l']
-            found += [f'{metric}_{item}' for item in items]
-    return found + ['*_precision'] * bool(node.get('classwise'))
+            names += [f'{metric}_{item}' for item in items]
+    return names + ['*_precision'] * bool(node.get('classwise'))
 
 
 def _dice(defaults: tuple[str, ...], unit: str) -> Names:
@@ -46,7 +46,7 @@ def metric_names(evaluator: Any) -> list[str] | None:
     """The names of the metrics that an evaluator's config gives, with ``*`` for any word; None where it is unknown."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         return metric_names(evaluator['metrics'])
-    found = []
+    result = []
     for node in _listed(evaluator):
         kind = node.get('type') if isinstance(node, Mapping) else None
         default, names = _KNOWN.get(str(getattr(kind, '__name__', kind)).rpartition('.')[2], (None, None))
@@ -54,8 +54,8 @@ def metric_names(evaluator: Any) -> list[str] | None:
             return None
         prefix = node.get('prefix') or default
         given = [] if node.get('format_only') else names(node)
-        found += [f'{prefix}/{name}' if prefix else name for name in given]
-    return found
+        result += [f'{prefix}/{name}' if prefix else name for name in given]
+    return result
 
 
 def metric_problems(config: Mapping[str, Any]) -> list[str]:

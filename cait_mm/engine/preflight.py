@@ -117,16 +117,16 @@ def lone_norms(model: nn.Module) -> list[str]:
     UperNet's pyramid at scale 1 and ASPP's image pooling have one. Synchronised ones of several processes are fine.
     """
     model.train()
-    found = []
+    names = []
     for name, module in model.named_modules():
         pooled = False
         for child in module if isinstance(module, nn.Sequential) else ():
             pooled = pooled or isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1), [1, 1])
             norms = [inner for inner in child.modules() if isinstance(inner, _BatchNorm)]
             if pooled and any(norm.training and not isinstance(norm, SyncBatchNorm) for norm in norms):
-                found.append(name)
+                names.append(name)
                 break
-    return found
+    return names
 
 
 class Rehearsal(CheckedRunner):

@@ -20,13 +20,13 @@ class InputSizeSegmentor(EncoderDecoder):
     def postprocess_result(self, seg_logits: Tensor,
                            data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Logits (B, C, H, W) of the padded inputs -> predictions of the pictures' sizes."""
-        found = super().postprocess_result(seg_logits, data_samples)
+        predictions = super().postprocess_result(seg_logits, data_samples)
         if data_samples is None:
-            return found
-        inputs = [SegDataSample(metainfo=dict(sample.metainfo, ori_shape=sample.img_shape)) for sample in found]
-        for sample, small in zip(found, super().postprocess_result(seg_logits, inputs)):
+            return predictions
+        inputs = [SegDataSample(metainfo=dict(sample.metainfo, ori_shape=sample.img_shape)) for sample in predictions]
+        for sample, small in zip(predictions, super().postprocess_result(seg_logits, inputs)):
             labels = small.pred_sem_seg.data[0]
             factors = [whole / side for whole, side in zip(sample.ori_shape, labels.shape)]
             zoomed = ndimage.zoom(labels.cpu().numpy(), factors, order=0)
             sample.pred_sem_seg.data = torch.from_numpy(zoomed)[None].to(labels)
-        return found
+        return predictions

@@ -21,15 +21,15 @@ class InstanceTTAModel(DetTTAModel):
     """
 
     def _merge_single_sample(self, data_samples: Sequence[DetDataSample]) -> DetDataSample:
-        found, merged = [sample.pred_instances for sample in data_samples], data_samples[0]
-        boxes, scores = self.merge_aug_bboxes([item.bboxes for item in found], [item.scores for item in found],
+        views, merged = [sample.pred_instances for sample in data_samples], data_samples[0]
+        boxes, scores = self.merge_aug_bboxes([item.bboxes for item in views], [item.scores for item in views],
                                               [sample.metainfo for sample in data_samples])
-        labels = torch.cat([item.labels for item in found])
+        labels = torch.cat([item.labels for item in views])
         kept = torch.arange(0)
         if len(boxes):  # MMCV's NMS wants one at least
             kept = batched_nms(boxes, scores, labels, self.tta_cfg['nms'])[1][:self.tta_cfg['max_per_img']]
         result = InstanceData(bboxes=boxes[kept], scores=scores[kept], labels=labels[kept])
-        if 'masks' in found[0]:
+        if 'masks' in views[0]:
             result.masks = torch.cat([turned_back(sample) for sample in data_samples])[kept]
         merged.pred_instances = result
         return merged

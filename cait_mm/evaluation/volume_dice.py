@@ -131,10 +131,10 @@ class VolumeDice(BaseMetric):
             agree = 100. if pred.any() else 0.
             return [0. if measure == 'hd95' else agree for measure in self.measures]
         dice, iou = self.overlap(pred, truth)
-        found = {'dice': 100 * dice, 'iou': 100 * iou}
+        values = {'dice': 100 * dice, 'iou': 100 * iou}
         if 'hd95' in self.measures:
-            found['hd95'] = hd95(pred, truth, self.spacing)
-        return [found[measure] for measure in self.measures]
+            values['hd95'] = hd95(pred, truth, self.spacing)
+        return [values[measure] for measure in self.measures]
 
 
 @METRICS.register_module()

@@ -65,10 +65,10 @@ def checked_outputs(out_indices: Any, count: int, what: str) -> tuple[int, ...]:
     if not given or any(isinstance(index, (bool, np.bool_)) or not isinstance(index, Integral) or
                         not -count <= index < count for index in given):
         raise UserError(f'out_indices={out_indices!r}: {there}.')
-    found = tuple(sorted(int(index) % count for index in given))
-    if len(set(found)) < len(found):
+    indices = tuple(sorted(int(index) % count for index in given))
+    if len(set(indices)) < len(indices):
         raise UserError(f'out_indices={out_indices!r} names an output twice: {there}.')
-    return found
+    return indices
 
 
 def checked_grid(stated: Any) -> Grid | None:

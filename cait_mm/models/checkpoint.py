@@ -80,18 +80,18 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
             this package does not have.
     """
     path, content = str(path), load_file(path)
-    found, notes = find_weights(path, content)
+    everything, notes = find_weights(path, content)
     if prefix:
-        found = _below(path, found, prefix)
-    weights = backbone_of(found)
+        everything = _below(path, everything, prefix)
+    weights = backbone_of(everything)
     check_dimensions(path, weights)
     meta = content.get('meta')
     spec = meta.get(SPEC_META) if isinstance(meta, Mapping) else None
-    if spec is None and not any(key.startswith('backbone.') for key in found):
+    if spec is None and not any(key.startswith('backbone.') for key in everything):
         weights, more = as_plain_vit(path, weights)
         notes += more
     checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix),
-                            whole=any(key.startswith('backbone.') for key in found))
+                            whole=any(key.startswith('backbone.') for key in everything))
     if spec is not None:
         checkpoint.spec = _carried_spec(path, spec, weights)
         checkpoint.provenance = {key: value for key, value in meta.items()
@@ -102,26 +102,26 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
 def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
     """The spec of a compressed checkpoint, which describes no more than the file holds."""
     try:
-        found = Spec.from_dict(spec)
+        carried = Spec.from_dict(spec)
     except UserError as error:
         raise UserError(f'checkpoint {path} carries a broken spec: {error}') from error
     held = sum(value.numel() for value in weights.values())
-    if found.block_params > held:
-        raise UserError(f'checkpoint {path} carries a spec of {found.block_params} parameters and holds {held}: it is '
-                        'damaged, make it again.')
-    return found
+    if carried.block_params > held:
+        raise UserError(f'checkpoint {path} carries a spec of {carried.block_params} parameters and holds {held}: it '
+                        'is damaged, make it again.')
+    return carried
 
 
 def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights under ``prefix``; if it ends in ``backbone.``, those next to the backbone too, such as a head."""
     prefix = prefix.rstrip('.') + '.'
-    found = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
-             if any(key.startswith(name) for key in weights)]
-    if not found:
+    places = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
+              if any(key.startswith(name) for key in weights)]
+    if not places:
         there = dict.fromkeys(key.split('.')[0] for key in weights)
         raise UserError(f'checkpoint {path} holds nothing under {prefix!r}, its names start with '
                         f'{_listing(list(there))}: correct the prefix in init_cfg.')
-    prefix = found[0]
+    prefix = places[0]
     parent = prefix.removesuffix('backbone.') if f'.{prefix}'.endswith('.backbone.') else prefix
     return {key.removeprefix(parent): value for key, value in weights.items() if key.startswith(parent)}
 
@@ -136,10 +136,10 @@ def stated_grid(content: Any, prefix: str | None = None) -> Grid | None:
     meta = content.get('meta') if isinstance(content, Mapping) else None
     modules = [getattr(weights, '_metadata', None) for weights in (content, *inside)]
     names = [f'{prefix.rstrip(".")}{end}' for end in ('', '.backbone')] if prefix else ['backbone', '']
-    stated = [meta, *(found.get((wrapper + name).rstrip('.')) for found in modules if isinstance(found, Mapping)
+    stated = [meta, *(entry.get((wrapper + name).rstrip('.')) for entry in modules if isinstance(entry, Mapping)
                       for name in names for wrapper in ('', 'module.', 'model.'))]
-    return next((checked_grid(found[GRID_META]) for found in stated
-                 if isinstance(found, Mapping) and GRID_META in found), None)
+    return next((checked_grid(entry[GRID_META]) for entry in stated
+                 if isinstance(entry, Mapping) and GRID_META in entry), None)
 
 
 def state_grid(module: torch.nn.Module, state_dict: Any, prefix: str, local_metadata: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
     if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f'checkpoint {path} holds no state_dict{_keys(weights)}: its weights have to stand under one '
                         f'of {", ".join(WEIGHTS)}, or be all that it holds.')
-    found = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
-    return without_wrappers(found, notes), notes
+    tensors = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    return without_wrappers(tensors, notes), notes
 
 
 def without_wrappers(weights: Weights, notes: list[str]) -> Weights:

@@ -24,7 +24,7 @@ def vit_weights(weights: Weights, depth: int, with_cls_token: bool, final_norm: 
         with_cls_token: Whether CLS takes part; it is in the weights in any case.
         final_norm: Whether the norm behind the last block is wanted.
     """
-    found = {}
+    renamed = {}
     for key, value in weights.items():
         for pattern, name in _VIT:
             key = re.sub(pattern, name, key)
@@ -32,8 +32,8 @@ def vit_weights(weights: Weights, depth: int, with_cls_token: bool, final_norm: 
         if (block and int(block[1]) >= depth or key.startswith('norm.') and not final_norm
                 or key == 'cls_token' and not with_cls_token):
             continue
-        found[key] = value[:, 1:] if key == 'pos_embed' and not with_cls_token else value
-    return with_biases(found, ('patch_embed.proj', 'attn.qkv', 'attn.proj'))
+        renamed[key] = value[:, 1:] if key == 'pos_embed' and not with_cls_token else value
+    return with_biases(renamed, ('patch_embed.proj', 'attn.qkv', 'attn.proj'))
 
 
 def swin_weights(weights: Weights, stages: int) -> Weights:
@@ -41,17 +41,17 @@ def swin_weights(weights: Weights, stages: int) -> Weights:
     stages, which are all that are built.
     """
     behind = tuple(f'layers.{stage}.' for stage in range(stages, MOST_STAGES))
-    found = {key: value for key, value in official_names(weights).items()
-             if not key.startswith((*behind, f'layers.{stages - 1}.downsample.'))}
-    return with_biases(found, ('attn.qkv', ))
+    renamed = {key: value for key, value in official_names(weights).items()
+               if not key.startswith((*behind, f'layers.{stages - 1}.downsample.'))}
+    return with_biases(renamed, ('attn.qkv', ))
 
 
 def with_biases(weights: Weights, layers: tuple[str, ...]) -> Weights:
     """Zeros for the bias of every layer of these names that has none."""
-    found = {}
+    complete = {}
     for key, value in weights.items():
-        found[key] = value
+        complete[key] = value
         bias = key.removesuffix('weight') + 'bias'
         if key.endswith(tuple(f'{layer}.weight' for layer in layers)) and bias not in weights:
-            found[bias] = torch.zeros(len(value), dtype=value.dtype)
-    return found
+            complete[bias] = torch.zeros(len(value), dtype=value.dtype)
+    return complete

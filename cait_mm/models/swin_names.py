@@ -18,7 +18,7 @@ def official_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if any(key.startswith('layers.0.downsample.') for key in state):
         return state
     # timm puts the step between stages at the start of the later one, official checkpoints at the end of the earlier.
-    return {re.sub(r'^layers\.(\d+)\.downsample', lambda found: f'layers.{int(found[1]) - 1}.downsample', key): value
+    return {re.sub(r'^layers\.(\d+)\.downsample', lambda match: f'layers.{int(match[1]) - 1}.downsample', key): value
             for key, value in state.items()}
 
 

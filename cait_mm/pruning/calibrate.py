@@ -76,11 +76,11 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
     scores, hidden, values = [], [], []
-    for block, found in zip(backbone.flat_blocks(), statistics):
-        moments = found['qkv'] / found['tokens']
+    for block, collected in zip(backbone.flat_blocks(), statistics):
+        moments = collected['qkv'] / collected['tokens']
         qk, v, to_v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
-        values.append(found['values'].moments().turned(torch.block_diag(*to_v)))
-        hidden.append(found['ffn'].moments())
+        values.append(collected['values'].moments().turned(torch.block_diag(*to_v)))
+        hidden.append(collected['ffn'].moments())
         ffn = hidden[-1].second.diagonal().sqrt() * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
     return Calibration(scores, hidden, values, count)
@@ -117,9 +117,9 @@ def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> N
 @contextmanager
 def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
     """Collect, in double precision, second moments of q, k and v per head, and the inputs of the projection and fc2."""
-    found: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
+    statistics: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
     hooks = []
-    for block, into in zip(backbone.flat_blocks(), found):
+    for block, into in zip(backbone.flat_blocks(), statistics):
         heads = block.attn.num_heads
 
         def on_qkv(_: nn.Module, __: tuple, output: Tensor, into: dict = into, heads: int = heads) -> None:
@@ -132,7 +132,7 @@ def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
                   block.mlp.fc2.register_forward_pre_hook(partial(_on_input, into['ffn'])),
                   block.attn.proj.register_forward_pre_hook(partial(_on_input, into['values']))]
     try:
-        yield found
+        yield statistics
     finally:
         for hook in hooks:
             hook.remove()

@@ -112,9 +112,9 @@ def _descriptor(path: Path) -> int | None:
     """The number of this process's open file that ``path`` or a link on its way names."""
     name = os.path.abspath(path)
     for _ in range(40):  # as many links as Linux follows
-        found = _DESCRIPTOR.fullmatch(name)
-        if found:
-            return int(found.group(1))
+        match = _DESCRIPTOR.fullmatch(name)
+        if match:
+            return int(match.group(1))
         if not os.path.islink(name):
             return None
         name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))

@@ -41,10 +41,10 @@ def find_images(folder: str | Path, count: int) -> list[Path]:
     Raises:
         UserError: There are none.
     """
-    found = sorted(map(Path, walk_images(folder)))
-    if not found:
+    paths = sorted(map(Path, walk_images(folder)))
+    if not paths:
         raise UserError(f'there are no images below {folder}: give a folder of a few dozen, labels are not needed.')
-    return spread(found, count)
+    return spread(paths, count)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

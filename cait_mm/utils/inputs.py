@@ -24,16 +24,16 @@ def require_file(path: str | Path) -> None:
         UserError: ``path`` is missing, cannot be reached, is empty, or is something else than a file.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError as error:
         where = f': it is a link to {os.readlink(path)}, which is not there' if os.path.islink(path) else ''
         raise UserError(f'{path} does not exist{where}.') from error
     except (OSError, ValueError) as error:  # loops of links, names that are too long, null bytes
         raise UserError(f'{str(path)!r} cannot be opened ({getattr(error, "strerror", None) or error}).') from error
-    kind = next((kind for is_kind, kind in _KINDS if is_kind(found.st_mode)), None)
+    kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), None)
     if kind:
         raise UserError(f'{path} is {kind}, no file: remove or replace it.')
-    if not found.st_size:
+    if not status.st_size:
         raise UserError(f'{path} cannot be read, because it is empty: remove it or get it again.')
 
 

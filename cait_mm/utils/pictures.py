@@ -30,10 +30,10 @@ def read_image(path: str | Path) -> Image.Image:
     Raises:
         UserError: As :func:`read_picture`.
     """
-    found = _read(path)
-    if isinstance(found, Image.Image):
-        return found if found.mode == 'RGB' else found.convert('RGB')
-    return Image.fromarray(_colours(found, path))
+    picture = _read(path)
+    if isinstance(picture, Image.Image):
+        return picture if picture.mode == 'RGB' else picture.convert('RGB')
+    return Image.fromarray(_colours(picture, path))
 
 
 def read_picture(path: str | Path) -> np.ndarray:

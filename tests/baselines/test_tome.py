@@ -74,9 +74,9 @@ def test_without_merging_it_is_deit_and_maps_keep_their_shape():
         tome = ToMeDeiT(r=r, **keywords).eval()
         tome.load_state_dict(dense.state_dict())
         with torch.no_grad():
-            found, expected = tome(image), dense(image)
-        assert [item.shape for item in found] == [item.shape for item in expected]
-        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected)) == (r == 0)
+            actual, expected = tome(image), dense(image)
+        assert [item.shape for item in actual] == [item.shape for item in expected]
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(actual, expected)) == (r == 0)
     tokens = [item.shape[1] for item, _, _ in ToMeDeiT(r=((1, 'half'), (2, 'half')), **keywords)._merging(image)]
     assert tokens == [21, 11, 6, 6]
 

@@ -118,8 +118,8 @@ def test_top_k():
     samples = [dict(scores=row, target=torch.tensor(label)) for row, label in zip(scores, (1, 1, 0))]
     metric.process({}, samples[:2])
     metric.process({}, samples[2:])
-    found = metric.evaluate(3)
-    assert found == {'top1': pytest.approx(100 / 3), 'top2': pytest.approx(200 / 3), 'top9': pytest.approx(100)}
+    percent = metric.evaluate(3)
+    assert percent == {'top1': pytest.approx(100 / 3), 'top2': pytest.approx(200 / 3), 'top9': pytest.approx(100)}
 
 
 @pytest.mark.parametrize('name', ['regnety_002', 'convnext_atto', 'swin_tiny_patch4_window7_224', 'resnet10t',

@@ -69,8 +69,9 @@ def test_config_trains_and_predicts_one_step(name):
     for sample in batch['data_samples']:
         sample.set_metainfo(dict(flip=False))  # cascades would turn the masks back
     with torch.no_grad():
-        found = model.test_step(batch)
-    assert len(found) == 2 and found[0].pred_instances.masks.shape[0] == len(found[0].pred_instances.scores)
+        predictions = model.test_step(batch)
+    instances = predictions[0].pred_instances
+    assert len(predictions) == 2 and instances.masks.shape[0] == len(instances.scores)
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if '_s_coco' in name or '_swin_t_coco' in name])

@@ -42,8 +42,8 @@ def test_the_page_is_what_the_metafiles_say(tool, tmp_path):
     'upernet_atme_deit_t_camvid', 'mask_rcnn_cait_deit_t_coco', 'swin_imagefolder',
     'compress_cait_deit_s_imagenet', 'cascade_decoder_swin_polyp'])
 def test_counts_are_those_of_the_config(name):
-    found = ZOO['count'](name)
-    assert {key: MODELS[name]['Metadata'][key] for key in found} == found
+    counted = ZOO['count'](name)
+    assert {key: MODELS[name]['Metadata'][key] for key in counted} == counted
 
 
 @pytest.mark.parametrize('name', TWINS)

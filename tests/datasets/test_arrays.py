@@ -43,9 +43,9 @@ SAVE = {'npz': save_npz, 'h5': save_h5}
 
 
 def refused(path, words):
-    with pytest.raises(UserError, match=words) as found, open_arrays(str(path)) as arrays:
+    with pytest.raises(UserError, match=words) as raised, open_arrays(str(path)) as arrays:
         arrays.entry('image').read(None)
-    assert '\n' not in str(found.value) and os.path.basename(path) in str(found.value)
+    assert '\n' not in str(raised.value) and os.path.basename(path) in str(raised.value)
 
 
 @pytest.mark.parametrize('suffix', SAVE)

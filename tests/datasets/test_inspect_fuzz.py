@@ -33,14 +33,14 @@ def inspected(tmp_path, text, **values):
     (tmp_path / 'config.py').write_text(text.format(root=tmp_path, **values))
     config = load_config(str(tmp_path / 'config.py'))
     loaders = [key for key in config if key.endswith('_dataloader')]
-    found = inspect_data(config, loaders)
-    sentences = config_problems(config, loaders, found)
-    for states in found.values():
+    inspection = inspect_data(config, loaders)
+    sentences = config_problems(config, loaders, inspection)
+    for states in inspection.values():
         sentences += states['problems'] + states['remarks']
     assert all(isinstance(sentence, str) and sentence.rstrip().endswith('.') and '\n' not in sentence
                and len(sentence) < 2000 for sentence in sentences), sentences
-    json.dumps(found)
-    return [problem for states in found.values() for problem in states['problems']]
+    json.dumps(inspection)
+    return [problem for states in inspection.values() for problem in states['problems']]
 
 
 def pictures(folder, count=3):

@@ -28,8 +28,8 @@ def inspected(tmp_path, labels, classes=('ground', 'house'), shift=False, count=
             tmp_path / 'labels' / f'{index}.png')
     (tmp_path / 'config.py').write_text(CONFIG.format(root=tmp_path, classes=classes, shift=shift))
     config = load_config(str(tmp_path / 'config.py'))
-    found = inspect_data(config, ['train_dataloader'], samples)
-    return found['train_dataloader'], config_problems(config, ['train_dataloader'], found)
+    inspection = inspect_data(config, ['train_dataloader'], samples)
+    return inspection['train_dataloader'], config_problems(config, ['train_dataloader'], inspection)
 
 
 def test_good_labels(tmp_path):
@@ -99,6 +99,6 @@ def test_a_set_without_pictures(tmp_path):
     for path in (tmp_path / 'images').iterdir():
         path.rename(path.with_suffix('.bmp'))
     config = load_config(str(tmp_path / 'config.py'))
-    found = inspect_data(config, ['train_dataloader'])
-    assert 'has no items' in found['train_dataloader']['problems'][0]
-    assert '(3 in ".bmp")' in config_problems(config, ['train_dataloader'], found)[0]
+    inspection = inspect_data(config, ['train_dataloader'])
+    assert 'has no items' in inspection['train_dataloader']['problems'][0]
+    assert '(3 in ".bmp")' in config_problems(config, ['train_dataloader'], inspection)[0]

@@ -90,9 +90,9 @@ def test_a_broken_picture_in_the_middle_is_named(folder, library, damage):
     changes = dict(ann_file='list.txt') if library == 'mmseg' else {}
     loaders = [loader_of(dataset_of(library, folder, **changes), training=training) for training in (True, False)]
     for loader in loaders:
-        with pytest.raises(UserError, match=r'img/b\.jpg') as found:
+        with pytest.raises(UserError, match=r'img/b\.jpg') as raised:
             list(loader)
-        assert '\n' not in str(found.value)
+        assert '\n' not in str(raised.value)
 
 
 @pytest.mark.parametrize('damage', set(BROKEN) - {'cut'})
@@ -105,10 +105,10 @@ def test_a_broken_label_map_is_named(folder, damage):
 @pytest.mark.parametrize('library', PACK)
 def test_a_workers_sentence_is_whole(folder, library):
     BROKEN['text'](folder / 'img' / 'b.jpg')
-    with pytest.raises(UserError) as found:
+    with pytest.raises(UserError) as raised:
         list(loader_of(dataset_of(library, folder), workers=1))
     assert re.search(r'UserError: picture .*img/b\.jpg cannot be read \(damaged, or no picture\): remove it or get it '
-                     r'again\.\s*$', str(found.value))
+                     r'again\.\s*$', str(raised.value))
 
 
 @pytest.mark.parametrize('mask, said', [

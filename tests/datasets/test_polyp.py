@@ -83,10 +83,10 @@ MASKS = {
 def test_a_mask_is_zero_and_one_whatever_the_file(tmp_path, name):
     path = tmp_path / name
     MASKS[name](path)
-    found = read_mask(str(path))
+    mask = read_mask(str(path))
     if name == 'jpeg.jpg':
-        found = found[5::10, 5::10]
-    np.testing.assert_array_equal(found, MASK)
+        mask = mask[5::10, 5::10]
+    np.testing.assert_array_equal(mask, MASK)
 
 
 def test_an_empty_mask_is_empty_and_a_noisy_jpeg_of_one_too(tmp_path):

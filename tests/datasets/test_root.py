@@ -12,10 +12,10 @@ from cait_mm.errors import UserError
 
 def paths(config):
     """Every path of the loaders, and every string of the evaluators."""
-    found = [path for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
-             for path, _, _ in _wanted(config, loader)]
+    places = [path for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+              for path, _, _ in _wanted(config, loader)]
     evaluators = [config[key] for key in ('val_evaluator', 'test_evaluator')]
-    return found + [value for evaluator in evaluators for key, value in evaluator.items() if key == 'ann_file']
+    return places + [value for evaluator in evaluators for key, value in evaluator.items() if key == 'ann_file']
 
 
 @pytest.mark.parametrize('name', ['ade20k', 'coco_instance', 'coco_semantic', 'scenes_cls', 'scenes_seg', 'scenes_det',

@@ -128,8 +128,8 @@ def test_no_scheme_runs_a_checkpoint(served, monkeypatch, scheme, table):
     with pytest.raises(UserError, match='holds an object of the type exec'):
         CheckpointLoader.load_checkpoint(f'{scheme}://evil')
     assert not marker.exists()
-    found = CheckpointLoader.load_checkpoint(f'{scheme}://good')
-    assert 'state_dict' in found
+    content = CheckpointLoader.load_checkpoint(f'{scheme}://good')
+    assert 'state_dict' in content
 
 
 def test_every_scheme_of_mmengine_has_the_checked_loader():

@@ -110,8 +110,8 @@ def test_compactors_have_their_own_group_and_every_parameter_one():
         paramwise_cfg=dict(flat_decay_mult=0., compactor_lr_mult=0.1)))
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = wrapper.optimizer.param_groups
-    found = [names[parameter] for group in groups for parameter in group['params']]
-    assert sorted(found) == sorted(names.values())
+    held = [names[parameter] for group in groups for parameter in group['params']]
+    assert sorted(held) == sorted(names.values())
     for group in groups:
         name = names[group['params'][0]]
         if name.endswith('.columns'):

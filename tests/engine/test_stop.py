@@ -59,9 +59,9 @@ def test_a_run_that_sigterm_stops_continues_to_the_same_bits(data, tmp_path, kin
     assert stop.value.status == 143 and f'stopped by SIGTERM; {noted} holds what was done' in stop.value.sentence
     assert load(noted)['meta']['iter'] == iteration
     run(data, kind, tmp_path / 'stopped', resume='auto', **options)
-    wanted, found = (load(tmp_path / name / last) for name in ('whole', 'stopped'))
+    wanted, actual = (load(tmp_path / name / last) for name in ('whole', 'stopped'))
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        assert not differing(wanted[key], found[key]), key
+        assert not differing(wanted[key], actual[key]), key
     whole, stopped = (sorted(path.name for path in (tmp_path / name).glob('best*')) for name in ('whole', 'stopped'))
     assert whole == stopped
 

@@ -28,9 +28,9 @@ def score(samples, batch=3, **config):
 
 
 def cube(z, y, x, size=2, shape=(6, 12, 12), label=1):
-    found = np.zeros(shape, np.int64)
-    found[z:z + size, y:y + size, x:x + size] = label
-    return found
+    volume = np.zeros(shape, np.int64)
+    volume[z:z + size, y:y + size, x:x + size] = label
+    return volume
 
 
 def test_by_hand():
@@ -138,9 +138,9 @@ def test_polyps_as_cascade_scores_them():
     for index, scale in enumerate((1, 0.3, 0.1)):  # the last two never reach a plain threshold of 0.5
         chance = generator.random((9, 7)).astype(np.float32) * scale
         truth = generator.random((9, 7)) > 0.3 * (index + 1)
-        found = (chance - chance.min()) / (chance.max() - chance.min() + 1e-8) >= 0.5
-        dice = (2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1)
-        iou = ((found * truth).sum() + 1) / ((found | truth).sum() + 1)
+        pred = (chance - chance.min()) / (chance.max() - chance.min() + 1e-8) >= 0.5
+        dice = (2 * (pred * truth).sum() + 1) / (pred.sum() + truth.sum() + 1)
+        iou = ((pred * truth).sum() + 1) / ((pred | truth).sum() + 1)
         expected.append((dice, iou))
         samples.append(dict(
             seg_logits=dict(data=torch.from_numpy(chance)[None]), img_path=str(index),

@@ -152,8 +152,8 @@ def test_a_classifiers_training_checkpoint_keeps_its_head(tmp_path):
     weights = {f'backbone.{key}': value for key, value in small().state_dict().items()}
     weights.update({'head.weight': torch.ones(3, 24), 'neck.a': torch.ones(1)})
     path = saved(tmp_path / 'a.pth', {'state_dict': weights})
-    found = read_checkpoint(path).state_dict
-    assert 'head.weight' in found and 'cls_token' in found and not any('neck' in key for key in found)
+    state = read_checkpoint(path).state_dict
+    assert 'head.weight' in state and 'cls_token' in state and not any('neck' in key for key in state)
 
 
 def test_compactors_have_to_be_folded_first(tmp_path):

@@ -107,8 +107,8 @@ def test_our_own_files_of_an_odd_grid_are_not_taken_for_deit_iii(tmp_path):
     ours = DeiT(ARCH, img_size=(48, 80), out_indices=(1,))  # 3x5 patches and CLS: 16 positions
     for content in ({'state_dict': ours.state_dict(), 'meta': {'cait_spec': ours.spec.to_dict()}},
                     {'state_dict': {f'backbone.{key}': value for key, value in ours.state_dict().items()}}):
-        found = read_checkpoint(saved(tmp_path / 'a.pth', content)).state_dict['pos_embed']
-        assert torch.equal(found, ours.pos_embed)
+        positions = read_checkpoint(saved(tmp_path / 'a.pth', content)).state_dict['pos_embed']
+        assert torch.equal(positions, ours.pos_embed)
 
 
 @pytest.mark.parametrize('content,message', [

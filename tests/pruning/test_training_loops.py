@@ -175,7 +175,7 @@ def test_accumulated_batches_count():
     batches = random_batches(STEPS)
     model, pruner = make(accumulation=3, interval=4, ramp_start=5)
     optimizer, seen = adamw(model), []
-    pruner.attach(optimizer, log=lambda found: seen.append((pruner.steps, found['wanted'])))
+    pruner.attach(optimizer, log=lambda scalars: seen.append((pruner.steps, scalars['wanted'])))
     train(model, optimizer, batches, accumulation=3)
     wanted = {}
     for batch in range(5, STEPS - STEPS % 3, 4):
@@ -245,8 +245,8 @@ def test_two_processes_choose_the_masks_of_one(tmp_path):
     assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
     picture, (twin, other) = random_batches(1)[0][0], make()
     twin.load_state_dict(first)
-    for mask, found in zip(pruner.masks(), other.masks()):
-        assert torch.equal(mask.q, found.q) and torch.equal(mask.ffn, found.ffn) and not mask.ffn.all()
+    for mask, theirs in zip(pruner.masks(), other.masks()):
+        assert torch.equal(mask.q, theirs.q) and torch.equal(mask.ffn, theirs.ffn) and not mask.ffn.all()
     torch.testing.assert_close(twin(picture), model(picture), atol=1e-3, rtol=1e-3)
 
 
@@ -357,8 +357,8 @@ def test_a_backbone_alone_can_be_pruned_and_equals_the_masked_one():
         optimizer.zero_grad()
     small, picture = pruner.fold(tolerance=None, pad_to=0), random_batches(1)[0][0]
     masked = without_masked(backbone, pruner.masks())
-    found, wanted = (item.eval().forward_tokens(picture)[0] for item in (small, masked))
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    actual, wanted = (item.eval().forward_tokens(picture)[0] for item in (small, masked))
+    torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_torch_and_timm_are_enough(tmp_path):

@@ -70,12 +70,12 @@ def test_a_small_segmentor_is_evaluated_from_its_folder(tool, data, tmp_path):
 @pytest.mark.parametrize('kind', ['segmentor', 'detector'])
 def test_target_0_keeps_every_prediction(data, tmp_path, kind):
     config, checkpoint = trained(data, tmp_path, kind)
-    found = compress_model(str(config), str(checkpoint), None, 0.)
+    compressed = compress_model(str(config), str(checkpoint), None, 0.)
     image = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        before, after = (task_of(model).predict(image) for model in (found.dense, found.small))
-    assert all(torch.equal(*pair) for pair in zip(before, after)) and found.result()['reduction'] == 0
-    found.save(tmp_path / 'same')
+        before, after = (task_of(model).predict(image) for model in (compressed.dense, compressed.small))
+    assert all(torch.equal(*pair) for pair in zip(before, after)) and compressed.result()['reduction'] == 0
+    compressed.save(tmp_path / 'same')
     model, _ = load_trained(load_config(str(tmp_path / 'same' / 'config.py')), str(tmp_path / 'same' / 'model.pth'))
     with torch.no_grad():
         assert all(torch.equal(*pair) for pair in zip(before, task_of(model).predict(image)))
@@ -124,6 +124,6 @@ def test_any_module_with_one_backbone_is_compressed_from_python(family):
 @pytest.mark.parametrize('pad_to', [0, 4])
 def test_the_target_is_what_the_backbone_saves_with_its_padding(data, tmp_path, pad_to):
     config, checkpoint = trained(data, tmp_path, 'segmentor')
-    found = compress_model(str(config), str(checkpoint), [torch.randn(4, 3, 64, 64)], 0.5, pad_to=pad_to)
-    assert 0.5 <= found.result()['reduction'] < 0.53
-    assert not pad_to or all(block.qk_dim == block.v_dim for block in found.spec.blocks)
+    compressed = compress_model(str(config), str(checkpoint), [torch.randn(4, 3, 64, 64)], 0.5, pad_to=pad_to)
+    assert 0.5 <= compressed.result()['reduction'] < 0.53
+    assert not pad_to or all(block.qk_dim == block.v_dim for block in compressed.spec.blocks)

@@ -88,8 +88,8 @@ def test_the_later_one_of_iterations_and_epochs_is_the_newest(tmp_path):
 
 
 def test_what_is_kept_is_not_computed_again(tmp_path):
-    found = iter([{'a': 1}])
-    assert kept(tmp_path / 'a.json', lambda: next(found)) == kept(tmp_path / 'a.json', lambda: next(found)) == {'a': 1}
+    values, path = iter([{'a': 1}]), tmp_path / 'a.json'
+    assert kept(path, lambda: next(values)) == kept(path, lambda: next(values)) == {'a': 1}
 
 
 @pytest.mark.parametrize('link', [False, True])

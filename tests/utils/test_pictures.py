@@ -37,8 +37,8 @@ newpath 0 0 moveto 8 8 lineto stroke
 def test_sixteen_bits_are_not_white(tmp_path, name):
     path = tmp_path / name
     Image.fromarray(np.full((8, 8), 20000, np.uint16)).save(path)
-    found = np.asarray(read_image(path))
-    assert found.shape == (8, 8, 3) and (found == round(20000 / 257)).all()
+    picture = np.asarray(read_image(path))
+    assert picture.shape == (8, 8, 3) and (picture == round(20000 / 257)).all()
     steps = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     Image.fromarray(steps).save(path)
     np.testing.assert_array_equal(read_picture(path)[..., 0], steps // 257)
@@ -81,9 +81,9 @@ def turned(path, orientation, **options):
     ('a.jpg', dict(quality=100)), ('a.png', {}), ('a.webp', dict(lossless=True)), ('a.tif', {})])
 def test_pictures_are_turned_as_a_camera_says_and_as_mmcv_does(tmp_path, name, options, orientation):
     path = turned(tmp_path / name, orientation, **options)
-    wanted, found = TURNS[orientation](COLOURS).astype(int), read_picture(path).astype(int)
-    assert found.shape == wanted.shape and np.abs(found - wanted).mean() < 3
-    assert np.abs(mmcv.imread(str(path), channel_order='rgb').astype(int) - found).mean() < 3
+    wanted, picture = TURNS[orientation](COLOURS).astype(int), read_picture(path).astype(int)
+    assert picture.shape == wanted.shape and np.abs(picture - wanted).mean() < 3
+    assert np.abs(mmcv.imread(str(path), channel_order='rgb').astype(int) - picture).mean() < 3
 
 
 @pytest.mark.parametrize('orientation', TURNS)
@@ -200,9 +200,9 @@ def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch, kind, words):
     path = tmp_path / 'a.jpg'
     no_file(kind, path, tmp_path)
     for read in (read_image, read_mask):
-        with pytest.raises(UserError, match=words) as found:
+        with pytest.raises(UserError, match=words) as raised:
             read(str(path))
-        assert 'a.jpg' in str(found.value)
+        assert 'a.jpg' in str(raised.value)
 
 
 def test_the_kinds_are_what_they_are_called(tmp_path, monkeypatch):

@@ -25,8 +25,8 @@ def saved(path, content, **kwargs):
     return str(path)
 
 
-def same(found, wanted=WEIGHTS):
-    return found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+def same(given, wanted=WEIGHTS):
+    return given.keys() == wanted.keys() and all(torch.equal(given[key], wanted[key]) for key in wanted)
 
 
 @pytest.mark.parametrize('name', ['a.safetensors', 'a.bin'])
@@ -146,12 +146,12 @@ def test_settings_beside_the_weights_do_not_keep_them_from_being_read(tmp_path, 
     }
     path = saved(tmp_path / 'a.pth', {'model': WEIGHTS, **settings})
     monkeypatch.undo()  # the packages are not installed where it is read
-    found = load_file(path)
-    assert same(found['model'])
-    assert found['args'].lr == 0.1 and str(found['args'].out) == 'runs/a' and found['args'].when.year == 2024
-    assert found['config'] == {'model': {'depth': 12}} and type(found['config']) is collections.OrderedDict
-    assert found['omega']._content == {'lr': 0.1} and found['counts'] == {'a': [1]} and found['queue'] == [1, 2]
-    assert found['history'].tolist() == [0, 1, 2] and found['best'] == 0.5 and found['took'].seconds == 3
+    content = load_file(path)
+    assert same(content['model'])
+    assert content['args'].lr == 0.1 and str(content['args'].out) == 'runs/a' and content['args'].when.year == 2024
+    assert content['config'] == {'model': {'depth': 12}} and type(content['config']) is collections.OrderedDict
+    assert content['omega']._content == {'lr': 0.1} and content['counts'] == {'a': [1]} and content['queue'] == [1, 2]
+    assert content['history'].tolist() == [0, 1, 2] and content['best'] == 0.5 and content['took'].seconds == 3
 
 
 def test_the_types_are_allowed_for_the_reader_alone(tmp_path):
@@ -222,14 +222,14 @@ def test_a_broken_file_reads_as_it_was_or_is_one_sentence(tmp_path, kind):
     for _ in range(80):
         path.write_bytes(broken(content, rng))
         try:
-            found = load_file(path)
+            loaded = load_file(path)
         except UserError as error:
             assert '\n' not in str(error) and len(str(error)) < 1000, error
             outcomes['refused'] += 1
         else:
             outcomes['read'] += 1
             if kind == 'zip':
-                assert same(found['model'])
+                assert same(loaded['model'])
     assert outcomes['refused'] > 40, outcomes
 
 

@@ -87,22 +87,22 @@ def _is_there(place: Path, meta: dict[str, Any], overwrite: bool) -> bool:
     """
     if not place.is_dir() or not any(place.iterdir()):
         return False
-    found = None
+    stored = None
     with suppress(UserError):
-        found = read_json(place / META)
-    if not (isinstance(found, dict) and found.get('generator') == _GENERATOR
-            and all(isinstance(found.get(split), int) and found[split] <= _MOST for split in SPLITS)):
+        stored = read_json(place / META)
+    if not (isinstance(stored, dict) and stored.get('generator') == _GENERATOR
+            and all(isinstance(stored.get(split), int) and stored[split] <= _MOST for split in SPLITS)):
         raise UserError(f'{place} holds files and no set of scenes, or its {META} was not written by the scene '
                         'generator: give a folder that is empty or not there yet.')
     files = {str(path.relative_to(place)) for path in place.rglob('*') if path.is_symlink() or not path.is_dir()}
-    if found == meta and _files(meta) <= files:
+    if stored == meta and _files(meta) <= files:
         return True
-    if found != meta and not overwrite:
-        keys = [key for key in ('version', *SPLITS, 'size', 'seed') if found.get(key) != meta[key]]
-        differences = ', '.join(f'{key} {found.get(key)} instead of {meta[key]}' for key in keys) or 'other classes'
+    if stored != meta and not overwrite:
+        keys = [key for key in ('version', *SPLITS, 'size', 'seed') if stored.get(key) != meta[key]]
+        differences = ', '.join(f'{key} {stored.get(key)} instead of {meta[key]}' for key in keys) or 'other classes'
         raise UserError(f'{place} holds scenes made with other arguments ({differences}): '
                         'give another folder or the same arguments, or replace them with overwrite (--overwrite).')
-    foreign = sorted(files - _files(found))
+    foreign = sorted(files - _files(stored))
     if foreign:
         raise UserError(f'{place} cannot be replaced, because the scene generator did not write {foreign[0]}: '
                         'move it elsewhere, or give another folder.')

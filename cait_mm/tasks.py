@@ -165,7 +165,7 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
             config.model.update(cdcp=None, distillation=None)
         return build_model(config)
     checkpoint = read_checkpoint(path)
-    if not checkpoint.is_export:
+    if not checkpoint.is_compressed:
         raise UserError(f'{path} is no compressed checkpoint: give a config, or a file of tools/fold.py or '
                         'tools/compress.py.')
     classes = len(checkpoint.state_dict.get('head.weight', ()))

@@ -9,7 +9,7 @@ from damage import STORED, spoilt
 from cait_mm.arch import get_arch
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
-from cait_mm.pruning.export import TRAINING_META, load_training, training_meta
+from cait_mm.pruning.training_checkpoint import TRAINING_META, load_training, training_meta
 from cait_mm.spec import Spec, make_spec
 
 MERGES = {'deit': ((1, 'horizontal'),), 'swin': (('2.1', 'horizontal'),), 'lvvit': ((1, 'vertical'),)}

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SHIPPED = ('.ci', '.dev_scripts', 'benchmarks', 'configs', 'docs', 'requirements', 'tests', 'tools')
+"""Folders of a source distribution apart from the package: its tests read all of them."""
 BASH = shutil.which('bash')
 pytestmark = pytest.mark.skipif(BASH is None, reason='the set-up scripts need bash')
 
@@ -346,7 +348,7 @@ def tree(tmp_path: Path) -> Path:
         if find_spec(module) is None:
             pytest.skip(f'{module} is not installed')
     copy = tmp_path / 'tree'
-    for folder in ('benchmarks', 'cait_mm', 'configs', 'requirements', 'tests', 'tools'):
+    for folder in ('cait_mm', *SHIPPED):
         shutil.copytree(REPOSITORY / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for path in REPOSITORY.iterdir():
         if path.is_file():
@@ -395,6 +397,5 @@ def test_source_distribution_builds_the_same_wheel(tree: Path) -> None:
     archive = build(tree, 'build_sdist')
     shutil.unpack_archive(archive, tree.parent / 'unpacked')
     unpacked = next((tree.parent / 'unpacked').iterdir())
-    folders = ('benchmarks', 'configs', 'requirements', 'tests', 'tools')
-    for name in [*files_of(tree, *folders), 'model-index.yml', 'LICENSE']:
+    for name in [*files_of(tree, *SHIPPED), 'model-index.yml', 'CHANGELOG.md', 'LICENSE', 'README.md']:
         assert (unpacked / name).is_file(), name

@@ -156,8 +156,8 @@ def saved_model(path: str, mode: Mode) -> OnnxModel:
         UserError: It holds a backbone, or the mode is not ONNX Runtime's here.
     """
     model = OnnxModel(path)
-    if model.about.get('part') != 'whole':
-        raise UserError(f'{path} holds a backbone: whole models are timed, tools/export.py --part whole makes one.')
+    if model.about.get('part') == 'backbone':
+        raise UserError(f'{path} holds a backbone: whole models are timed, tools/export.py --part overall makes one.')
     if (mode.device, mode.dtype) != ('cpu', 'float32'):
         raise UserError(f'{path} runs in ONNX Runtime on the CPU in float32: give --device cpu --dtype float32.')
     return model

@@ -20,7 +20,7 @@ from cait_mm.config.cli import add_json_option, output_folder, positive_int, rep
 from cait_mm.config.load import building, load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
 from cait_mm.datasets.build import build_dataset
-from cait_mm.datasets.check import require_data
+from cait_mm.datasets.check_files import require_data
 from cait_mm.datasets.images import ImageFolder
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError

@@ -10,8 +10,8 @@ import argparse
 from cait_mm.config.cli import add_json_option, report, run, whole_number
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
-from cait_mm.datasets.check import describe_data
-from cait_mm.datasets.inspect import config_problems, inspect_data
+from cait_mm.datasets.check_contents import check_contents, mismatches
+from cait_mm.datasets.check_files import describe_data
 from cait_mm.datasets.root import move_data
 
 MOST = 10
@@ -32,8 +32,8 @@ def main() -> int:
         move_data(config, args.data_root)
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
-    inspected = inspect_data(config, intact, args.samples or None)
-    disagreements = config_problems(config, intact, inspected)
+    inspected = check_contents(config, intact, args.samples or None)
+    disagreements = mismatches(config, intact, inspected)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))

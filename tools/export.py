@@ -38,12 +38,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='a checkpoint of its training, or a compressed one of tools/fold.py')
     parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
-    parser.add_argument('--part', choices=PARTS, default='whole')
+    parser.add_argument('--part', type=part_of, choices=PARTS, default='overall',
+                        help='the whole model or its backbone (default: overall)')
     parser.add_argument('--shape', nargs=2, type=positive_int, required=True, metavar=('H', 'W'), help='pixels')
     parser.add_argument('--out', type=output_file, metavar='FILE', help='default: next to the checkpoint')
     add_cfg_options(parser)
     add_json_option(parser)
     return parser.parse_args()
+
+
+def part_of(word: str) -> str:
+    """The part that a word names; ``whole`` is what earlier versions called overall."""
+    return 'overall' if word == 'whole' else word
 
 
 def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
@@ -53,8 +59,8 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
         UserError: They do not fit.
     """
     options = {'model.backbone.init_cfg': None, **(args.cfg_options or {})}
-    if read_checkpoint(args.checkpoint).is_export:
-        return load_export(args, options)
+    if read_checkpoint(args.checkpoint).is_compressed:
+        return load_compressed(args, options)
     if not isinstance(content, dict) or 'state_dict' not in content:
         raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '
                         'tools/train.py wrote, or a compressed one of tools/fold.py or tools/compress.py.')
@@ -64,11 +70,11 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
     return model.eval()
 
 
-def load_export(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
+def load_compressed(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
     """The classifier in a compressed checkpoint, or, for a segmentor's or detector's config, its backbone."""
     if is_classifier(load_config(args.config, args.cfg_options)):
         return load_model(args.checkpoint)
-    if args.part == 'whole':
+    if args.part == 'overall':
         raise UserError(f'{args.checkpoint} is a compressed classifier and holds no trained head of {args.config}: '
                         'give a checkpoint of its training, a compress_* config, or --part backbone.')
     model = load_model(args.config, {**options, 'model.backbone.init_cfg': dict(type='Pretrained',

@@ -7,8 +7,8 @@ import argparse
 
 from cait_mm.config.cli import add_json_option, not_negative, output_file, report, run, whole_number
 from cait_mm.config.outcome import before_after
-from cait_mm.pruning.export import fold_training
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.training_checkpoint import fold_training
 from cait_mm.utils.files import checkpoint_of
 
 
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main, ('pad_to', 'tolerance'))
+    run(main, ('pad_to', 'tolerance'), {'tolerance=None': '--force', 'rule=proximal': 'model.cdcp.rule=proximal'})

@@ -110,14 +110,14 @@ def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
 
 def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
     """Train a classifier on the scenes and fold it; the compressed checkpoint."""
-    config, folder, export = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
+    config, folder, checkpoint = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
     epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
     write_config(config, CLASSIFIERS[name], args.out / 'scenes' / 'classification', start,
                  classifier_settings(name, epochs, args.seed))
-    if not export.is_file():
+    if not checkpoint.is_file():
         command('train.py', config, '--work-dir', folder, '--resume')
-        command('fold.py', folder, export, '--json', folder / 'fold.json')
-    return export
+        command('fold.py', folder, checkpoint, '--json', folder / 'fold.json')
+    return checkpoint
 
 
 def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any]:
@@ -146,16 +146,16 @@ def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any
     return outcome
 
 
-def accuracy(args: argparse.Namespace, name: str, export: Path) -> float:
+def accuracy(args: argparse.Namespace, name: str, checkpoint: Path) -> float:
     """Top-1 of a folded classifier on the validation scenes."""
     folder = args.out / CLASSIFIERS[name]
     if not (folder / 'top1.json').is_file():
-        command('test.py', args.out / f'{CLASSIFIERS[name]}.py', export, '--work-dir', folder, '--json',
+        command('test.py', args.out / f'{CLASSIFIERS[name]}.py', checkpoint, '--work-dir', folder, '--json',
                 folder / 'top1.json', quiet=True)
     return read_json(folder / 'top1.json')['top1']
 
 
-def draw(args: argparse.Namespace, export: Path) -> list[Path]:
+def draw(args: argparse.Namespace, checkpoint: Path) -> list[Path]:
     """Predictions of both models below each other, and the merged token grid over a scene."""
     images = sorted((args.out / 'scenes' / 'images' / 'validation').iterdir())[:4]
     predictions = []
@@ -168,7 +168,7 @@ def draw(args: argparse.Namespace, export: Path) -> list[Path]:
             stacked([read_image(path) for path in paths.values()], names).save(sheet)
             predictions.append(sheet)
     grid = args.out / 'token_grid.png'
-    token_grids(read_image(images[0]), read_checkpoint(str(export)).spec).save(grid)
+    token_grids(read_image(images[0]), read_checkpoint(str(checkpoint)).spec).save(grid)
     return [*predictions, grid]
 
 
@@ -196,17 +196,17 @@ def main() -> None:
 def make(args: argparse.Namespace) -> None:
     """Everything, in a folder of its own."""
     prepare(args)
-    exports = {'dense': classifier(args, 'dense', None)}
-    exports['CAIT'] = classifier(args, 'CAIT', exports['dense'])
-    top1 = {name: accuracy(args, name, export) for name, export in exports.items()}
-    results = {name: segmentor(args, name, export) for name, export in exports.items()}
+    checkpoints = {'dense': classifier(args, 'dense', None)}
+    checkpoints['CAIT'] = classifier(args, 'CAIT', checkpoints['dense'])
+    top1 = {name: accuracy(args, name, checkpoint) for name, checkpoint in checkpoints.items()}
+    results = {name: segmentor(args, name, checkpoint) for name, checkpoint in checkpoints.items()}
     speed_file = args.out / 'speed.json'
     if not speed_file.is_file():
         dense, cait = (args.out / f'{SEGMENTORS[name]}.py' for name in ('dense', 'CAIT'))
         command('benchmark.py', cait, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json', speed_file,
                 quiet=True)
     speed = read_json(speed_file)
-    pictures = draw(args, exports['CAIT'])
+    pictures = draw(args, checkpoints['CAIT'])
     text = summary(results, top1, speed, args)
     text += ''.join(f'\npicture: {path}' for path in pictures)
     report(text, {'results': results, 'top1': top1, 'speed': speed, 'pictures': [str(path) for path in pictures]},

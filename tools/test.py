@@ -10,7 +10,7 @@ from cait_mm.engine.preflight import config_problems, refuse
 from cait_mm.engine.processes import start_processes, stop_processes
 from cait_mm.engine.run import build_runner, unwrapped
 from cait_mm.engine.run_config import add_run_options, forget_training, read_run_config
-from cait_mm.engine.start import use_export
+from cait_mm.engine.start import use_compressed
 from cait_mm.engine.tta import use_tta
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.tables import table
@@ -39,9 +39,9 @@ def main() -> None:
     config = read_run_config(args, training=False)
     refuse(config_problems(config, training=False))
     forget_training(config)
-    exported = read_checkpoint(args.checkpoint).is_export
-    if exported:
-        use_export(config, args.checkpoint)
+    compressed = read_checkpoint(args.checkpoint).is_compressed
+    if compressed:
+        use_compressed(config, args.checkpoint)
     config.load_from, config.resume = None, False
     # Checkpoints hold the averaged weights already.
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
@@ -52,7 +52,7 @@ def main() -> None:
     start_processes(config, args.launcher)
     with logs_aside(args.json):
         runner = build_runner(config)
-        if exported:
+        if compressed:
             unwrapped(runner).init_weights()
         else:
             load_whole(runner, args.checkpoint)

@@ -116,7 +116,7 @@ class Classifier(PlainClassifier, BaseModel):
         print_log(f'Classifier: {report}', logger='current')
 
     def load_pretrained(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load backbone and head strictly from an official, timm or exported checkpoint.
+        """Load backbone and head strictly from an official, timm or compressed checkpoint.
 
         Raises:
             UserError: The file is missing or damaged, or does not fit; every key that does not is listed.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_size
 from cait_mm.pruning.compress import backbone_inside

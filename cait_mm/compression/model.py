@@ -19,7 +19,7 @@ from cait_mm.compression.small_config import config_of, config_text, plain
 from cait_mm.config.load import load_config
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
-from cait_mm.models.export import make_export, save_export
+from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.formats import find_weights
 from cait_mm.pruning.compress import Compression, backbone_inside, compress_inside
 from cait_mm.pruning.fold import PAD_TO
@@ -85,7 +85,7 @@ class Compressed:
         folder, backbone = Path(folder), backbone_inside(self.small)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {key: value.detach().cpu() for key, value in self.small.state_dict().items()}
-        save_export(make_export(weights, self.spec, backbone.grid, **self.provenance), folder / MODEL)
+        save_compressed(compressed_content(weights, self.spec, backbone.grid, **self.provenance), folder / MODEL)
         result = self.result()
         with atomic_path(folder / CONFIG) as temporary:
             temporary.write_text(config_text(self.config, result), encoding='utf-8')

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from cait_mm.utils.inputs import forbid_postscript
 from cait_mm.utils.signals import SIGNALS, Stopped
 
 
-def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
+def run(main: Callable[[], int | None], parameters: Sequence[str] = (),
+        others: Mapping[str, str] | None = None) -> None:
     """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 128 plus the signal's
     number after Ctrl-C or another signal to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
 
@@ -28,7 +29,7 @@ def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
 
     Args:
         main: The command.
-        parameters: The library's names of the command's options, see :func:`as_options`.
+        parameters, others: See :func:`as_options`.
     """
     # The libraries' notes to their own developers would bury this project's messages.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
@@ -45,7 +46,7 @@ def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
             traceback.print_exc()
         # a data loader's process sends its traceback along; the sentence is its end
         sentence = str(error).rsplit('UserError: ', 1)[-1].strip()
-        print(f'error: {as_options(sentence, parameters)}', file=sys.stderr)
+        print(f'error: {as_options(sentence, parameters, others)}', file=sys.stderr)
         status = 2
     except BrokenPipeError:  # as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,19 +56,22 @@ def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
             print(f'error: {stop.sentence}', file=sys.stderr)
         status = stop.status
     except KeyboardInterrupt:
-        print('error: interrupted; what was written before is kept.', file=sys.stderr)
+        print('error: interrupted; earlier files are kept.', file=sys.stderr)
         status = 130
     sys.exit(status or 0)
 
 
-def as_options(sentence: str, parameters: Sequence[str]) -> str:
+def as_options(sentence: str, parameters: Sequence[str], others: Mapping[str, str] | None = None) -> str:
     """``sentence`` with the library's "`pad_to=0`" written as the command line's "--pad-to 0".
 
     Args:
         sentence: Of an error; the library writes its parameters in backquotes.
-        parameters: The names that are options here; of others the quotes alone go.
+        parameters: Parameters that are options of the same name here; from others only the quotes are taken.
+        others: Options by the words that stand for them in the library, such as "tolerance=None".
     """
     def option(match: re.Match) -> str:
+        if match[0].strip('`') in (others or {}):
+            return others[match[0].strip('`')]
         name, value = match.groups()
         if name not in parameters:
             return match[0].strip('`')

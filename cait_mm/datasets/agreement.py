@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from cait_mm.datasets.build import unread_dataset
-from cait_mm.datasets.check import LOADERS, datasets_of
+from cait_mm.datasets.check_files import LOADERS, datasets_of
 from cait_mm.errors import UserError
 
 MOST_FILES = 20000
@@ -21,7 +21,7 @@ def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> list[st
 
     These are suffixes that no file has, classes or ``reduce_zero_label`` that are set on one loader alone, and an
     evaluator's ``ann_file`` or ``seg_prefix`` that is not its loader's. Paths that are missing altogether are
-    :func:`cait_mm.datasets.check.missing_data`'s.
+    :func:`cait_mm.datasets.check_files.missing_data`'s.
 
     Args:
         config: A config that :func:`cait_mm.config.load.load_config` read.

@@ -3,7 +3,7 @@ import posixpath
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from cait_mm.datasets.check import LOADERS, datasets_of
+from cait_mm.datasets.check_files import LOADERS, datasets_of
 from cait_mm.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Which metrics an evaluator gives, so that a run does not look for another one after its first validation."""
+"""The names of the metrics that an evaluator gives: a run that asks for another stops after its first validation."""
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,8 +11,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _iou(node: Mapping[str, Any]) -> list[str]:
-    beside = {'mIoU': ['mIoU', 'mAcc'], 'mDice': ['mDice', 'mAcc'], 'mFscore': ['mFscore', 'mPrecision', 'mRecall']}
-    return ['aAcc', *(name for metric in _listed(node.get('iou_metrics', 'mIoU')) for name in beside.get(metric, ()))]
+    given = {'mIoU': ['mIoU', 'mAcc'], 'mDice': ['mDice', 'mAcc'], 'mFscore': ['mFscore', 'mPrecision', 'mRecall']}
+    return ['aAcc', *(name for metric in _listed(node.get('iou_metrics', 'mIoU')) for name in given.get(metric, ()))]
 
 
 def _coco(node: Mapping[str, Any]) -> list[str]:
@@ -39,11 +39,11 @@ _KNOWN: dict[str, tuple[str, Names]] = {
     'ImageDice': ('', _dice(('dice', 'iou'), 'images')),
     'TopK': ('', lambda node: [f'top{k}' for k in node.get('topk', (1, 5))]),
 }
-"""By class: the prefix that it has by default, and its names, with ``*`` for any word."""
+"""By class: the default prefix and the names of its metrics, with ``*`` for any word."""
 
 
 def metric_names(evaluator: Any) -> list[str] | None:
-    """The names of the metrics that an evaluator's config gives, with ``*`` for any word; None where it is unknown."""
+    """The names of the metrics of an evaluator's config, with ``*`` for any word; None if the evaluator is unknown."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         return metric_names(evaluator['metrics'])
     result = []

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.datasets.unlabelled import without_labels
 from cait_mm.engine.run import build_runner
 from cait_mm.engine.runner import CheckedRunner

@@ -109,7 +109,7 @@ class Backbone(nn.Module, ABC):
         return []
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> LoadReport:
-        """Load an official, timm or exported checkpoint; all of the backbone's weights must arrive.
+        """Load an official, timm or compressed checkpoint; all of the backbone's weights must arrive.
 
         Merges may be absent from a dense checkpoint and then start as means. Position parameters are resampled to this
         backbone's grid, a stem of 3 channels is adapted to more or fewer.

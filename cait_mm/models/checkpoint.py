@@ -44,7 +44,7 @@ class Checkpoint:
     """Whether the file holds a segmentor or detector, or a training's checkpoint, of which this is the backbone."""
 
     @property
-    def is_export(self) -> bool:
+    def is_compressed(self) -> bool:
         """Whether the file is a compressed classifier and says so."""
         return self.spec is not None and not self.whole
 
@@ -129,8 +129,8 @@ def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, T
 def stated_grid(content: Any, prefix: str | None = None) -> Grid | None:
     """The grid (H, W) of positions that a file's content states.
 
-    Exports state it in their meta, state dicts in the metadata that PyTorch keeps for the backbone's module
-    (:func:`state_grid`).
+    A compressed checkpoint states it in its meta, a state dict in the metadata that PyTorch keeps for the backbone's
+    module (:func:`state_grid`).
     """
     inside = content.values() if isinstance(content, Mapping) else ()
     meta = content.get('meta') if isinstance(content, Mapping) else None

@@ -98,8 +98,8 @@ def fold(backbone: Backbone, masks: Sequence[BlockChannels], tolerance: float | 
     largest = float(torch.cat(lost).max())
     if tolerance is not None and not largest <= tolerance:  # NaN is not below it
         raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, not below {tolerance:g}: it '
-                        'has not vanished, so cutting it changes the model. Train longer, use the proximal rule, or '
-                        'allow it with a higher tolerance.')
+                        'has not vanished, and cutting it changes the model. Train longer or with `rule=proximal`, or '
+                        'allow a larger `tolerance` or any norm (`tolerance=None`).')
     return Folded(_of_widths(backbone, state), pruned_spec(backbone.spec, masks), largest)
 
 

@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
     """This process was asked to stop by signal ``number``; ``message`` says what is kept, and nothing where another
     process says it."""
 
-    def __init__(self, number: int, message: str = 'what was written before is kept') -> None:
+    def __init__(self, number: int, message: str = 'earlier files are kept') -> None:
         super().__init__(message)
         self.status = 128 + number
         self.sentence = f'{reason_of_stop(number)}; {message}.' if message else ''

@@ -51,7 +51,7 @@ def test_a_twin_says_what_was_counted(name):
     comment = CONFIGS[name].read_text().splitlines()[0]
     twin, dense = (MODELS[key]['Metadata'] for key in (name, re.sub('_(atme|cait)_', '_', name, count=1)))
     if twin.get('Encoder FLOPs') is None:
-        assert comment.endswith('; the export decides the widths.')
+        assert comment.endswith('; the compressed checkpoint decides the widths.')
     else:
         numbers = f'{twin["Encoder FLOPs"] / 1e9:.2f} of {dense["Encoder FLOPs"] / 1e9:.2f} GMACs at {dense["Input"]}'
         assert comment.endswith(f'; the encoder takes {numbers}.')

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from cait_mm.config.load import load_config
-from cait_mm.datasets.inspect import config_problems, inspect_data
+from cait_mm.datasets.check_contents import check_contents, mismatches
 from cait_mm.datasets.label_maps import ENOUGH, LabelCount
 
 pytest.importorskip('mmseg')
@@ -28,8 +28,8 @@ def inspected(tmp_path, labels, classes=('ground', 'house'), shift=False, count=
             tmp_path / 'labels' / f'{index}.png')
     (tmp_path / 'config.py').write_text(CONFIG.format(root=tmp_path, classes=classes, shift=shift))
     config = load_config(str(tmp_path / 'config.py'))
-    inspection = inspect_data(config, ['train_dataloader'], samples)
-    return inspection['train_dataloader'], config_problems(config, ['train_dataloader'], inspection)
+    inspection = check_contents(config, ['train_dataloader'], samples)
+    return inspection['train_dataloader'], mismatches(config, ['train_dataloader'], inspection)
 
 
 def test_good_labels(tmp_path):
@@ -99,6 +99,6 @@ def test_a_set_without_pictures(tmp_path):
     for path in (tmp_path / 'images').iterdir():
         path.rename(path.with_suffix('.bmp'))
     config = load_config(str(tmp_path / 'config.py'))
-    inspection = inspect_data(config, ['train_dataloader'])
+    inspection = check_contents(config, ['train_dataloader'])
     assert 'has no items' in inspection['train_dataloader']['problems'][0]
-    assert '(3 in ".bmp")' in config_problems(config, ['train_dataloader'], inspection)[0]
+    assert '(3 in ".bmp")' in mismatches(config, ['train_dataloader'], inspection)[0]

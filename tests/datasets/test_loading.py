@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from PIL import EpsImagePlugin, Image
 
-from cait_mm.datasets.inspect import build_dataset
+from cait_mm.datasets.check_contents import build_dataset
 from cait_mm.datasets.loading import GuardedLoading, guard, read_size
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError

@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from cait_mm.datasets.check import _wanted
+from cait_mm.datasets.check_files import _wanted
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
 

@@ -129,7 +129,7 @@ def test_the_run_reaches_its_target_and_says_so(trained):
     assert scalars(trained, 'cdcp/kept/0.ffn')[-1] < 96 and any(scalars(trained, 'cdcp/flips'))
     assert scalars(trained, 'top1') and list(trained.glob('*/vis_data/events.out.tfevents.*'))
     log = next(trained.glob('*/*.log')).read_text()
-    assert 'eta:' in log and 'need about' in log and 'ordered by what they contribute to 12 training images' in log
+    assert 'eta:' in log and 'need about' in log and 'ordered by their contribution to 12 training images' in log
 
 
 @pytest.mark.parametrize('tensors', ['state_dict', 'ema_state_dict', 'optimizer'])
@@ -224,6 +224,7 @@ def test_padded_heads_compute_the_same(tool, trained, tmp_path):
 def test_an_unfinished_run_folds_only_when_told(tool, trained, tmp_path):
     status, _, err = tool('fold.py', trained / 'epoch_2.pth', tmp_path / 'a.pth')
     assert status == 2 and 'has not vanished' in err and not (tmp_path / 'a.pth').exists()
+    assert 'larger --tolerance or any norm (--force)' in err
     status, text, _ = tool('fold.py', trained / 'epoch_2.pth', tmp_path / 'a.pth', '--force')
     assert status == 0 and 'largest norm' in text and (tmp_path / 'a.pth').is_file()
 

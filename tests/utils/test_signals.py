@@ -32,10 +32,10 @@ def send(number):
 
 
 @pytest.mark.parametrize('number,said', [
-    (signal.SIGINT, 'error: interrupted; what was written before is kept.\n'),
-    (signal.SIGTERM, 'error: stopped by SIGTERM; what was written before is kept.\n'),
-    (signal.SIGHUP, 'error: stopped by SIGHUP; what was written before is kept.\n'),
-    (signal.SIGUSR1, 'error: stopped by SIGUSR1; what was written before is kept.\n'),
+    (signal.SIGINT, 'error: interrupted; earlier files are kept.\n'),
+    (signal.SIGTERM, 'error: stopped by SIGTERM; earlier files are kept.\n'),
+    (signal.SIGHUP, 'error: stopped by SIGHUP; earlier files are kept.\n'),
+    (signal.SIGUSR1, 'error: stopped by SIGUSR1; earlier files are kept.\n'),
 ])
 def test_a_signal_is_one_line_and_nothing_half_written_stays(capsys, tmp_path, number, said):
     def main():

@@ -11,8 +11,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cait_mm.datasets.scenes.canvas import CLASSES, PALETTE, THING_CLASSES
+from cait_mm.datasets.scenes.composition import SCENE_KINDS
 from cait_mm.datasets.scenes.drawing import SPLITS, Scene, draw_scene
-from cait_mm.datasets.scenes.plan import SCENE_KINDS
 from cait_mm.errors import UserError
 from cait_mm.utils.files import read_json, require_folder_place, write_json
 from cait_mm.utils.lock import locked

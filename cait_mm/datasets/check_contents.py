@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from cait_mm.datasets.agreement import class_problems, dataset_problems, loader_problems
 from cait_mm.datasets.build import build_dataset, unread_dataset, untransformed
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.datasets.coco_file import content_problems, read_json, structure_problems
 from cait_mm.datasets.heads import head_problems
 from cait_mm.datasets.images import ImageFolder
@@ -22,7 +22,7 @@ from cait_mm.errors import UserError
 from cait_mm.utils.images import spread
 
 
-def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
+def check_contents(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
     """Mistakes in the data of ``loaders``, whose folders and annotation files are all there.
 
     Names are compared and annotation files read over whole datasets; pictures and label maps are decoded, ``samples``
@@ -39,7 +39,7 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 5
         states = dict(items=0, decoded=0, classes=[], problems=[], remarks=[])
         for node in nodes:
             try:
-                _inspect_dataset(node, config, loader == 'train_dataloader', samples, states, subjects.setdefault(
+                _check_dataset(node, config, loader == 'train_dataloader', samples, states, subjects.setdefault(
                     loader, set()))
             except UserError as error:
                 states['problems'].append(str(error))
@@ -50,13 +50,13 @@ def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 5
     return inspected
 
 
-def config_problems(config: Config, loaders: Sequence[str], inspected: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def mismatches(config: Config, loaders: Sequence[str], inspected: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Mismatches of a config with its data or itself: loaders, evaluators, and the heads of its model.
 
     Args:
         config: The config.
         loaders: Those whose folders and annotation files are all there.
-        inspected: The result of :func:`inspect_data` for them.
+        inspected: The result of :func:`check_contents` for them.
     """
     classes = {loader: states['classes'] for loader, states in inspected.items() if states['classes']}
     problems = [*loader_problems(config, loaders), *class_problems(classes)]
@@ -65,7 +65,7 @@ def config_problems(config: Config, loaders: Sequence[str], inspected: Mapping[s
     return list(dict.fromkeys(problems))
 
 
-def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
+def _check_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
                      states: dict[str, Any], subjects: set[str]) -> None:
     """Look into one dataset and add the findings to ``states`` and ``subjects``."""
     problems, remarks, readable = _annotation_problems(node, config, training)

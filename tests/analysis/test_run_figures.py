@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from cait_mm.analysis.report import cls_attention, describe, read_scalars
+from cait_mm.analysis.run_figures import cls_attention, describe, read_scalars
 from cait_mm.backbones import CAITDeiT
 from cait_mm.pruning.selection import BlockChannels
 

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from cait_mm.datasets.check import missing_data, require_data
+from cait_mm.datasets.check_files import missing_data, require_data
 from cait_mm.errors import UserError
 
 ROOT = Path(__file__).parents[2]

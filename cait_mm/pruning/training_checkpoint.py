@@ -1,4 +1,4 @@
-"""Checkpoints of the classification stage, which describe themselves, and how they are folded."""
+"""Training checkpoints of the classification stage: they describe their classifier, and are loaded and folded."""
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -54,7 +54,7 @@ class Thing:
     seed: int
 
 
-class Plan:
+class Composition:
     """One scene of a kind before it is drawn: edges, and things from back to front."""
 
     def __init__(self, kind: Kind, rng: np.random.Generator, aspect: float) -> None:

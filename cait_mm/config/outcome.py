@@ -1,4 +1,4 @@
-"""The report of tools/compress.py and tools/fold.py about the compressed checkpoint that they wrote, and of tuning."""
+"""The result of tools/compress.py and tools/fold.py in words: the compressed checkpoint, and how tuning went."""
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from cait_mm.spec import Spec
 def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, Any]]:
     """The changes by compression, for people and as JSON: widths per block, MACs, parameters, the size of the file.
 
-    MACs are those of the architecture's own image size and 1000 classes, as in the target.
+    MACs are counted at the image size of the architecture and with 1000 classes, as the target is.
     """
     spec, selected = small.spec, small.provenance.get('selected_reduction')
     dense = Spec.dense(spec.arch)
@@ -29,14 +29,14 @@ def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, An
 
 
 def show_tuning(now: Progress) -> None:
-    """A line on standard error after every look at the images held out, with the time that is left."""
+    """Print a line on standard error after every look at the held-out images, with the time that is left."""
     if now.distance is not None:
         print(f'tuning: step {now.step} of {now.steps}, KL on images held out {now.distance:.4f}, '
               f'{now.seconds_left:.0f} s left', file=sys.stderr, flush=True)
 
 
 def told(result: Tuned) -> str:
-    """How tuning went, for people."""
+    """The result of tuning, for people."""
     text = (f'tuned without labels: KL from the dense model on {result.held_out} images held out {result.before:.4f} '
             f'=> {result.after:.4f}, best after step {result.best_step} of {result.steps}')
     return f'{text}\nnote: {result.note}' if result.note else text

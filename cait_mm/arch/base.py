@@ -160,7 +160,7 @@ class Arch(ABC):
         """The cost of everything before block 0, on ``grid`` patches, with embeddings as at the pretraining size."""
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
-        """What stands between ``block`` and the block before it, whose grid is ``grid``; merges aside."""
+        """The cost of layers between ``block`` and the one before it, whose grid is ``grid``, without merges."""
         return Cost(0, 0)
 
     def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:

@@ -108,7 +108,7 @@ class Classifier(PlainClassifier, BaseModel):
         """Load the backbone's ``init_cfg``, head included, strictly; without one keep the random weights."""
         init_cfg = self.backbone.init_cfg
         if self.distillation is not None:
-            self.distillation.teacher()  # what is wrong with it should show before the run starts
+            self.distillation.teacher()  # its errors should appear before the run starts
         if not init_cfg:
             self.backbone.init_weights()
             return

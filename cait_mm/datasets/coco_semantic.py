@@ -22,8 +22,8 @@ def by_id(values: Sequence[Any], missing: Callable[[int], Any]) -> list[Any]:
 class CocoSemanticDataset(BaseSegDataset):
     """Maps of 8 bits that hold COCO's panoptic category ids (1 to 200), 0 where nothing is labelled.
 
-    ``panopticapi``'s converter to semantic segmentation writes such files. MMSeg turns the 133 ids that are in use into
-    classes 0 to 132, in the ids' order, and the others into 255 (``label_map``).
+    ``panopticapi``'s converter to semantic segmentation writes such files. MMSeg maps the 133 ids in use to classes 0
+    to 132, in the order of the ids, and the others to 255 (``label_map``).
 
     Args:
         metainfo: A subset of the classes; the rest become 255 too.

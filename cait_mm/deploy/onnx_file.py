@@ -64,7 +64,7 @@ class OnnxModel(nn.Module):
     Its threads sleep while they wait: spinning ones would slow down whatever is timed in turn with them.
 
     Args:
-        path: What :func:`save_onnx` wrote; ``about`` is its metadata.
+        path: A file of :func:`save_onnx`; ``about`` is its metadata.
 
     Raises:
         UserError: ONNX Runtime is missing, or the file is damaged or not made by tools/export.py.

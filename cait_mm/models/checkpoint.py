@@ -14,23 +14,22 @@ from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
 
 CLASSIFIER_KEYS = ('head.', 'aux_head.', 'head_dist.', 'fc_norm.', 'pre_logits.')
-"""The part of a classifier's checkpoint behind the backbone."""
+"""Prefixes of the keys in a classifier's checkpoint that follow the backbone."""
 
 __all__ = [
     'CLASSIFIER_KEYS', 'Checkpoint', 'HEAD_KEYS', 'LoadReport', 'WEIGHTS_PAGE', 'load_file', 'read_checkpoint',
     'matching', 'state_grid', 'strict_load'
 ]
 SPEC_META, VERSION_META = 'cait_spec', 'cait_mm_version'
-"""Where a compressed checkpoint states its spec, and the version that wrote it."""
+"""The keys of a compressed checkpoint's spec and of the version that wrote it."""
 GRID_META = 'cait_grid'
-"""Where files state the grid (H, W) of their positional embedding."""
+"""The key of the grid (H, W) of the positional embedding."""
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
 
 
 @dataclass
 class Checkpoint:
-    """A file's weights under the backbone's own names, with the spec and the grid of positions that it states, if any.
-    """
+    """The weights of a file under the backbone's names, with the spec and grid of positions that it states, if any."""
 
     path: str
     state_dict: dict[str, Tensor]
@@ -45,7 +44,7 @@ class Checkpoint:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the file is a compressed classifier and says so."""
+        """Whether the file is a compressed classifier: it has a spec and is not part of a larger model."""
         return self.spec is not None and not self.whole
 
 
@@ -73,7 +72,7 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
 
     Args:
         path: The file or address.
-        prefix: Where the backbone stands in the file, if not in its usual place, such as ``teacher.backbone.``.
+        prefix: The prefix of the backbone's keys if it is not the usual one, such as ``teacher.backbone.``.
 
     Raises:
         UserError: The file is missing, damaged, holds no weights (or none under ``prefix``) or those of a model that
@@ -100,7 +99,7 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
 
 
 def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
-    """The spec of a compressed checkpoint, which describes no more than the file holds."""
+    """The spec of a compressed checkpoint, checked not to describe more weights than the file holds."""
     try:
         carried = Spec.from_dict(spec)
     except UserError as error:
@@ -113,7 +112,7 @@ def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
 
 
 def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights under ``prefix``; if it ends in ``backbone.``, those next to the backbone too, such as a head."""
+    """The weights under ``prefix``; if it ends in ``backbone.``, also those next to the backbone, such as a head."""
     prefix = prefix.rstrip('.') + '.'
     places = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
               if any(key.startswith(name) for key in weights)]
@@ -155,9 +154,9 @@ def matching(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[s
     Args:
         module: The module to fill.
         checkpoint: Weights under the module's names.
-        unused: Prefixes of checkpoint keys that this module has no use for (a classifier's head, say).
+        unused: Prefixes of checkpoint keys that this module does not use, such as a classifier's head.
         optional: Prefixes of module keys that may be absent from the checkpoint (merges, in a dense one).
-        hint: The remedy, where something does not match.
+        hint: A remedy for the message if something does not match.
 
     Raises:
         UserError: Lists every missing, unexpected and misshapen key.

@@ -1,4 +1,4 @@
-"""A whole classifier as a plain PyTorch module, which is loaded, compressed, trained and saved."""
+"""A whole classifier as a plain PyTorch module that can be loaded, compressed, trained and saved."""
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,11 @@ class Classifier(nn.Module):
             (:func:`~cait_mm.models.families.classifier_backbone`).
         num_classes: Classes of the head.
         provenance: Where the weights come from, as plain types; :meth:`save` keeps it.
-        base: For a class that is another's too.
+        base: Arguments for another base class of a subclass.
     """
 
     parameters_of: ClassVar[str] = ''
-    """The prefix of parameter names in errors: ``model.`` where they are a config's."""
+    """The prefix of parameter names in errors: ``model.`` in a config."""
 
     def __init__(self, backbone: Backbone, num_classes: int = 1000, provenance: Mapping[str, Any] | None = None,
                  **base: Any) -> None:
@@ -95,7 +95,7 @@ class Classifier(nn.Module):
         return self.backbone.load_checkpoint(checkpoint)
 
     def _refuse_more_head(self, checkpoint: Checkpoint, new_head: bool) -> None:
-        """Raise where the head of a checkpoint is more than a linear layer: without the rest its outputs are others."""
+        """Raise if the head of a checkpoint is more than a linear layer: without the rest its outputs would differ."""
         more = next((part for part in ('pre_logits.', 'fc_norm.')
                      if any(key.startswith(part) for key in checkpoint.state_dict)), None)
         if more and not new_head:

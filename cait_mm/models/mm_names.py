@@ -1,4 +1,4 @@
-"""Weights of MMSegmentation's and MMDetection's own ViT and Swin, brought to this package's names."""
+"""Weights of the ViT and Swin of MMSegmentation and MMDetection, converted to the names of this package."""
 import re
 
 import torch
@@ -19,9 +19,9 @@ def vit_weights(weights: Weights, depth: int, with_cls_token: bool, final_norm: 
     """The weights of MMSegmentation's ``VisionTransformer`` under DeiT's names.
 
     Args:
-        weights: Of the backbone alone.
-        depth: Blocks that are built; the rest is left out.
-        with_cls_token: Whether CLS takes part; it is in the weights in any case.
+        weights: The weights of the backbone.
+        depth: The number of blocks that are built; the others are dropped.
+        with_cls_token: Whether CLS is used; it is in the weights in any case.
         final_norm: Whether the norm behind the last block is wanted.
     """
     renamed = {}
@@ -37,8 +37,8 @@ def vit_weights(weights: Weights, depth: int, with_cls_token: bool, final_norm: 
 
 
 def swin_weights(weights: Weights, stages: int) -> Weights:
-    """The weights of MMSegmentation's or MMDetection's ``SwinTransformer`` under the official names; of ``stages``
-    stages, which are all that are built.
+    """The weights of MMSegmentation's or MMDetection's ``SwinTransformer`` under the official names, of the first
+    ``stages`` stages.
     """
     behind = tuple(f'layers.{stage}.' for stage in range(stages, MOST_STAGES))
     renamed = {key: value for key, value in official_names(weights).items()
@@ -47,7 +47,7 @@ def swin_weights(weights: Weights, stages: int) -> Weights:
 
 
 def with_biases(weights: Weights, layers: tuple[str, ...]) -> Weights:
-    """Zeros for the bias of every layer of these names that has none."""
+    """The weights with zero biases for those of ``layers`` that have none."""
     complete = {}
     for key, value in weights.items():
         complete[key] = value

@@ -18,8 +18,8 @@ from cait_mm.ops.token_merge import Grid
 def _kept(size: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Keep the last ``size`` results of a function of plain values.
 
-    What is kept may be needed in training later, so it is made outside of inference mode; and what torch.compile or
-    torch.export traces is no tensor to keep.
+    Results may be needed in training later, so they are computed outside of inference mode. Under torch.compile and
+    torch.export they are no real tensors and are not kept.
     """
     def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         kept = lru_cache(maxsize=size)(torch.inference_mode(False)(function))

@@ -23,7 +23,7 @@ def masks_of(backbone: Backbone) -> list[BlockChannels]:
 
 
 def set_masks(backbone: Backbone, masks: Sequence[BlockChannels]) -> int:
-    """Have the compactors hold ``masks``; returns how many channels flipped."""
+    """Store ``masks`` in the compactors; returns how many channels flipped."""
     flips = 0
     for compactor, mask in zip(compactors_of(backbone), _stacked(masks)):
         flips += int((compactor.mask != mask).sum())

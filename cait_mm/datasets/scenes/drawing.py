@@ -12,7 +12,7 @@ from cait_mm.datasets.scenes.things import THINGS, WHITE, pick
 SPLITS = {'train': 'training', 'val': 'validation'}
 """Splits and their folders."""
 MIN_VISIBLE = 0.0012
-"""Share of the picture below which a thing is left out rather than labelled."""
+"""The share of the picture below which a thing is left out instead of labelled."""
 
 LIGHTS = (  # sky above, sky at the horizon, tint of everything
     ((0.28, 0.52, 0.86), (0.74, 0.87, 0.97), (1.0, 1.0, 1.0)),
@@ -30,7 +30,7 @@ HILLS = ((0.34, 0.48, 0.36), (0.40, 0.52, 0.46), (0.50, 0.50, 0.36))
 TARS = ((0.36, 0.36, 0.38), (0.45, 0.44, 0.44), (0.62, 0.54, 0.42))
 TEXTURES = dict(mountain=(14, 14, 0.10), grass=(60, 50, 0.14), water=(55, 6, 0.12), road=(90, 90, 0.06),
                 tree=(45, 45, 0.14), house=(60, 60, 0.05))
-"""Bumps down and across, and strength, of the noise on a class."""
+"""The number of bumps of the noise on a class, down and across, and its strength."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Scene:
 def draw_scene(index: int, split: str = 'train', size: tuple[int, int] = (192, 192), seed: int = 0) -> Scene:
     """Draw scene ``index`` (0 or more) of ``split`` (``'train'`` or ``'val'``), ``size`` (height, width) pixels large.
 
-    It depends on these arguments alone. The kinds take turns: any eight scenes in a row hold each of them once.
+    It depends only on these arguments. The kinds take turns: any eight scenes in a row hold each of them once.
     """
     rng = np.random.default_rng([seed, list(SPLITS).index(split), index])
     kind = KINDS[SCENE_KINDS[index % len(SCENE_KINDS)]]
@@ -60,7 +60,7 @@ def draw_scene(index: int, split: str = 'train', size: tuple[int, int] = (192, 1
 
 
 def draw_composition(composition: Composition, size: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """Draw a composition, which loses the things that nobody could see."""
+    """Draw a composition; things that cannot be seen are removed from it."""
     light = LIGHTS[rng.choice(len(LIGHTS), p=(0.45, 0.2, 0.2, 0.15))]
     season = str(rng.choice(list(GROUNDS), p=(0.6, 0.25, 0.15)))
     backdrop = Canvas(*size)
@@ -87,7 +87,7 @@ def draw_backdrop(canvas: Canvas, composition: Composition, light: tuple[Colour,
     xs = np.linspace(-0.01, right, 90)
 
     def strip(upper: np.ndarray | float, lower: np.ndarray | float) -> np.ndarray:
-        """The outline of everything between two heights."""
+        """The outline of the area between two heights."""
         edges = [np.stack([xs, np.broadcast_to(ys, xs.shape)], 1) for ys in (upper, lower)]
         return np.concatenate([edges[0], edges[1][::-1]])
 
@@ -130,7 +130,7 @@ def draw_backdrop(canvas: Canvas, composition: Composition, light: tuple[Colour,
 
 
 def draw_thing(canvas: Canvas, thing: Thing, number: int, haze: Colour, season: str) -> None:
-    """Draw a thing as object ``number``, mirrored or not, paler the farther away, with a shadow at its foot."""
+    """Draw a thing as object ``number``, perhaps mirrored, with a shadow; distant things are paler."""
     rng, fade = np.random.default_rng(thing.seed), 0.45 * (1 - thing.depth)**1.5
     foot, scale = (thing.x, thing.y), np.array([rng.choice((-1, 1)), -1]) * thing.size
     if thing.name != 'balloon':

@@ -1,4 +1,4 @@
-"""A set of scenes on disk in three layouts, which agree because every scene is drawn once for all of them."""
+"""A set of scenes on disk in three layouts, for which every scene is drawn once."""
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ Progress = Callable[[list], Iterable]
 
 def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[int, int] = (192, 192), seed: int = 0,
                 overwrite: bool = False, progress: Progress = iter) -> dict[str, Any]:
-    """Write a set of scenes in three layouts, or find it already there.
+    """Write a set of scenes in three layouts, unless it is there already.
 
     ``images/`` with ``annotations/`` (ADE20K's folders, index PNGs), ``instances_*.json`` (COCO's format, RLE masks)
     and ``classification/`` (ImageFolder, the same pictures). The set is made in a folder next to ``root`` and renamed
@@ -40,14 +40,14 @@ def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[i
         size: Height and width in pixels.
         seed: 0 or more.
         overwrite: Replace a set that was made with other arguments.
-        progress: Called with the list of scenes to draw, as ``tqdm`` is, and returns an iterable over the same.
+        progress: Called like ``tqdm`` with the list of scenes to draw; returns an iterable over them.
 
     Returns:
         The content of ``meta.json``, and ``'reused'``: whether nothing had to be drawn.
 
     Raises:
-        UserError: For impossible arguments; another set at ``root``, or files there that are not the generator's; or
-            another process that is making a set there.
+        UserError: Arguments are impossible; ``root`` holds another set, or files that the generator did not write; or
+            another process is making a set there.
     """
     place, meta = Path(os.path.realpath(root)), _describe(train, val, size, seed)
     if _is_there(place, meta, overwrite):
@@ -80,10 +80,10 @@ def _describe(train: int, val: int, size: tuple[int, int], seed: int) -> dict[st
 
 
 def _is_there(place: Path, meta: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the set is there, complete.
+    """Whether the complete set is there.
 
     Raises:
-        UserError: Something else is there that must not be replaced.
+        UserError: There are other files, which must not be replaced.
     """
     if not place.is_dir() or not any(place.iterdir()):
         return False
@@ -116,7 +116,7 @@ def _files(meta: dict[str, Any]) -> set[str]:
 
 
 def _paths(split: str, index: int) -> tuple[str, str, str]:
-    """Picture, semantic map, and the picture among those of its kind."""
+    """The paths of the picture, the semantic map, and the picture in the folder of its kind."""
     name, folder, kind = f'scene_{index:06d}', SPLITS[split], SCENE_KINDS[index % len(SCENE_KINDS)]
     return (f'images/{folder}/{name}.jpg', f'annotations/{folder}/{name}.png',
             f'classification/{split}/{kind}/{name}.jpg')

@@ -1,7 +1,7 @@
 """Count every config and write the model zoo: configs/metafiles/*.yml (read by mim) and configs/README.md.
 
-Results in the metafiles were measured here and are kept. MACs and parameters are counted for configs that lack them,
-with --count for all. Without --count the page is rendered from the metafiles alone, in a second.
+Results in the metafiles were measured here and are kept. MACs and parameters are counted for configs that lack them, or
+for all with --count. Otherwise the page is rendered from the metafiles in a second.
 """
 import argparse
 import re
@@ -119,7 +119,7 @@ differently now.
 
 
 class Parts(NamedTuple):
-    """The parts of a name; of a control, which is no row of a table, only the data set and the metafile."""
+    """The parts of a name; for a control, which is in no table, only the data set and the metafile."""
     head: str
     method: str | None
     backbone: str
@@ -137,7 +137,7 @@ def parts_of_name(name: str) -> Parts:
 
 
 def input_size(config: Any) -> tuple[int, int]:
-    """Height and width a config is counted at: its crop, or a landscape picture padded to 32 for detectors."""
+    """Height and width at which a config is counted: its crop, or for detectors a landscape picture padded to 32."""
     if config.get('default_scope') == 'mmdet':
         step = next(step for step in config.test_dataloader.dataset.pipeline if step.type == 'Resize')
         long, short = step.scale
@@ -151,7 +151,7 @@ def sides(size: Sequence[int]) -> str:
 
 
 def count(name: str) -> dict[str, Any]:
-    """Input, MACs and parameters of one config: of a CDCP run its target's, None where its checkpoint decides."""
+    """Input, MACs and parameters of a config: the target's for a CDCP run, None if they depend on a checkpoint."""
     path = str(PATHS[name])
     config, model = load_config(path), load_model(path)
     if config.model.type == 'Classifier' and config.model.backbone.type.startswith('ToMe'):

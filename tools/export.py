@@ -1,7 +1,8 @@
-"""Write a trained classifier or segmentor, or a backbone, as ONNX or as a torch.export program, and check it.
+"""Write a trained classifier, segmentor or backbone as ONNX or as a torch.export program, and check it.
 
-The file takes normalised RGB images (B, 3, H, W), any number of one size; it carries size, mean and std, classes and
-MACs. It is kept only if it computes what PyTorch computes. tools/benchmark.py times ONNX files against configs.
+The file takes any number of normalised RGB images (B, 3, H, W) of one size. Its metadata are size, mean and std,
+classes and MACs. It is kept only if its outputs equal those of PyTorch. tools/benchmark.py times ONNX files against
+configs.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -48,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def part_of(word: str) -> str:
-    """The part that a word names; ``whole`` is what earlier versions called overall."""
+    """The part of a model; ``whole`` is the name of ``overall`` in earlier versions."""
     return 'overall' if word == 'whole' else word
 
 
@@ -56,7 +57,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
     """The config's model with the checkpoint's weights, all of them.
 
     Raises:
-        UserError: They do not fit.
+        UserError: The weights do not fit.
     """
     options = {'model.backbone.init_cfg': None, **(args.cfg_options or {})}
     if read_checkpoint(args.checkpoint).is_compressed:
@@ -71,7 +72,7 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
 
 
 def load_compressed(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
-    """The classifier in a compressed checkpoint, or, for a segmentor's or detector's config, its backbone."""
+    """The classifier in a compressed checkpoint, or with another config a segmentor or detector with its backbone."""
     if is_classifier(load_config(args.config, args.cfg_options)):
         return load_model(args.checkpoint)
     if args.part == 'overall':

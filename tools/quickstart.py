@@ -1,8 +1,8 @@
-"""The whole path on an embedded default: pretrain, compress, fold, fine-tune with UperNet, measure and draw.
+"""The whole workflow on embedded data: pretrain, compress, fold, fine-tune with UperNet, measure and draw.
 
 A small ViT learns to classify drawn scenes, CAIT compresses it, and UperNet is trained on the dense and on the
-compressed one. Every step is one of the project's commands and is kept: a second run reuses what is there, an
-interrupted one continues. The configs that are written next to the results can be used like any other.
+compressed one. Every step is a command of the project. Finished steps are reused by a second run, and an interrupted
+run continues. The configs that are written next to the results can be used like any other.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -35,10 +35,10 @@ SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=output_folder, default=ROOT / 'quickstart', help='where everything goes')
+    parser.add_argument('--out', type=output_folder, default=ROOT / 'quickstart', help='folder for everything')
     parser.add_argument('--iters', type=positive_int, default=1000, help='training iterations of each UperNet')
     parser.add_argument('--epochs', type=positive_int, default=12,
-                        help='epochs of the classifier\'s pretraining; compressing it takes two thirds of them')
+                        help='epochs of pretraining the classifier; compressing it takes two thirds of them')
     parser.add_argument('--train', type=positive_int, default=480, help='training scenes')
     parser.add_argument('--val', type=positive_int, default=80, help='validation scenes')
     parser.add_argument('--seed', type=whole_number, default=0)
@@ -63,7 +63,7 @@ def command(script: str, *words: Any, quiet: bool = False) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Make the scenes and note what this folder's results are made with.
+    """Make the scenes, and record the settings of the results in this folder.
 
     Raises:
         UserError: The folder holds a run with other settings.
@@ -81,7 +81,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def write_config(path: Path, name: str, data: Path, start: Path | None, settings: dict[str, Any]) -> None:
-    """This run's diff of the shipped config ``name``: where the data are, what it starts from, how long it takes.
+    """Write a config of this run based on the shipped config ``name``: data, initial weights, length.
 
     Raises:
         UserError: The folder holds a run with other settings.
@@ -99,7 +99,7 @@ def write_config(path: Path, name: str, data: Path, start: Path | None, settings
 
 
 def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
-    """What ``--epochs`` of tools/train.py would change in a classifier's config, to be written down, and the seed."""
+    """The seed, and the changes to a classifier's config that ``--epochs`` of tools/train.py would make."""
     config = Config.fromfile(CONFIGS / f'{CLASSIFIERS[name]}.py')
     set_epochs(config, epochs)
     settings = {'randomness': dict(seed=seed), 'train_cfg': dict(max_epochs=epochs),
@@ -121,7 +121,7 @@ def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
 
 
 def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any]:
-    """Train UperNet on a compressed checkpoint unless that was done, evaluate it, draw its predictions."""
+    """Train UperNet on a compressed checkpoint, evaluate it and draw its predictions, unless that is done."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
     config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
     write_config(config, SEGMENTORS[name], args.out / 'scenes', start, {
@@ -156,7 +156,7 @@ def accuracy(args: argparse.Namespace, name: str, checkpoint: Path) -> float:
 
 
 def draw(args: argparse.Namespace, checkpoint: Path) -> list[Path]:
-    """Predictions of both models below each other, and the merged token grid over a scene."""
+    """Draw the predictions of both models below each other, and the merged token grid over a scene."""
     images = sorted((args.out / 'scenes' / 'images' / 'validation').iterdir())[:4]
     predictions = []
     for image in images:
@@ -194,7 +194,7 @@ def main() -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    """Everything, in a folder of its own."""
+    """Do everything, in the folder of this run."""
     prepare(args)
     checkpoints = {'dense': classifier(args, 'dense', None)}
     checkpoints['CAIT'] = classifier(args, 'CAIT', checkpoints['dense'])

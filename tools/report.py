@@ -1,6 +1,7 @@
-"""Draw what happened in a compression run: channels kept, heads, CLS attention, curves (paper, Fig. 6 to 8).
+"""Draw a compression run: channels kept, heads, CLS attention, curves (paper, Fig. 6 to 8).
 
-Several work directories stand below each other in the picture of heads, for example runs with and without consistency.
+With several work directories, such as runs with and without consistency, the picture of heads shows them below each
+other.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -22,9 +23,9 @@ from cait_mm.utils.tables import table
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='of tools/train.py')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work directory of tools/train.py')
     parser.add_argument('--out', type=output_folder, metavar='DIR',
-                        help='where the pictures go (default: WORK_DIR/report)')
+                        help='folder for the pictures (default: WORK_DIR/report)')
     parser.add_argument('--image', type=Path, metavar='FILE_OR_DIR', help='draw the CLS attention over this image')
     parser.add_argument('--dense', metavar='CHECKPOINT', help='the dense model, drawn next to the compressed one')
     add_json_option(parser)

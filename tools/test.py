@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint with any config of the project, and draw its predictions."""
+"""Evaluate a checkpoint with a config of the project, and draw its predictions."""
 import _early  # noqa: F401  # isort: skip
 import argparse
 
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_whole(runner: Runner, checkpoint: str) -> None:
-    """Load a training checkpoint; every weight has to arrive."""
+    """Load a training checkpoint, which has to hold all weights."""
     with fitting(checkpoint):
         runner.load_checkpoint(checkpoint, strict=True)
 
@@ -43,7 +43,7 @@ def main() -> None:
     if compressed:
         use_compressed(config, args.checkpoint)
     config.load_from, config.resume = None, False
-    # Checkpoints hold the averaged weights already.
+    # Checkpoints already hold the averaged weights.
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
     if args.show_dir:
         draw_predictions(config, str(args.show_dir))

@@ -161,7 +161,7 @@ class Backbone(nn.Module, ABC):
         return block(x, *grid)
 
     def _map(self, tokens: Tensor, grid: Grid, lost: Tensor | None, size: Grid, norm: nn.Module | None) -> Tensor:
-        """Patch tokens (B, N, C) on ``grid`` as a map (B, C, H, W) of ``size``, with the differences of merges added."""
+        """Patch tokens (B, N, C) on ``grid`` as a map (B, C, H, W) of ``size``, with the differences of merges."""
         if lost is not None:
             tokens, grid = (spread(tokens, grid, size) + lost).flatten(2).transpose(1, 2), size
         tokens = tokens if norm is None else norm(tokens)

@@ -334,7 +334,7 @@ def test_what_cannot_be_pruned_is_a_sentence():
     model, pruner = make()
     with pytest.raises(UserError, match=r'after 0 of 40 steps the masks save 0.0%, and 40.0% only after'):
         pruner.fold()
-    with pytest.raises(UserError, match='`model` is a Linear: give what cait_mm.load returns'):
+    with pytest.raises(UserError, match='`model` is a Linear: give a classifier of cait_mm.load'):
         CDCP(torch.nn.Linear(2, 2), 0.4, STEPS)
     with pytest.raises(UserError, match='`total_steps=0`'):
         CDCP(plain_classifier(), 0.4, 0)

@@ -107,7 +107,7 @@ def test_a_signal_while_libraries_load_is_one_line(tmp_path, number):
     process.stdout.read(7)
     process.send_signal(number)
     _, err = process.communicate()
-    assert process.returncode == 128 + number and err.count(b'\n') == 1 and err.endswith(b'; nothing was begun.\n')
+    assert process.returncode == 128 + number and err.count(b'\n') == 1 and err.endswith(b'; nothing was started.\n')
 
 
 def test_a_child_is_told_to_stop_and_waited_for(tmp_path):

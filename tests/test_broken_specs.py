@@ -1,4 +1,4 @@
-"""Specs, and what a training checkpoint says of itself, as a damaged or foreign file has them."""
+"""Damaged and foreign specs and descriptions of training checkpoints."""
 import json
 import random
 

@@ -17,7 +17,7 @@ ROWS = (
     ('models', ),
     ('pruning', ),
     ('api', ),
-    # what stands above imports with torch and timm alone; what stands below may need OpenMMLab
+    # the rows above need only torch and timm; the rows below may need OpenMMLab
     ('config', ),
     ('backbones', 'necks', 'heads', 'evaluation', 'datasets'),
     ('baselines', 'classification'),
@@ -30,10 +30,10 @@ ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']
 OPENMMLAB = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
 REGISTRATIONS = ('register_backend', 'register_module', 'use_checked_loader', 'warning')
-"""Calls that a module may make when it is imported: they tell a library of a name, or a person of a lack."""
+"""Calls that a module may make when it is imported: registrations, and a warning about missing packages."""
 SETTERS = ('add_safe_globals', 'clear_safe_globals', 'filterwarnings', 'manual_seed', 'seed', 'set', 'simplefilter',
            'putenv', 'use')
-"""Calls by these names, and by those that begin with ``set_``, change what belongs to everybody."""
+"""Calls by these names, and by those that begin with ``set_``, change global state."""
 
 
 def modules() -> list[Path]:
@@ -98,7 +98,7 @@ def called(node: ast.Call) -> str:
 
 
 def side_effects(name: str, source: str) -> list[str]:
-    """What importing module ``name`` changes outside it, registration aside."""
+    """The changes outside module ``name`` when it is imported, apart from registration."""
     tree, problems = ast.parse(source), []
     own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in at_import(tree.body):

@@ -1,4 +1,4 @@
-"""What users wrote with the code before the redesign stays valid: see tests/data/legacy/make.py."""
+"""Files and configs from before the redesign stay valid: see tests/data/legacy/make.py."""
 import lzma
 import math
 from pathlib import Path

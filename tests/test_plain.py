@@ -23,11 +23,11 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 '''
-"""Makes the rest of the process one in which only torch and timm, and what they need, are installed."""
+"""Code that leaves only torch, timm and their dependencies importable in a process."""
 
 
 def run_without_openmmlab(code, *words):
-    """What a process prints that runs ``code`` after :data:`BLOCK`."""
+    """The output of a process that runs ``code`` after :data:`BLOCK`."""
     done = subprocess.run([sys.executable, '-c', BLOCK + code, *map(str, words)], cwd=ROOT, text=True,
                           capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The set-up scripts on machines that lack something (all commands are fakes), and what a wheel contains."""
+"""The set-up scripts on machines that lack something (all commands are fakes), and the content of a wheel."""
 import os
 import shutil
 import signal
@@ -190,7 +190,7 @@ def test_compiler_is_handed_to_the_build(bare: Machine) -> None:
 
 
 def test_setup_py_of_mmcv_can_read_its_version(complete: Machine) -> None:
-    """It reads from ``locals()`` what it ran with ``exec``, which Python 3.13 keeps apart."""
+    """It reads from ``locals()`` the results of ``exec``, which Python 3.13 keeps apart."""
     assert complete.run().returncode == 0
     shim = complete.root.parent / 'shim'
     shim.mkdir()
@@ -343,7 +343,7 @@ def test_entry_scripts(complete: Machine) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the repository without what builds and runs leave in it."""
+    """A copy of the repository without the products of builds and runs."""
     for module in ('setuptools', 'wheel', 'pip'):
         if find_spec(module) is None:
             pytest.skip(f'{module} is not installed')

@@ -102,7 +102,7 @@ KINDS = dict(segmentor=SEGMENTOR, detector=DETECTOR, medical=MEDICAL, classifier
 
 
 class Stopped(BaseException):
-    """What a kill is in these runs; no tool catches it."""
+    """Stands for a kill in these runs; no tool catches it."""
 
 
 @HOOKS.register_module()

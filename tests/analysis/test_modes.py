@@ -13,7 +13,7 @@ from cait_mm.tasks import load_model, parts_of
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_backbones_are_one_graph(family):
-    """What --compile backbone asks of them; dynamo alone, the generated code is PyTorch's."""
+    """As with --compile backbone, but only with dynamo, because the generated code is PyTorch's."""
     torch._dynamo.reset()
     backbone = MODELS.build(dict(FAMILIES[family], out_indices=(0, 1, 2))).eval()
     image = torch.randn(1, 3, 64, 96)

@@ -14,7 +14,7 @@ from cait_mm.errors import UserError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Seven pictures, the first of 40 x 64 pixels, and a label map beside them."""
+    """Seven pictures, the first of 40 x 64 pixels, and a label map next to them."""
     rng = np.random.default_rng(0)
     (tmp_path / 'images').mkdir()
     for index in range(7):

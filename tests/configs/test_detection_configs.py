@@ -16,7 +16,7 @@ SIZE = 128
 
 
 def shrink(config: Config) -> Config:
-    """Small inputs, few proposals; nothing is loaded. Widths, merges and heads stay what they are."""
+    """Small inputs, few proposals; nothing is loaded. Widths, merges and heads stay the same."""
     config.model.backbone.img_size = SIZE
     config.model.backbone.pop('init_cfg', None)
     config.model.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=20)

@@ -1,4 +1,4 @@
-"""Every medical config builds, takes one training and one prediction step, and says what its twins say."""
+"""Every medical config builds, takes one training and one prediction step, and is described like its twins."""
 from types import SimpleNamespace
 
 import numpy as np

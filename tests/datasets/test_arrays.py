@@ -80,7 +80,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def archive_of(path, header, content=b'', name='image.npy'):
-    """A NumPy archive whose one entry states what it likes."""
+    """A NumPy archive with one entry of any header."""
     text = header.encode().ljust(118 - 1) + b'\n'
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, b'\x93NUMPY\x01\x00' + struct.pack('<H', len(text)) + text + content)

@@ -1,4 +1,4 @@
-"""What a config's data lack is said in sentences, one per path."""
+"""Missing data of a config are reported in sentences, one per path."""
 import json
 import os
 from pathlib import Path

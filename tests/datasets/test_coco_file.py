@@ -1,4 +1,4 @@
-"""What is wrong with a COCO file is found in Python, before a library meets it."""
+"""Mistakes in a COCO file are detected in Python, before a library reads it."""
 import copy
 import json
 import math

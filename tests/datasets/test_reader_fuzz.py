@@ -27,7 +27,7 @@ def campaign(folder, originals, readers, number, seed):
     random, results = np.random.default_rng(seed), []
     wholes = {name: written(save) for name, save in originals.items()}
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # what Pillow and tifffile remark about damage
+        warnings.simplefilter('ignore')  # Pillow and tifffile warn about damage
         for index in range(number):
             name = list(wholes)[index % len(wholes)]
             path = folder / f'{index}_{name}'

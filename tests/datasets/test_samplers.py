@@ -16,7 +16,7 @@ from cait_mm.utils.seeding import OwnRandomness, seed_cpu
 
 
 class Noisy(Dataset):
-    """Items of an index and what each generator draws, of sizes in two groups for MMDetection's samplers."""
+    """Items with their index and a draw of each generator, in two groups of sizes for MMDetection's samplers."""
 
     metainfo = dict(classes=('a', 'b', 'c'))
 
@@ -89,7 +89,7 @@ def test_the_next_batches_are_those_that_would_have_come(name):
     whole = take(of(name), 0, 20)
     assert len({str(drawn) for _, drawn in whole}) == 20, 'every batch is augmented differently'
     for done in (1, 5, 6, 13):
-        seed_cpu(done)  # what the process drew before plays no part
+        seed_cpu(done)  # earlier draws of the process do not matter
         assert take(of(name), done, 20 - done) == whole[done:]
     assert take(of(name, workers=2), 4, 9) == whole[4:13], 'nor does the number of processes'
 

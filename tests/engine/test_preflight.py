@@ -1,4 +1,4 @@
-"""What a run would stumble over is said before it starts; a rehearsal leaves nothing behind."""
+"""Mistakes that would stop a run later are reported before it starts; a rehearsal leaves nothing behind."""
 import math
 import random
 
@@ -63,7 +63,7 @@ def paths(tmp_path_factory):
 
 
 def check(path, options=None, processes=1):
-    """What tools/train.py --check-only does."""
+    """As tools/train.py --check-only."""
     config = load_config(path, options)
     require_weights(config)
     refuse(config_problems(config, training=True))

@@ -182,7 +182,7 @@ class TestCheckpoints:
 
 
 class TestRefusals:
-    """What is no state of this run is refused, and nothing in the work directory changes."""
+    """A checkpoint without the state of this run is refused, and nothing in the work directory changes."""
 
     @pytest.fixture(scope='class')
     def stopped(self, data, tmp_path_factory) -> CheckedRunner:

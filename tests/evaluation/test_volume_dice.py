@@ -105,7 +105,7 @@ def test_slices_may_come_in_any_order_and_batch_and_twice():
 
 
 def test_two_processes_give_what_one_gives():
-    """What distributed evaluation does: results of both are gathered and computed once."""
+    """As in distributed evaluation: the results of both are gathered and computed once."""
     samples = slices('v', cube(1, 2, 3), cube(1, 2, 2)) + slices('w', cube(0, 0, 0), cube(2, 0, 0))
     parts = []
     for rank in range(2):

@@ -56,7 +56,7 @@ def test_the_pixel_decoder_stays_in_fp32_while_the_backbone_does_not(model):
 
 
 def sure_and_wrong(dtype):
-    """What the losses take, with masks that are sure (logits of -30) and miss everything."""
+    """Inputs of the losses, with masks that are certain (logits of -30) and miss everything."""
     targets = InstanceData(labels=torch.arange(4), masks=torch.eye(4).view(4, 2, 2).repeat_interleave(
         32, 1).repeat_interleave(32, 2).long())
     masks = [torch.full((1, 40, 16, 16), -30., dtype=dtype)] * 4

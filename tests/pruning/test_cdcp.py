@@ -30,7 +30,7 @@ def pruner_of(backbone=None, **changes):
 
 
 def at(pruner, step):
-    """Do what a step of an optimizer at ``step`` does before it; returns what is logged."""
+    """Do the part of an optimizer's step at ``step`` that precedes the update; returns the log."""
     logged = []
     pruner.load_state_dict({'steps': step})
     pruner._log = logged.append

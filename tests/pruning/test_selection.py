@@ -24,7 +24,7 @@ def random_scores(spec, seed=0):
 
 
 def literal(spec, scores, target):
-    """Alg. 1 to 3 as the paper states them: take channels one by one, and what they drag along, until the target."""
+    """Alg. 1 to 3 as the paper states them: take channels one by one, with the ones bound to them, until the target."""
     dense = classifier_cost(Spec.dense(spec.arch)).macs
     mean = [(block.q + block.k) / 2 for block in scores]
     local = {}  # (block, module, head) -> {channel: score}

@@ -1,4 +1,4 @@
-"""The ImageNet stage in small: train, kill, resume, two processes, fold, test, and what can go wrong."""
+"""The ImageNet stage in small: train, kill, resume, two processes, fold, test, and mistakes."""
 import json
 import os
 import re

@@ -1,4 +1,4 @@
-"""tools/export.py: what is written computes what PyTorch computes, or is refused in a sentence."""
+"""tools/export.py: files compute the same as PyTorch; anything else is refused with a clear error."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""tools/quickstart.py: what it writes down, and that one folder holds one run."""
+"""tools/quickstart.py: the files it writes, and that one folder holds one run."""
 import argparse
 import json
 import runpy

@@ -1,4 +1,4 @@
-"""The one reader of pictures: depth, orientation, formats, and what is no picture."""
+"""The one reader of pictures: depth, orientation, formats, and files that are no pictures."""
 import io
 import os
 import re
@@ -24,7 +24,7 @@ SMOOTH = np.kron(np.arange(12).reshape(4, 3) * 20, np.ones((20, 20))).astype(np.
 COLOURS = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], 2)
 TURNS = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
          6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}
-"""What has to be done to a stored picture, by EXIF's orientation (CIPA DC-008, 4.6.4 A)."""
+"""The transformation of a stored picture by EXIF orientation (CIPA DC-008, 4.6.4 A)."""
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 8 8
 %%EndComments

@@ -1,4 +1,4 @@
-"""Unlabelled pictures as a config's model gets them: found, cropped to its input size, and normalised its way."""
+"""Unlabelled pictures as inputs of a config's model: listed, cropped to its input size, and normalised."""
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ BATCH_SIZE = 4
 
 def image_paths(config: Mapping[str, Any], images: str | Path | Sequence[str | Path] | None,
                 count: int | None = None) -> list[str]:
-    """``count`` pictures (None: all), evenly spread over all that there are by name.
+    """``count`` pictures (None: all), evenly spread over the sorted list.
 
     Args:
-        config: Its own training split serves where ``images`` is None; labels are not read.
+        config: Its training split is used if ``images`` is None; labels are not read.
         images: A folder, or the files.
-        count: How many.
+        count: The number of pictures.
 
     Raises:
-        UserError: There are none.
+        UserError: There are no pictures.
     """
     if images is not None and not isinstance(images, (str, Path)):
         found = list(map(str, images))
@@ -44,8 +44,8 @@ def image_paths(config: Mapping[str, Any], images: str | Path | Sequence[str | P
 
 
 def input_size(config: Mapping[str, Any], model: nn.Module) -> tuple[int, int]:
-    """Pixels (H, W) of the images that a config trains its model on: its crops, or what it resizes pictures to, or
-    what the backbone's positions are for.
+    """Pixels (H, W) of the images that a config trains its model on: the size of its crops or of resized pictures, or
+    the size for which the backbone has positions.
     """
     size = (config.get('model', {}).get('data_preprocessor') or {}).get('size')
     if size is not None:
@@ -93,7 +93,7 @@ def _training_folders(config: Mapping[str, Any]) -> list[str]:
 
 
 def _scale(step: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The (H, W) that a step of a pipeline brings pictures to, if it does; MMCV writes (W, H), crops (H, W)."""
+    """The (H, W) of pictures after a step of a pipeline, or None. MMCV writes (W, H), and (H, W) for crops."""
     if step.get('type') == 'RandomCrop' and step.get('crop_type', 'absolute') == 'absolute':
         return checked_size('crop_size', step.get('crop_size'))
     scale = step.get('scale') if step.get('type') in ('Resize', 'FixScaleResize') else None
@@ -101,7 +101,7 @@ def _scale(step: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _covering(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """RGB (H, W, 3) of exactly ``size``, the middle of the scaled picture."""
+    """RGB (H, W, 3) of exactly ``size``, from the middle of the scaled picture."""
     height, width = size
     factor = max(height / image.height, width / image.width)
     scaled = max(width, round(image.width * factor)), max(height, round(image.height * factor))

@@ -51,7 +51,7 @@ def test_a_merged_one_is_saved_and_loaded_and_its_backbone_gives_dense_maps(weig
         assert torch.equal(early, maps[0][0]) and torch.equal(late, maps[0][1])
 
 
-def test_a_summary_says_what_changed(weights):
+def test_a_summary_lists_the_changes(weights):
     path, _ = weights
     model, small = cait_mm.load('deit_tiny', path), cait_mm.load('deit_tiny', path, merge=MERGE)
     summary = cait_mm.summary(small, against=model)
@@ -80,7 +80,7 @@ def test_a_summary_shows_widths_and_its_own_size_and_classes():
     (('nowhere.pth', ), 'checkpoint nowhere.pth does not exist'),
     (('deit_tiny', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
 ])
-def test_what_is_missing_is_a_sentence(words, message):
+def test_missing_files_are_errors(words, message):
     for ask in (cait_mm.load, cait_mm.backbone):
         with pytest.raises(UserError, match=message):
             ask(*words)
@@ -133,7 +133,7 @@ def test_a_loader_is_left_when_there_are_enough_images():
     (['a.png'], 'tensors .* are wanted'), (torch.zeros(2, 3, 64, 64, dtype=torch.uint8), 'normalised floats'),
     (torch.randn(2, 4, 64, 64), 'images have 4 channels'), ([()], 'tensors .* are wanted'),
 ])
-def test_what_gives_no_images_is_a_sentence(images, message):
+def test_a_source_without_images_is_an_error(images, message):
     with pytest.raises(UserError, match=message):
         cait_mm.compress(plain_classifier('deit', merge=()), images, 0.3, merge=())
 

@@ -84,7 +84,7 @@ def test_broken_json_is_a_sentence(text, message):
     check_sentence(error.value)
 
 
-def test_a_spec_file_is_named_in_what_is_wrong_with_it(tmp_path):
+def test_errors_name_the_spec_file(tmp_path):
     path = tmp_path / 'spec.json'
     with pytest.raises(UserError, match='spec.json does not exist'):
         Spec.from_file(path)
@@ -135,7 +135,7 @@ def test_a_spoilt_training_checkpoint_is_read_or_one_sentence(training, tmp_path
     (dict(img_size=[32, 32]), 'does not hold the weights that it describes'),
     (dict(spec=make_spec('deit_base').to_dict()), 'describes a larger classifier than it holds weights of'),
 ])
-def test_what_a_training_checkpoint_says_wrong_is_named(training, tmp_path, change, message):
+def test_mistakes_in_a_training_checkpoint_are_named(training, tmp_path, change, message):
     described = {**training['meta'][TRAINING_META], **change}
     torch.save({**training, 'meta': {TRAINING_META: described}}, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=message) as error:

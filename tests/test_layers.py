@@ -137,7 +137,7 @@ def test_imports_lead_upwards_and_change_nothing(path):
     ('cait_mm.utils.a', 'def f():\n    import mmengine.dist', 'mmengine is imported above the line'),
     ('cait_mm.engine.a', 'from cait_mm import load', 'cait_mm.load is in no row'),
 ])
-def test_what_breaks_the_table_is_seen(name, source, message):
+def test_breaches_of_the_table_are_seen(name, source, message):
     problems = misplaced(name, source)
     assert len(problems) == 1 and message in problems[0]
 
@@ -148,7 +148,7 @@ def test_what_breaks_the_table_is_seen(name, source, message):
     'try:\n    pass\nexcept ImportError:\n    warnings.simplefilter("ignore")', 'def f(x=np.random.seed(0)):\n    pass',
     'for name in NAMES:\n    register(name)',
 ])
-def test_what_changes_the_world_is_seen(source):
+def test_side_effects_are_seen(source):
     assert side_effects('cait_mm.utils.a', source)
 
 

@@ -368,7 +368,7 @@ def files_of(tree: Path, *folders: str) -> list[str]:
                   if path.is_file() and path.suffix != '.pyc')
 
 
-def test_install_in_place_links_what_mim_needs(tree: Path) -> None:
+def test_install_in_place_links_the_files_for_mim(tree: Path) -> None:
     build(tree, 'build_editable')
     mim = tree / 'cait_mm' / '.mim'
     links = sorted(os.readlink(path) for path in mim.iterdir())
@@ -376,7 +376,7 @@ def test_install_in_place_links_what_mim_needs(tree: Path) -> None:
     assert (mim / 'model-index.yml').is_file() and (mim / 'configs' / 'metafile.yml').is_file()
 
 
-def test_wheel_ships_what_mim_needs(tree: Path) -> None:
+def test_wheel_ships_the_files_for_mim(tree: Path) -> None:
     build(tree, 'build_editable')  # whose links must not come in a second time
     stale = tree / 'build' / 'lib' / 'cait_mm' / '.mim' / 'configs' / 'stale.py'
     stale.parent.mkdir(parents=True)

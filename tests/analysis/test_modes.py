@@ -29,7 +29,7 @@ class Model(nn.Module):
         self.backbone.compile = lambda **words: self.compiled.append(words)
 
 
-def test_what_is_compiled_and_how_images_lie():
+def test_compiled_parts_and_the_memory_format_of_images():
     model = Mode(compile='backbone', channels_last=True).prepare(Model())
     assert model.compiled == [dict(fullgraph=True)] and not Mode(compile='all').prepare(Model()).compiled
     assert Mode(channels_last=True).batch(2, 8, 6).is_contiguous(memory_format=torch.channels_last)
@@ -74,7 +74,7 @@ def test_16_bit_weights_need_no_autocast():
     assert all(value.dtype == torch.bfloat16 for value in backbone.parameters())
 
 
-def test_what_needs_a_gpu_says_so():
+def test_errors_say_that_a_gpu_is_needed():
     with pytest.raises(UserError, match='give `device=cuda`'):
         Mode(cuda_graph=True)
 

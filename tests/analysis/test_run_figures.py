@@ -30,7 +30,7 @@ def test_cls_attention_is_the_softmax_of_the_last_block(merge):
     torch.testing.assert_close(attention.flatten().sort().values, weights.repeat_interleave(16 // cells).sort().values)
 
 
-def test_a_resumed_run_replaces_what_it_did_again(tmp_path):
+def test_a_resumed_run_replaces_repeated_steps(tmp_path):
     for name, steps in (('1', (1, 2, 3)), ('2', (3, 4))):
         (tmp_path / name / 'vis_data').mkdir(parents=True)
         lines = [json.dumps(dict(step=step, loss=int(name) * 10 + step)) for step in steps]

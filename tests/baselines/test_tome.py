@@ -92,7 +92,7 @@ def test_restored_patches_hold_the_token_they_ended_in(with_cls):
     assert torch.equal(maps.flatten(2)[0].T, tokens[0, source[0, int(with_cls):]]) and grid == (4, 4)
 
 
-def test_halving_at_blocks_4_and_7_saves_what_the_design_says():
+def test_halving_at_blocks_4_and_7_saves_as_much_as_the_design_says():
     """41.6 % (the design's table), bias of proportional attention not counted, as in the paper's tool."""
     image = torch.rand(1, 3, 224, 224)
     macs = {}

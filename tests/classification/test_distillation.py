@@ -72,7 +72,7 @@ def test_the_default_teacher_is_the_dense_model(tmp_path):
       for alpha in (-1, float('nan'), 'x', True)),
     *((dict(label_smoothing=smoothing), 'label_smoothing=') for smoothing in (-1, 1, 1.5, float('nan'), 'x', None)),
 ])
-def test_what_cannot_be_taught_is_a_sentence(arguments, message):
+def test_models_that_cannot_be_tuned_are_errors(arguments, message):
     with pytest.raises(UserError, match=message):
         Classifier(STUDENT, num_classes=5, **arguments).init_weights()
 

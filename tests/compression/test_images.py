@@ -59,7 +59,7 @@ def test_the_training_split_is_found_without_its_labels(pictures):
     ('upernet_deit_s_ade20k', (512, 512)), ('mask_rcnn_deit_s_coco', (800, 1333)), ('upernet_deit_s_isaid', (896, 896)),
     ('cascade_decoder_deit_s_polyp', (352, 352)),
 ])
-def test_the_size_is_what_the_config_trains_on(name, size):
+def test_the_size_is_that_of_the_configs_training(name, size):
     assert input_size(load_config(str(CONFIGS[name])), torch.nn.Module()) == size
 
 

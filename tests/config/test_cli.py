@@ -69,7 +69,7 @@ def test_no_tool_takes_a_number_that_it_does_not_check(repo):
 
 
 @pytest.mark.parametrize('word', ['0', '-1', '1.5', '9' * 30, '²'])
-def test_what_is_no_count_is_a_sentence(word):
+def test_values_that_are_no_counts_are_errors(word):
     with pytest.raises(argparse.ArgumentTypeError, match='is not a positive whole number below'):
         cli.positive_int(word)
 

@@ -165,7 +165,7 @@ def test_groups_texts_scalars_and_types_that_numpy_lacks_are_sentences(tmp_path)
 
 
 @pytest.mark.parametrize('suffix', SAVE)
-def test_what_is_no_file_is_never_opened(tmp_path, suffix):
+def test_special_files_are_never_opened(tmp_path, suffix):
     os.mkfifo(tmp_path / f'pipe.{suffix}')
     (tmp_path / f'folder.{suffix}').mkdir()
     (tmp_path / f'device.{suffix}').symlink_to('/dev/zero')

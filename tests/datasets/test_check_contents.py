@@ -95,7 +95,7 @@ def test_a_coco_file_without_a_class_is_named(tool, tmp_path, data):
     assert status == 2 and 'lacks the categories tree' in report['train_dataloader']['problems'][0]
 
 
-def test_what_a_coco_file_says_wrong_is_named(tool, tmp_path, data):
+def test_mistakes_in_a_coco_file_are_named(tool, tmp_path, data):
     path = data / 'instances_training.json'
     content = json.loads(path.read_text())
     content['images'][0]['height'] = 96

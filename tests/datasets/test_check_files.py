@@ -155,7 +155,7 @@ def test_the_sentence_before_a_run_names_one_path_and_counts_the_rest(tmp_path):
     require_data({}, 'configs/a.py')
 
 
-def test_the_command_says_what_is_there_per_split(tool, tmp_path):
+def test_the_command_lists_files_by_split(tool, tmp_path):
     for split in ('train', 'val'):
         for folder in ('img', 'ann'):
             (tmp_path / split / folder).mkdir(parents=True)

@@ -69,7 +69,7 @@ def test_an_entry_that_a_library_would_stumble_over(part, key, value, said):
         assert len(structure_problems('x.json', content)) == 1, 'missing altogether'
 
 
-def test_what_is_no_object():
+def test_entries_that_are_no_objects():
     content = coco()
     content['images'][1], content['annotations'][1] = 'b.jpg', None
     assert [f'{part} that are no objects' in problem for part, problem in zip(
@@ -78,7 +78,7 @@ def test_what_is_no_object():
 
 @pytest.mark.parametrize('key,value,hint', [('image_id', 99, ''), ('category_id', '5', '(it lists ints)'),
                                             ('category_id', None, ''), ('image_id', True, ''), ('image_id', [0], '')])
-def test_annotations_of_what_is_not_listed(key, value, hint):
+def test_annotations_of_unlisted_pictures_and_categories(key, value, hint):
     content = coco()
     content['annotations'][0][key] = value
     problem, = findings(content)[0]
@@ -166,7 +166,7 @@ def test_runs_are_decoded_as_the_coco_api_writes_them(seed):
 
 
 @pytest.mark.parametrize('text', ['', '{"images": [', '[' * 200000, '{"a": ' + '9' * 5000 + '}', '\ufffd', '\x00'])
-def test_what_is_no_json(tmp_path, text):
+def test_files_that_are_no_json(tmp_path, text):
     path = tmp_path / 'x.json'
     path.write_bytes(text.encode() if text != '\ufffd' else b'\xff\xfe\xfd')
     with pytest.raises(UserError, match='x.json'):

@@ -76,7 +76,7 @@ def test_a_class_that_is_in_none_of_all_training_files_is_a_problem(maps, traini
     (np.stack([LABELS, LABELS * 0, LABELS, LABELS], -1), 'is a colour picture (4 channels, 2 colours)'),
     (LABELS.astype(np.uint16) * 257, 'keeps the last 8 bits'),
     (LABELS + 7, 'holds 7, 8, and there are classes 0 to 1')])
-def test_what_is_no_map_of_these_classes(tmp_path, labels, said):
+def test_files_that_are_no_maps_of_these_classes(tmp_path, labels, said):
     states, _ = inspected(tmp_path, labels)
     assert sum(said in problem for problem in states['problems']) == 3, states['problems']
 

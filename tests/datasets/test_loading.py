@@ -71,7 +71,7 @@ def loader_of(node, workers=0, training=True):
 
 
 @pytest.mark.parametrize('library', PACK)
-def test_good_files_are_what_they_are_without_a_guard(folder, library):
+def test_a_guard_does_not_change_good_files(folder, library):
     node = dataset_of(library, folder)
     plain, guarded = DATASETS.build(node), loader_of(node).dataset
     for one, other in zip(plain, guarded):

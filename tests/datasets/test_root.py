@@ -50,7 +50,7 @@ def test_wrappers_and_evaluators_are_followed_and_the_rest_stays():
 
 @pytest.mark.parametrize('roots,message', [(['a', 'b'], 'several folders'), ([None, ''], 'no data_root'),
                                            (['a', 'ab'], 'several folders')])
-def test_what_cannot_be_moved_is_a_sentence(roots, message):
+def test_data_that_cannot_be_moved_are_an_error(roots, message):
     config = Config(dict(train_dataloader=dict(dataset=[dict(data_root=root) for root in roots])))
     with pytest.raises(UserError, match=message):
         move_data(config, '/new')

@@ -139,7 +139,7 @@ def test_batches_of_unknown_kind_are_passed_over_one_by_one():
     assert [batch['index'] for batch in islice(endless(plain, 7), 2)] == [[4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-def test_what_draws_in_a_context_of_its_own_is_not_seen_outside():
+def test_draws_in_a_context_of_its_own_are_not_seen_outside():
     seed_cpu(1)
     wanted = [(random.random(), np.random.rand(), torch.rand(()).item()) for _ in range(2)]
     seed_cpu(1)

@@ -188,7 +188,7 @@ def test_classification_without_hard_links(quick, monkeypatch, tmp_path):
     assert contents(tmp_path / 'links') == contents(tmp_path / 'copies')
 
 
-def test_complete_set_is_reused_whatever_else_lies_there(quick, tmp_path, monkeypatch):
+def test_complete_set_is_reused_despite_other_files(quick, tmp_path, monkeypatch):
     first = make_scenes(tmp_path, **SMALL)
     assert first['reused'] is False
     (tmp_path / 'notes.txt').write_text('mine')
@@ -197,7 +197,7 @@ def test_complete_set_is_reused_whatever_else_lies_there(quick, tmp_path, monkey
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
-def test_interrupted_run_leaves_what_was_there(quick, tmp_path, overwrite):
+def test_interrupted_run_leaves_earlier_files(quick, tmp_path, overwrite):
     def stop_early(steps):
         yield from steps[:5]
         raise KeyboardInterrupt

@@ -67,7 +67,7 @@ def test_clipping_reports_the_norm():
 
 
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1e-3)])
-def test_a_scaled_loss_moves_what_a_plain_one_does(clip):
+def test_a_scaled_loss_gives_the_same_update(clip):
     for scaled, plain in zip(*(step(*wrapped(scale, clip_grad=clip)[::2]).values() for scale in (1024., None))):
         assert torch.equal(scaled, plain)
 

@@ -257,7 +257,7 @@ class TestRefusals:
         with pytest.raises(UserError, match='counted iterations'):
             run(data, 'classifier', tmp_path, resume=str(Path(stopped.work_dir, 'iter_2.pth')))
 
-    def test_the_sentence_names_what_is_left(self, stopped, tmp_path):
+    def test_the_message_names_the_remaining_checkpoints(self, stopped, tmp_path):
         whole = Path(stopped.work_dir, 'iter_2.pth').read_bytes()
         for name, content in (('iter_2', whole), ('best_mIoU_iter_2', whole), ('.iter_3.pth.abc', whole),
                               ('iter_3', whole[:5000]), ('iter_4', whole[:5000])):

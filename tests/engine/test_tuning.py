@@ -117,7 +117,7 @@ def test_too_few_images_and_kinds_without_a_distance_are_a_sentence(data, tmp_pa
         run_tuning(config)
 
 
-def test_queries_are_matched_whatever_their_order():
+def test_queries_are_matched_in_any_order():
     classes, masks, order = torch.randn(6, 4) * 4, torch.randn(6, 8, 8) * 4, torch.randperm(6)
     matched = match(classes[order], masks[order], classes, masks)
     assert torch.equal(order[matched], torch.arange(6))

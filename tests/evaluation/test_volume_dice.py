@@ -56,7 +56,7 @@ def test_distance_is_a_percentile_of_both_directions_together():
     assert hd95(pred, truth, spacing=(2, 1)) == 0 and hd95(far, truth, spacing=(2, 1)) == 18
 
 
-def test_a_surface_is_what_an_erosion_removes():
+def test_an_erosion_removes_the_surface():
     """Nested squares of 20 and 10: without their insides all distances are 5 at the sides and more at the corners."""
     outer, inner = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
     outer[5:25, 5:25], inner[10:20, 10:20] = True, True
@@ -104,7 +104,7 @@ def test_slices_may_come_in_any_order_and_batch_and_twice():
     assert score(shuffled, batch=5) == expected == score(samples + samples[:2], batch=1)
 
 
-def test_two_processes_give_what_one_gives():
+def test_two_processes_give_the_result_of_one():
     """As in distributed evaluation: the results of both are gathered and computed once."""
     samples = slices('v', cube(1, 2, 3), cube(1, 2, 2)) + slices('w', cube(0, 0, 0), cube(2, 0, 0))
     parts = []

@@ -30,7 +30,7 @@ def load(model, path):
     return model.load_checkpoint(read_checkpoint(path))
 
 
-def test_official_checkpoint_loads_and_says_what_matched(tmp_path):
+def test_official_checkpoint_loads_and_reports_the_match(tmp_path):
     weights, path = dense_weights(), tmp_path / 'deit.pth'
     model = small()
     report = str(model.load_checkpoint(read_checkpoint(saved(path, {'model': weights}))))

@@ -155,7 +155,7 @@ def test_a_state_that_makes_no_sense_is_a_sentence(state):
 
 
 @pytest.mark.parametrize('lr', [1e-3, 4e-3])
-def test_the_estimate_is_what_adamw_does(lr):
+def test_the_estimate_agrees_with_adamw(lr):
     """A column with gradients of 1e-3 is masked after 500 steps; Adam's beta2 of 0.99 keeps the simulation short."""
     iterations, begin, beta2 = 6000, 500, 0.99
     column = nn.Parameter(torch.eye(8)[0].clone())

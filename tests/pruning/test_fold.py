@@ -106,7 +106,7 @@ def test_nothing_cut_is_the_same_function(trained):
     assert folded.spec == trained.spec and folded.largest_cut == 0
 
 
-def test_uneven_heads_lose_what_the_poorest_can():
+def test_uneven_heads_lose_as_much_as_the_poorest_can():
     mask = BlockChannels(q=torch.tensor([[0, 0, 1, 1], [0, 1, 1, 0]]).bool(),
                          k=torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]]).bool(),
                          v=torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]).bool(), ffn=torch.tensor([1, 0]).bool())

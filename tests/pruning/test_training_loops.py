@@ -80,7 +80,7 @@ def test_a_loop_reaches_its_target_and_folds_exactly(images, pad_to):
 
 @pytest.mark.parametrize('options', [dict(foreach=False), dict(foreach=True), dict(fused=True)])
 @pytest.mark.parametrize('rule', ['lasso', 'proximal'])
-def test_hooks_do_what_a_loop_by_hand_does(options, rule):
+def test_hooks_equal_a_loop_by_hand(options, rule):
     batches = random_batches(20)
     settings = dict(rule=rule, strength=1e-2, allow_remnants=True)
     (model, pruner), (twin, other) = make(**settings), make(**settings)
@@ -313,7 +313,7 @@ def test_the_paper_s_rule_is_taken_where_there_is_time_for_it():
     assert 'only known for Adam' in pruner.attach(torch.optim.SGD(model.parameters(), lr=0.1))
 
 
-def test_what_cannot_be_attached_to_is_a_sentence():
+def test_an_optimizer_that_does_not_fit_is_an_error():
     model, pruner = make()
     with pytest.raises(UserError, match='does not hold 4 of 4 compactors'):
         pruner.attach(torch.optim.AdamW(model.head.parameters()), own_group=False)
@@ -330,7 +330,7 @@ def test_what_cannot_be_attached_to_is_a_sentence():
         pruner.attach(adamw(model))
 
 
-def test_what_cannot_be_pruned_is_a_sentence():
+def test_a_model_that_cannot_be_pruned_is_an_error():
     model, pruner = make()
     with pytest.raises(UserError, match=r'after 0 of 40 steps the masks save 0.0%, and 40.0% only after'):
         pruner.fold()

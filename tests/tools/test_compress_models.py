@@ -85,7 +85,7 @@ def test_target_0_keeps_every_prediction(data, tmp_path, kind):
     ('key', 'does not fit the config'), ('shape', 'does not fit the config'), ('backbone', 'does not fit the config'),
     ('type', 'which cannot be compressed'), ('images', 'there are no images'), ('target', 'out of reach'),
 ])
-def test_what_cannot_be_is_a_sentence_and_writes_nothing(tool, data, tmp_path, change, message):
+def test_impossible_requests_are_errors_and_write_nothing(tool, data, tmp_path, change, message):
     config, checkpoint = trained(data, tmp_path, 'segmentor')
     content, target, more = torch.load(checkpoint), 0.4, ()
     weights = content['state_dict']
@@ -122,7 +122,7 @@ def test_any_module_with_one_backbone_is_compressed_from_python(family):
 
 
 @pytest.mark.parametrize('pad_to', [0, 4])
-def test_the_target_is_what_the_backbone_saves_with_its_padding(data, tmp_path, pad_to):
+def test_the_target_counts_the_padding_of_the_backbone(data, tmp_path, pad_to):
     config, checkpoint = trained(data, tmp_path, 'segmentor')
     compressed = compress_model(str(config), str(checkpoint), [torch.randn(4, 3, 64, 64)], 0.5, pad_to=pad_to)
     assert 0.5 <= compressed.result()['reduction'] < 0.53

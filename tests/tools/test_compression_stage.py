@@ -229,7 +229,7 @@ def test_an_unfinished_run_folds_only_when_told(tool, trained, tmp_path):
     assert status == 0 and 'largest norm' in text and (tmp_path / 'a.pth').is_file()
 
 
-def test_what_cannot_be_folded_is_a_sentence(tool, mini, trained, tmp_path):
+def test_a_checkpoint_that_cannot_be_folded_is_an_error(tool, mini, trained, tmp_path):
     torn, bad = tmp_path / 'torn.pth', tmp_path / 'bad.pth'
     torn.write_bytes((trained / 'epoch_6.pth').read_bytes()[:9000])
     content = load(trained / 'epoch_6.pth')

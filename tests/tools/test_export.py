@@ -65,7 +65,7 @@ def test_images_of_four_channels(tmp_path):
         assert module.in_channels == 4 and getattr(saved, 'in_channels', 4) == 4
 
 
-def test_what_is_deployed_computes_the_same_with_fewer_parameters():
+def test_a_deployed_model_computes_the_same_with_fewer_parameters():
     model = load_model(str(ROOT / SEGMENTOR))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -80,7 +80,7 @@ def test_what_is_deployed_computes_the_same_with_fewer_parameters():
     assert not any(isinstance(item, torch.nn.BatchNorm2d) for item in model.decode_head.modules())
 
 
-def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
+def test_an_onnx_file_is_timed_together_with_configs(tool, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     out = tmp_path / 'model.onnx'
     assert tool('export.py', SEGMENTOR, checkpoint, '--shape', 64, 64, '--out', out)[0] == 0
@@ -93,7 +93,7 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
     assert status == 2 and 'for images of 64x64, not 96x64' in err
 
 
-def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
+def test_models_that_a_format_cannot_hold_are_refused(tool, tmp_path):
     with pytest.raises(UserError, match='export `part=backbone`'):
         deployable(load_model(str(ROOT / 'configs/small/mask_rcnn_deit_scenes.py')), 'overall')
     config = 'configs/small/mask2former_cait_deit_t_camvid.py'

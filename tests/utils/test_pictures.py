@@ -61,7 +61,7 @@ def test_wide_values_of_no_known_range_are_a_sentence(tmp_path, values):
         read_image(tmp_path / 'a.tif')
 
 
-def test_image_folders_see_what_a_picture_of_16_bits_shows(tmp_path):
+def test_image_folders_read_pictures_of_16_bits(tmp_path):
     for name in 'ab':
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((16, 16), 20000, np.uint16)).save(tmp_path / name / '0.png')
@@ -195,7 +195,7 @@ def no_file(kind, path, tmp_path):
     ('named pipe', 'is a named pipe, no file'), ('folder', 'is a folder, no file'), ('socket', 'is a socket, no file'),
     ('device', 'is a device, no file'), ('loop', 'cannot be opened'), ('broken link', 'is a link to gone.jpg'),
     ('empty', 'cannot be read, because it is empty'), ('missing', 'does not exist')])
-def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch, kind, words):
+def test_special_files_are_never_opened(tmp_path, monkeypatch, kind, words):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'a.jpg'
     no_file(kind, path, tmp_path)
@@ -205,7 +205,7 @@ def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch, kind, words):
         assert 'a.jpg' in str(raised.value)
 
 
-def test_the_kinds_are_what_they_are_called(tmp_path, monkeypatch):
+def test_the_kinds_deserve_their_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind, check in (('named pipe', stat.S_ISFIFO), ('socket', stat.S_ISSOCK), ('device', stat.S_ISCHR)):
         no_file(kind, tmp_path / kind, tmp_path)

@@ -47,7 +47,7 @@ def test_a_signal_is_one_line_and_nothing_half_written_stays(capsys, tmp_path, n
     assert stop.value.code == 128 + number and capsys.readouterr().err == said and not list(tmp_path.iterdir())
 
 
-def test_what_a_library_made_of_a_signal_is_that_signal_again(capsys):
+def test_an_exception_that_a_library_made_of_a_signal_is_that_signal_again(capsys):
     def main():
         try:
             send(signal.SIGINT)

@@ -94,7 +94,7 @@ def test_files_without_checksums_are_read(tmp_path):
     (b'\x80\x02}q\x00.', 'damaged or no weights file'),
     (b'hello', 'damaged or no weights file'),
 ])
-def test_what_is_no_weights_file_is_called_what_it_is(tmp_path, content, message):
+def test_files_of_other_kinds_are_called_by_their_kind(tmp_path, content, message):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)
     with pytest.raises(UserError, match=f'checkpoint {path} .*{message}'):
@@ -129,7 +129,7 @@ def fake_class(monkeypatch, module, name, base=dict):
     return kind
 
 
-def test_settings_beside_the_weights_do_not_keep_them_from_being_read(tmp_path, monkeypatch):
+def test_weights_are_read_from_files_with_settings(tmp_path, monkeypatch):
     node = fake_class(monkeypatch, 'yacs.config', 'CfgNode')
     inner = node(depth=12)
     inner.__dict__['__immutable__'] = True
@@ -187,7 +187,7 @@ def test_no_pickle_runs_and_its_type_is_named(tmp_path, call, name, zipped):
     assert not marker.exists()
 
 
-def test_a_whole_module_is_refused_with_what_to_do(tmp_path):
+def test_a_whole_module_is_refused_with_a_remedy(tmp_path):
     path = saved(tmp_path / 'a.pth', {'model': torch.nn.Linear(2, 2)})
     with pytest.raises(UserError, match=r'torch.nn.modules.linear.Linear, .* torch.save\(model.state_dict\(\), FILE\)'):
         load_file(path)

@@ -147,7 +147,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def load_image(path: Path, size: tuple[int, int]) -> Tensor:
-    """An image, resized and normalised as ImageNet's: (1, 3, H, W)."""
+    """An image, resized and normalised as for ImageNet: (1, 3, H, W)."""
     pixels = np.asarray(read_image(path).resize(size[::-1], Image.BICUBIC), dtype=np.float32) / 255
     return torch.from_numpy((pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD).permute(2, 0, 1)[None].float()
 

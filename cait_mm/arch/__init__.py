@@ -19,7 +19,7 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
 
     Args:
         arch: A name from :data:`ARCHS`, an :class:`Arch`, or its fields; they may name their ``family``.
-        family: Which family fields belong to that do not name one.
+        family: The family of fields that do not name one.
 
     Raises:
         UserError: There is no such architecture, or it is impossible.

@@ -12,7 +12,7 @@ from cait_mm.ops.token_merge import Grid
 
 @dataclass(frozen=True)
 class DeiTArch(Arch):
-    """A dense DeiT, or any plain ViT of its make."""
+    """A dense DeiT, or another plain ViT of the same structure."""
 
     family: ClassVar[str] = 'deit'
     required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')

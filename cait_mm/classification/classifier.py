@@ -28,7 +28,7 @@ class Classifier(PlainClassifier, BaseModel):
         num_classes: Classes of the head.
         head_rows: Rows of the checkpoint's head that this one starts from, for a subset of its classes.
         new_head: Start the head from random weights: the checkpoint is of other classes.
-        label_smoothing: Of the loss where labels are indices; mixup smooths the labels it mixes itself.
+        label_smoothing: Of the loss if labels are indices; mixup smooths its labels itself.
         distillation: ``dict(alpha=..., teacher=...)``, see
             :class:`~cait_mm.classification.distillation.HardDistillation`; the teacher is the dense model of the same
             checkpoint, or of the file that ``teacher`` names, or the config of another model. None trains on labels
@@ -88,7 +88,7 @@ class Classifier(PlainClassifier, BaseModel):
             inputs: (B, 3, H, W).
             targets: Class indices (B,), or mixed labels (B, num_classes).
             mode: ``tensor`` returns logits (B, num_classes); ``loss`` a dict of losses; ``predict`` one dict per image
-                with ``scores`` (num_classes,) and, where targets are given, ``target``.
+                with ``scores`` (num_classes,) and, if targets are given, ``target``.
         """
         logits = super().forward(inputs)
         if mode == 'tensor':

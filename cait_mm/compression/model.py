@@ -30,7 +30,7 @@ from cait_mm.utils.weights import fitting, load_file
 
 PARTS = ('backbone', 'overall')
 NUM_IMAGES = 32
-"""Pictures to calibrate on; each has as many tokens as dozens of a classifier's."""
+"""Pictures to calibrate on; each has as many tokens as dozens of images of a classifier."""
 CONFIG, MODEL, RESULT = 'config.py', 'model.pth', 'result.json'
 
 

@@ -1,4 +1,4 @@
-"""The config of a compressed model: the dense one's, with the backbone's merges and widths written out."""
+"""The config of a compressed model: the dense config, with the merges and widths of the backbone written out."""
 import inspect
 from collections.abc import Mapping
 from typing import Any

@@ -67,7 +67,7 @@ class SeededBatchSampler(Sampler):
     Args:
         sampler: Yields indices.
         batch_size: Images of a batch.
-        seed: The run's.
+        seed: The seed of the run.
         drop_last: Leave out an incomplete batch at the end.
         batch_sampler: The config of another batch sampler, for example MMDetection's ``AspectRatioBatchSampler``.
     """

@@ -172,9 +172,9 @@ def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
         arch, path = _arch_and_file(model, weights)
         checkpoint = read_checkpoint(str(path))
         spec = spec_to_load(checkpoint, arch, merge)
-    found = FAMILIES[spec.arch.family](spec=spec, **{'img_size': stated_size(checkpoint, spec), **options})
-    LOGGER.info('%s', found.load_checkpoint(checkpoint))
-    return found.eval()
+    result = FAMILIES[spec.arch.family](spec=spec, **{'img_size': stated_size(checkpoint, spec), **options})
+    LOGGER.info('%s', result.load_checkpoint(checkpoint))
+    return result.eval()
 
 
 def _arch_and_file(model: Model, weights: FilePath | None) -> tuple[None | str | Arch | Mapping[str, Any], FilePath]:

@@ -120,10 +120,11 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from cait_mm.compression.small_config import changes
     merge = None if args.merge is None else parse_merges(args.merge)
     with logs_aside(args.json):
-        found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
-                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root)
-        found.save(args.out)
-    result = found.result()
+        compressed = compress_model(
+            args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align, pad_to=args.pad_to,
+            num_images=args.num_images, data_root=args.data_root)
+        compressed.save(args.out)
+    result = compressed.result()
     lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
     return '\n'.join(lines), result
 

@@ -32,15 +32,15 @@ def image_paths(config: Mapping[str, Any], images: str | Path | Sequence[str | P
         UserError: There are no pictures.
     """
     if images is not None and not isinstance(images, (str, Path)):
-        found = list(map(str, images))
+        paths = list(map(str, images))
     else:
         folders = _training_folders(config) if images is None else [str(images)]
-        found = [path for folder in folders for path in walk_images(folder)]
-        if not found:
+        paths = [path for folder in folders for path in walk_images(folder)]
+        if not paths:
             where = ' or '.join(folders) or 'its training split, which names no folder'
             raise UserError(f'there are no images below {where}: give a folder of some dozens with --images, labels '
                             'are not needed.')
-    return spread(found, len(found) if count is None else count)
+    return spread(paths, len(paths) if count is None else count)
 
 
 def input_size(config: Mapping[str, Any], model: nn.Module) -> tuple[int, int]:
@@ -53,9 +53,9 @@ def input_size(config: Mapping[str, Any], model: nn.Module) -> tuple[int, int]:
     loader = config.get('train_dataloader') or config.get('test_dataloader') or {}
     for dataset in datasets_of(loader.get('dataset')):
         scales = [_scale(step) for step in dataset.get('pipeline') or () if isinstance(step, Mapping)]
-        found = next(filter(None, scales), None)
-        if found:
-            return found
+        scale = next(filter(None, scales), None)
+        if scale:
+            return scale
     return backbone_inside(model).img_size
 
 

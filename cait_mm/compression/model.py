@@ -61,13 +61,13 @@ class Compressed:
     @cached_property
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """MACs and parameters, ``counts['small']['backbone']['macs']``: of backbone and overall, before and after."""
-        found: dict[str, dict[str, dict[str, int]]] = {}
+        counts: dict[str, dict[str, dict[str, int]]] = {}
         for name, model in (('dense', self.dense), ('small', self.small)):
             parts = parts_of(model, PARTS)
             image = torch.rand(1, backbone_inside(model).arch.in_channels, *self.img_size)
-            found[name] = {part: {'macs': count_macs(module, (image, ))[''], 'params': count_params(module)}
-                           for part, module in parts.items()}
-        return found
+            counts[name] = {part: {'macs': count_macs(module, (image, ))[''], 'params': count_params(module)}
+                            for part, module in parts.items()}
+        return counts
 
     def result(self) -> dict[str, Any]:
         """Before and after, in plain types."""

@@ -69,10 +69,11 @@ def pipeline_of(config: Config, loader: str) -> Sequence[Mapping[str, Any]]:
     Raises:
         UserError: It has none.
     """
-    found = [node['pipeline'] for node in datasets_of((config.get(loader) or {}).get('dataset')) if 'pipeline' in node]
-    if not found:
+    datasets = datasets_of((config.get(loader) or {}).get('dataset'))
+    pipelines = [node['pipeline'] for node in datasets if 'pipeline' in node]
+    if not pipelines:
         raise UserError(f'config {config.filename} has no pipeline in its {loader}, which tuning needs.')
-    return found[0]
+    return pipelines[0]
 
 
 def model_of(config: Config) -> ConfigDict:

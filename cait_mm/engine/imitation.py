@@ -72,7 +72,7 @@ def regions(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
             samples: Sequence[Any]) -> dict[str, Tensor]:
     """KL of the proposals' objectness, and on the teacher's proposals that of classes and masks; boxes by L1.
 
-    What is said of an anchor, box or mask counts by the teacher's certainty that something is there.
+    Every anchor, box and mask is weighted by the teacher's certainty that there is an object.
     """
     with torch.no_grad():
         scores, deltas = teacher.rpn_head(wanted_maps)

@@ -1,4 +1,4 @@
-"""A tuning run of whole segmentors and detectors: its config, and what it gave."""
+"""A tuning run of whole segmentors and detectors: its config and its result."""
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path

@@ -77,7 +77,7 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     Args:
         backbone: At full width; it stays as it is.
         images: As in :func:`compress`.
-        how: What is wanted.
+        how: The kind and amount of compression.
         saved: The share of the MACs that a spec saves; by default that of the classifier.
 
     Returns:

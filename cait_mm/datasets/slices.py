@@ -26,7 +26,7 @@ def slice_uri(path: str, index: int | None = None, label: bool = False) -> str:
 
 
 def volume_shape(path: str) -> tuple[int, ...]:
-    """The shape (D, H, W) of a volume's labels, or (H, W) of a slice's.
+    """The shape of the labels: (D, H, W) of a volume, (H, W) of a slice.
 
     Raises:
         UserError: The file cannot be read, or image and labels differ in shape.

@@ -152,7 +152,7 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
         num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
         head_rows, new_head: See :meth:`Classifier.load_checkpoint`.
         options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``. ``img_size`` is by default
-            the one that the file states for its positions, or the architecture's.
+            that of the file's positions, or else of the architecture.
 
     Raises:
         UserError: The file cannot be read, or is not the model that is asked for.

@@ -34,8 +34,8 @@ def grid_of(positions: int, stated: Grid | None, pretraining: Grid, wanted: Grid
     Args:
         positions: Patches in the checkpoint, without CLS.
         stated: The grid stated in the file, if any; files of this project state it.
-        pretraining: The grid of the architecture's ``img_size``, which a config may set to the file's.
-        wanted: The model's own grid. It comes after the square one, because files that say nothing are square.
+        pretraining: The grid of the architecture's ``img_size``, which a config may set to that of the file.
+        wanted: The grid of the model. It comes after the square one, because files that state none are square.
 
     Raises:
         UserError: No grid has as many.

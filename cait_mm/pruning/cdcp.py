@@ -99,7 +99,7 @@ class CDCP:
         Args:
             optimizer: Of the whole model; ``torch.optim``'s or one derived from it, fused or not, with a closure or
                 without.
-            lr_mult: The compactors' learning rate as a multiple of the other weights'. Short runs want 0.1: Adam's
+            lr_mult: The learning rate of compactors as a multiple of that of other weights. Short runs want 0.1: Adam's
                 first steps, all signs, shake a pretrained model.
             own_group: Move the compactors into a parameter group of their own, with beta1 0.99 and without weight
                 decay, unless they have one. False leaves all groups as they are.
@@ -152,7 +152,7 @@ class CDCP:
         return fold(self.backbone, self.masks(), tolerance, pad_to).backbone
 
     def state_dict(self) -> dict[str, Any]:
-        """The pruner's own state, which a continued run needs with the model's and the optimizer's."""
+        """The state of the pruner, which a continued run needs together with those of model and optimizer."""
         return {'steps': self.steps, 'rule': self.rule}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -210,7 +210,7 @@ class CDCP:
 
         Args:
             lr: The compactors' peak learning rate.
-            beta2: Adam's; None where the optimizer is another one, for which there is no estimate.
+            beta2: That of Adam; None for other optimizers, for which there is no estimate.
 
         Raises:
             UserError: They cannot vanish before the run ends, and ``allow_remnants`` does not permit that.

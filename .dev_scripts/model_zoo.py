@@ -1,7 +1,7 @@
 """Count every config and write the model zoo: configs/metafiles/*.yml (read by mim) and configs/README.md.
 
-Results in the metafiles were measured here and are kept. MACs and parameters are counted for configs that lack them,
-with --count for all. Without --count the page is rendered from the metafiles alone, in a second.
+Results in the metafiles were measured here and are kept. MACs and parameters are counted for configs that lack them, or
+for all with --count. Otherwise the page is rendered from the metafiles in a second.
 """
 import argparse
 import re
@@ -119,7 +119,7 @@ differently now.
 
 
 class Parts(NamedTuple):
-    """The parts of a name; of a control, which is no row of a table, only the data set and the metafile."""
+    """The parts of a name; for a control, which is in no table, only the data set and the metafile."""
     head: str
     method: str | None
     backbone: str
@@ -127,9 +127,9 @@ class Parts(NamedTuple):
 
 
 def parts_of_name(name: str) -> Parts:
-    found = NAME.fullmatch(name)
-    if found:
-        head, method, backbone, data = found.groups()
+    match = NAME.fullmatch(name)
+    if match:
+        head, method, backbone, data = match.groups()
         return Parts('classification' if head in (None, 'compress') else head, method or '', backbone, data)
     head = next((head for head in HEADS if name.startswith(f'{head}_')), 'classification')
     data = next(data for data in sorted(DATA, key=len, reverse=True) if name.endswith(f'_{data}'))
@@ -137,7 +137,7 @@ def parts_of_name(name: str) -> Parts:
 
 
 def input_size(config: Any) -> tuple[int, int]:
-    """Height and width a config is counted at: its crop, or a landscape picture padded to 32 for detectors."""
+    """Height and width at which a config is counted: its crop, or for detectors a landscape picture padded to 32."""
     if config.get('default_scope') == 'mmdet':
         step = next(step for step in config.test_dataloader.dataset.pipeline if step.type == 'Resize')
         long, short = step.scale
@@ -151,7 +151,7 @@ def sides(size: Sequence[int]) -> str:
 
 
 def count(name: str) -> dict[str, Any]:
-    """Input, MACs and parameters of one config: of a CDCP run its target's, None where its checkpoint decides."""
+    """Input, MACs and parameters of a config: the target's for a CDCP run, None if they depend on a checkpoint."""
     path = str(PATHS[name])
     config, model = load_config(path), load_model(path)
     if config.model.type == 'Classifier' and config.model.backbone.type.startswith('ToMe'):
@@ -161,12 +161,12 @@ def count(name: str) -> dict[str, Any]:
     if config.model.type == 'Classifier':
         spec, classes = model.backbone.spec, model.num_classes
         cost = classifier_cost(spec, num_classes=classes)
-        found = {'Input': sides(spec.arch.img_size), 'FLOPs': cost.macs, 'Parameters': cost.params}
+        counted = {'Input': sides(spec.arch.img_size), 'FLOPs': cost.macs, 'Parameters': cost.params}
         target = (config.model.get('cdcp') or {}).get('target')
         if target:
             dense = classifier_cost(Spec.dense(spec.arch), num_classes=classes)
-            found.update(FLOPs=round(dense.macs * (1 - target)), Parameters=None)
-        return found
+            counted.update(FLOPs=round(dense.macs * (1 - target)), Parameters=None)
+        return counted
     height, width = input_size(config)
     if '_cait_' in name and not model.backbone.spec.is_pruned:
         return {'Input': sides((height, width)), 'FLOPs': None, 'Parameters': None}
@@ -189,8 +189,8 @@ def entry(name: str, known: dict[str, Any], recount: bool) -> dict[str, Any]:
     if recount or 'FLOPs' not in metadata:
         print(f'counting {name}', file=sys.stderr, flush=True)
         metadata = {'Training Data': DATA[parts_of_name(name).data], **count(name)}
-    found = {'Name': name, 'In Collection': 'CAIT', 'Config': str(PATHS[name].relative_to(ROOT)), 'Metadata': metadata}
-    return {**found, **({'Results': known['Results']} if known.get('Results') else {})}
+    model = {'Name': name, 'In Collection': 'CAIT', 'Config': str(PATHS[name].relative_to(ROOT)), 'Metadata': metadata}
+    return {**model, **({'Results': known['Results']} if known.get('Results') else {})}
 
 
 def gmacs(model: dict[str, Any]) -> str:
@@ -231,11 +231,11 @@ def table(models: Iterable[dict[str, Any]], methods: Sequence[str], small: bool 
     lines.append(['---'] * len(lines[0]))
     for key in sorted(rows, key=lambda key: [names.index(part) for names, part in zip(order, key)]):
         data, head, backbone = key
-        found = rows[key]
-        first = next(iter(found.values()))
+        row = rows[key]
+        first = next(iter(row.values()))
         line = [DATA[data], HEADS[head], BACKBONES[backbone], first['Metadata']['Input']]
-        line += [cell(found.get(method)) for method in methods]
-        results = (result for model in found.values() for result in model.get('Results', ()))
+        line += [cell(row.get(method)) for method in methods]
+        results = (result for model in row.values() for result in model.get('Results', ()))
         lines.append([*line, *(['; '.join(sorted({result['Dataset'] for result in results}))] if small else [])])
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 

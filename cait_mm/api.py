@@ -84,7 +84,7 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
             means.
         num_images: How many images to calibrate on.
         tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
-            loader is read a second time for them. What they gave is in ``provenance['tuned']``.
+            loader is read a second time for them. The result is in ``provenance['tuned']``.
         tuning: Of :func:`tune`: ``lr``, ``batch_size``, ``seed``, ``checkpoint``, ``progress``.
 
     Returns:
@@ -130,7 +130,7 @@ def tune(student: Classifier, teacher: Classifier, images: Any, steps: int, *, l
         progress: Called after every step.
 
     Returns:
-        What it gave, with a sentence in ``note`` where the images are too few or unlike.
+        The result, with a sentence in ``note`` if the images are too few or unlike.
 
     Raises:
         UserError: The images do not fit or are too few, or the checkpoint is of another run.
@@ -172,9 +172,9 @@ def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
         arch, path = _arch_and_file(model, weights)
         checkpoint = read_checkpoint(str(path))
         spec = spec_to_load(checkpoint, arch, merge)
-    found = FAMILIES[spec.arch.family](spec=spec, **{'img_size': stated_size(checkpoint, spec), **options})
-    LOGGER.info('%s', found.load_checkpoint(checkpoint))
-    return found.eval()
+    result = FAMILIES[spec.arch.family](spec=spec, **{'img_size': stated_size(checkpoint, spec), **options})
+    LOGGER.info('%s', result.load_checkpoint(checkpoint))
+    return result.eval()
 
 
 def _arch_and_file(model: Model, weights: FilePath | None) -> tuple[None | str | Arch | Mapping[str, Any], FilePath]:

@@ -1,4 +1,4 @@
-"""The one exception type that tools turn into a single sentence, and how other exceptions get into one."""
+"""The one exception that tools print as a short message, and functions to put other exceptions into such messages."""
 import re
 import reprlib
 from collections.abc import Iterator
@@ -6,32 +6,32 @@ from contextlib import contextmanager
 from typing import Any
 
 MOST_LETTERS = 300
-"""Of a reason; some libraries put the bytes that they could not read into theirs."""
+"""The longest reason; messages of some libraries contain the bytes that they could not read."""
 
 
 class UserError(ValueError):
-    """Something the person at the keyboard can mend: a wrong path, an impossible target, a broken checkpoint.
+    """A mistake that the user can correct: a wrong path, an impossible target, a broken checkpoint.
 
-    Its message is one sentence that says what is wrong and what to do. Tools print it and exit with status 2
-    (:func:`cait_mm.config.cli.run`); every other exception keeps its traceback, because it is a bug.
+    Its message is a sentence that names the problem and the remedy. Tools print it and exit with status 2
+    (:func:`cait_mm.config.cli.run`). Every other exception is a bug and keeps its traceback.
     """
 
 
 @contextmanager
 def parameters_called(prefix: str, **others: str) -> Iterator[None]:
-    """Let errors from in here name the keys of a config, or the options of a command, that parameters came from.
+    """A context whose errors name the keys of a config, or the options of a command, instead of parameters.
 
     The library writes its parameters in backquotes: "`rule=lasso`" becomes "model.cdcp.rule=lasso" with the prefix
     ``model.cdcp.``.
 
     Args:
-        prefix: Written before a parameter's name.
-        others: Names that a parameter has instead of its own, after the prefix.
+        prefix: Written before the name of a parameter.
+        others: Names to use instead of the parameter's own, after the prefix.
     """
     try:
         yield
     except UserError as error:
-        raise type(error)(re.sub(r'`(\w+)([^`]*)`', lambda found: prefix + others.get(found[1], found[1]) + found[2],
+        raise type(error)(re.sub(r'`(\w+)([^`]*)`', lambda match: prefix + others.get(match[1], match[1]) + match[2],
                                  str(error))) from error
 
 
@@ -46,7 +46,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def shown(value: Any) -> str:
-    """``value`` as Python writes it, cut to the length of a sentence: files hold numbers and lists of any size."""
+    """The repr of ``value``, shortened for a sentence: files hold numbers and lists of any size."""
     if value is None or isinstance(value, (bool, float)) or isinstance(value, int) and abs(value) < 10**20:
         return repr(value)
     if isinstance(value, int):

@@ -1,7 +1,7 @@
 """MACs and parameters of a spec in closed form, counted as fvcore counts (see ``cait_mm/arch/cost.py``).
 
-``cait_mm/analysis/flops.py`` counts real modules; the two must agree. Fused attention is counted as its two matrix
-products. Everything outside the blocks is counted by a family's architecture.
+``cait_mm/analysis/flops.py`` counts real modules; the two must agree. Fused attention counts as two matrix products.
+The architecture of a family counts everything outside the blocks.
 """
 from cait_mm.arch.cost import Cost, layer_norm, linear
 from cait_mm.ops.token_merge import fused_tokens, has_conv, is_weighted
@@ -12,8 +12,8 @@ def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: tuple[int, 
                    qkv_bias: bool = True) -> Cost:
     """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens.
 
-    ``windows`` is the number of attentions computed in parallel and of the tokens in each, padding included; None is
-    one over all tokens.
+    ``windows`` is the number of attentions that are computed in parallel and the number of tokens in each, padding
+    included; None is one attention over all tokens.
     """
     count, length = windows or (1, tokens)
     values = block.num_heads * block.v_dim

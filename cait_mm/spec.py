@@ -106,7 +106,7 @@ class Spec:
         """Read :meth:`to_dict`'s form.
 
         Raises:
-            UserError: It is no spec, of a version this package does not know, or describes something impossible.
+            UserError: It is no spec, has an unknown version, or describes something impossible.
         """
         if not isinstance(data, Mapping) or 'version' not in data:
             raise UserError('this is not a cait_mm spec: it has no "version".')
@@ -138,7 +138,7 @@ class Spec:
         """Read a JSON file.
 
         Raises:
-            UserError: It is missing or no spec; names the file.
+            UserError: It is missing or no spec; the message names the file.
         """
         if not os.path.isfile(path):
             raise UserError(f'spec file {path} does not exist.')
@@ -165,7 +165,7 @@ def make_spec(arch: str | Arch | Mapping[str, Any],
         arch: A name from :data:`~cait_mm.arch.ARCHS`, an :class:`~cait_mm.arch.Arch`, or its fields as a dict.
         merge: ``((block, kind), ...)``; Swin's blocks are written ``'stage.block'``.
         qk_dim, v_dim, ffn_dim: One width for all blocks or one per block; None is the dense width.
-        family: Of an architecture that is given as a dict and does not say its own.
+        family: The family of an architecture that is given as a dict without one.
 
     Raises:
         UserError: A name, merge or width is impossible.
@@ -199,7 +199,7 @@ def as_merges(merges: Sequence[Sequence[Any]]) -> tuple[Merge, ...]:
 
 
 def _checked_merges(arch: Arch, merges: Sequence[Merge]) -> tuple[Merge, ...]:
-    """``merges`` in the order of their blocks; raises where one is impossible."""
+    """``merges`` in the order of their blocks; raises if one is impossible."""
     by_block: dict[int, Merge] = {}
     for merge in merges:
         if merge.kind not in MERGE_KINDS:

@@ -35,12 +35,12 @@ class Task(ABC):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Pixels (H, W) of its images, where nobody says otherwise."""
+        """The default pixels (H, W) of its images."""
         return 512, 512
 
     @property
     def in_channels(self) -> int:
-        """Channels of its images; 3 where its backbone does not say."""
+        """Channels of its images; 3 unless its backbone states them."""
         return getattr(getattr(self.model.backbone, 'arch', None), 'in_channels', 3)
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Task(ABC):
 
         Args:
             x: The images.
-            count: How many of them are described to heads that look at each; None is all.
+            count: The number of images in the metadata for heads that need it; None is all.
         """
 
 
@@ -165,7 +165,7 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
             config.model.update(cdcp=None, distillation=None)
         return build_model(config)
     checkpoint = read_checkpoint(path)
-    if not checkpoint.is_export:
+    if not checkpoint.is_compressed:
         raise UserError(f'{path} is no compressed checkpoint: give a config, or a file of tools/fold.py or '
                         'tools/compress.py.')
     classes = len(checkpoint.state_dict.get('head.weight', ()))
@@ -180,14 +180,14 @@ def parts_of(model: nn.Module, names: Sequence[str] = ('encoder', 'overall')) ->
     overall.
     """
     wrappers = dict(zip(PARTS, (Backbone, Encoder, Overall)))
-    found = [name for name in names if name in task_of(model).parts] or ['overall']
-    return {name: wrappers[name](model) for name in found}
+    present = [name for name in names if name in task_of(model).parts] or ['overall']
+    return {name: wrappers[name](model) for name in present}
 
 
 def _two_stages(model: nn.Module, x: Tensor, samples: Sequence[Any]) -> list[Any]:
     """The raw outputs of a two-stage detector for a prediction.
 
-    MMDetection's own raw outputs hold masks of all 1000 proposals in a cascade, and of 100 in a whole batch elsewhere.
+    The raw outputs of MMDetection hold masks of all 1000 proposals in a cascade, and of 100 in a whole batch elsewhere.
     """
     from mmdet.structures.bbox import bbox2roi
     features, head = model.extract_feat(x), model.roi_head

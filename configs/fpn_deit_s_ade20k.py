@@ -1,4 +1,4 @@
-# Dense DeiT-Small + Semantic FPN on ADE20K, 80k iterations: what the compressed twins are compared with.
+# Dense DeiT-Small + Semantic FPN on ADE20K, 80k iterations: the baseline of the compressed twins.
 _base_ = [
     './_base_/models/fpn_deit.py', './_base_/backbones/deit_small.py', './_base_/datasets/ade20k.py',
     './_base_/schedules/adamw_80k.py', './_base_/seg_runtime.py'

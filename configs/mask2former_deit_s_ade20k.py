@@ -1,4 +1,4 @@
-# Dense DeiT-Small + Mask2Former on ADE20K, 160k iterations: what the compressed twins are compared with. Optimizer,
+# Dense DeiT-Small + Mask2Former on ADE20K, 160k iterations: the baseline of the compressed twins. Optimizer,
 # schedule and scales are the paper's for all its heads (section IV-B1). Mask2Former's own are AdamW 1e-4, weight decay
 # 0.05, a tenth of the rate in the backbone, no warm-up, poly 0.9, shorter sides of 256 to 1024, a batch of 16.
 _base_ = [

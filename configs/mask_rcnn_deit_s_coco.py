@@ -1,4 +1,4 @@
-# Dense DeiT-Small + Mask R-CNN on COCO, 12 epochs at 1333x800: what the compressed twins are compared with. The paper
+# Dense DeiT-Small + Mask R-CNN on COCO, 12 epochs at 1333x800: the baseline of the compressed twins. The paper
 # follows PVT (its [87]), whose mask_rcnn_pvt_s_fpn_1x_coco.py has weight decay 1e-4 (on everything; here not on norms
 # and positions), 500 iterations of warm-up, and stochastic depth that grows to 0.1.
 _base_ = [

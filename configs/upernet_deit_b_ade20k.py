@@ -1,4 +1,4 @@
-# Dense DeiT-Base + UperNet on ADE20K: what the compressed twins are compared with. XCiT has no model of this shape:
+# Dense DeiT-Base + UperNet on ADE20K: the baseline of the compressed twins. XCiT has no model of this shape:
 # stochastic depth is DeiT's.
 _base_ = [
     './_base_/models/upernet_deit.py', './_base_/backbones/deit_base.py', './_base_/datasets/ade20k.py',

@@ -1,4 +1,4 @@
-# Dense DeiT-Small + UperNet on ADE20K: what the compressed twins are compared with.
+# Dense DeiT-Small + UperNet on ADE20K: the baseline of the compressed twins.
 _base_ = [
     './_base_/models/upernet_deit.py', './_base_/backbones/deit_small.py', './_base_/datasets/ade20k.py',
     './_base_/schedules/adamw_160k.py', './_base_/seg_runtime.py'

@@ -1,4 +1,4 @@
-# Dense Swin-Tiny + UperNet on ADE20K: what the compressed twins are compared with. Swin's recipe (STViT-R published no
+# Dense Swin-Tiny + UperNet on ADE20K: the baseline of the compressed twins. Swin's recipe (STViT-R published no
 # other): 512x512, 160k iterations at a total batch of 16, AdamW 6e-5.
 _base_ = [
     './_base_/models/upernet_swin.py', './_base_/backbones/swin_tiny.py', './_base_/datasets/ade20k.py',

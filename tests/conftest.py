@@ -43,7 +43,7 @@ def plain_classifier(family: str, num_classes: int = 5, **kwargs) -> Classifier:
 
 
 class ModelOwner:
-    """What Runner.build_optim_wrapper reads from a Runner."""
+    """The attributes of a Runner that Runner.build_optim_wrapper reads."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model

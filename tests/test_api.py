@@ -51,15 +51,15 @@ def test_a_merged_one_is_saved_and_loaded_and_its_backbone_gives_dense_maps(weig
         assert torch.equal(early, maps[0][0]) and torch.equal(late, maps[0][1])
 
 
-def test_a_summary_says_what_changed(weights):
+def test_a_summary_lists_the_changes(weights):
     path, _ = weights
     model, small = cait_mm.load('deit_tiny', path), cait_mm.load('deit_tiny', path, merge=MERGE)
-    found = cait_mm.summary(small, against=model)
+    summary = cait_mm.summary(small, against=model)
     dense, cost = classifier_cost(Spec.dense('deit_tiny')), classifier_cost(small.spec)
-    assert found.reduction == 1 - cost.macs / dense.macs == cait_mm.summary(small).reduction
-    assert found.to_dict()['params'] == cost.params == sum(value.numel() for value in small.parameters())
-    text = str(found)
-    assert f'MACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({found.reduction:.1%} saved)' in text
+    assert summary.reduction == 1 - cost.macs / dense.macs == cait_mm.summary(small).reduction
+    assert summary.to_dict()['params'] == cost.params == sum(value.numel() for value in small.parameters())
+    text = str(summary)
+    assert f'MACs {dense.macs / 1e9:.3f} => {cost.macs / 1e9:.3f} G ({summary.reduction:.1%} saved)' in text
     assert '| 4     | horizontal   | 64' in text and text.count('\n') == 14
     assert cait_mm.summary(model).reduction == 0
     with pytest.raises(UserError, match='against is a custom, the model a deit_tiny'):
@@ -69,9 +69,9 @@ def test_a_summary_says_what_changed(weights):
 def test_a_summary_shows_widths_and_its_own_size_and_classes():
     wide = plain_classifier('deit', merge=(), img_size=(64, 128))
     narrow = plain_classifier('deit', merge=(), img_size=(64, 128), ffn_dim=[96, 40, 96])
-    found = cait_mm.summary(narrow, wide)
-    assert '96 => 40' in str(found) and str(found).count('=>') == 3
-    assert found.cost_before == classifier_cost(wide.spec, (64, 128), 5)
+    summary = cait_mm.summary(narrow, wide)
+    assert '96 => 40' in str(summary) and str(summary).count('=>') == 3
+    assert summary.cost_before == classifier_cost(wide.spec, (64, 128), 5)
 
 
 @pytest.mark.parametrize('words,message', [
@@ -80,7 +80,7 @@ def test_a_summary_shows_widths_and_its_own_size_and_classes():
     (('nowhere.pth', ), 'checkpoint nowhere.pth does not exist'),
     (('deit_tiny', 'nowhere.pth'), 'checkpoint nowhere.pth does not exist'),
 ])
-def test_what_is_missing_is_a_sentence(words, message):
+def test_missing_files_are_errors(words, message):
     for ask in (cait_mm.load, cait_mm.backbone):
         with pytest.raises(UserError, match=message):
             ask(*words)
@@ -112,9 +112,11 @@ def images(request, tmp_path):
 def test_compression_takes_images_in_any_form(images):
     model = plain_classifier('deit', merge=())
     small = cait_mm.compress(model, images, target=0.4, num_images=6)
-    found = cait_mm.summary(small, against=model)
+    summary = cait_mm.summary(small, against=model)
     assert small.spec.merges and small.provenance['calibration_images'] == 6
-    assert small.provenance['selected_reduction'] >= 0.4 > found.reduction > 0.3, 'padding costs'
+    selected = small.provenance['selected_reduction']
+    assert selected >= 0.4 > summary.reduction > 0.3, 'padding costs'
+    assert f'{selected:.1%} without padding' in str(summary) and summary.to_dict()['selected_reduction'] == selected
 
 
 def test_a_loader_is_left_when_there_are_enough_images():
@@ -131,7 +133,7 @@ def test_a_loader_is_left_when_there_are_enough_images():
     (['a.png'], 'tensors .* are wanted'), (torch.zeros(2, 3, 64, 64, dtype=torch.uint8), 'normalised floats'),
     (torch.randn(2, 4, 64, 64), 'images have 4 channels'), ([()], 'tensors .* are wanted'),
 ])
-def test_what_gives_no_images_is_a_sentence(images, message):
+def test_a_source_without_images_is_an_error(images, message):
     with pytest.raises(UserError, match=message):
         cait_mm.compress(plain_classifier('deit', merge=()), images, 0.3, merge=())
 
@@ -144,10 +146,10 @@ def test_a_model_is_compressed_and_tuned_in_one_call():
     options = dict(target=0.5, merge=FAMILIES['deit']['merge'])
     plain = cait_mm.compress(model, images, **options)
     tuned = cait_mm.compress(model, images, **options, tune=20, batch_size=8, lr=3e-4)
-    found = tuned.provenance['tuned']
-    assert found['after'] < found['before'] and found['images'] == 44 and found['held_out'] == 4
+    record = tuned.provenance['tuned']
+    assert record['after'] < record['before'] and record['images'] == 44 and record['held_out'] == 4
     assert plain.spec == tuned.spec and 'tuned' not in plain.provenance
-    assert cait_mm.tune(plain, model, images, 20, batch_size=8).after == found['after'], 'the same in two'
+    assert cait_mm.tune(plain, model, images, 20, batch_size=8).after == record['after'], 'the same in two'
     with pytest.raises(UserError, match='has 7 classes, the model to tune 5'):
         cait_mm.tune(plain, plain_classifier('deit', num_classes=7), images, 6)
     with pytest.raises(UserError, match='tensors of one size'):

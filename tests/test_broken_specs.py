@@ -1,4 +1,4 @@
-"""Specs, and what a training checkpoint says of itself, as a damaged or foreign file has them."""
+"""Damaged and foreign specs and descriptions of training checkpoints."""
 import json
 import random
 
@@ -9,7 +9,7 @@ from damage import STORED, spoilt
 from cait_mm.arch import get_arch
 from cait_mm.classification import Classifier
 from cait_mm.errors import UserError
-from cait_mm.pruning.export import TRAINING_META, load_training, training_meta
+from cait_mm.pruning.training_checkpoint import TRAINING_META, load_training, training_meta
 from cait_mm.spec import Spec, make_spec
 
 MERGES = {'deit': ((1, 'horizontal'),), 'swin': (('2.1', 'horizontal'),), 'lvvit': ((1, 'vertical'),)}
@@ -84,7 +84,7 @@ def test_broken_json_is_a_sentence(text, message):
     check_sentence(error.value)
 
 
-def test_a_spec_file_is_named_in_what_is_wrong_with_it(tmp_path):
+def test_errors_name_the_spec_file(tmp_path):
     path = tmp_path / 'spec.json'
     with pytest.raises(UserError, match='spec.json does not exist'):
         Spec.from_file(path)
@@ -107,10 +107,10 @@ def training():
 
 def test_a_training_checkpoint_is_read_whole(training, tmp_path):
     torch.save(training, tmp_path / 'a.pth')
-    found = load_training(str(tmp_path / 'a.pth'))
-    assert {*found.state_dict()} == {*training['state_dict']} and found.num_classes == 5
-    assert all(torch.equal(value, training['state_dict'][name]) for name, value in found.state_dict().items())
-    assert found.provenance == {'source': 'a.pth', 'cdcp': None, 'classes': {'classes': ['a']}}
+    model = load_training(str(tmp_path / 'a.pth'))
+    assert {*model.state_dict()} == {*training['state_dict']} and model.num_classes == 5
+    assert all(torch.equal(value, training['state_dict'][name]) for name, value in model.state_dict().items())
+    assert model.provenance == {'source': 'a.pth', 'cdcp': None, 'classes': {'classes': ['a']}}
 
 
 def test_a_spoilt_training_checkpoint_is_read_or_one_sentence(training, tmp_path):
@@ -135,7 +135,7 @@ def test_a_spoilt_training_checkpoint_is_read_or_one_sentence(training, tmp_path
     (dict(img_size=[32, 32]), 'does not hold the weights that it describes'),
     (dict(spec=make_spec('deit_base').to_dict()), 'describes a larger classifier than it holds weights of'),
 ])
-def test_what_a_training_checkpoint_says_wrong_is_named(training, tmp_path, change, message):
+def test_mistakes_in_a_training_checkpoint_are_named(training, tmp_path, change, message):
     described = {**training['meta'][TRAINING_META], **change}
     torch.save({**training, 'meta': {TRAINING_META: described}}, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=message) as error:

@@ -17,7 +17,7 @@ ROWS = (
     ('models', ),
     ('pruning', ),
     ('api', ),
-    # what stands above imports with torch and timm alone; what stands below may need OpenMMLab
+    # the rows above need only torch and timm; the rows below may need OpenMMLab
     ('config', ),
     ('backbones', 'necks', 'heads', 'evaluation', 'datasets'),
     ('baselines', 'classification'),
@@ -30,10 +30,10 @@ ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']
 OPENMMLAB = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
 REGISTRATIONS = ('register_backend', 'register_module', 'use_checked_loader', 'warning')
-"""Calls that a module may make when it is imported: they tell a library of a name, or a person of a lack."""
+"""Calls that a module may make when it is imported: registrations, and a warning about missing packages."""
 SETTERS = ('add_safe_globals', 'clear_safe_globals', 'filterwarnings', 'manual_seed', 'seed', 'set', 'simplefilter',
            'putenv', 'use')
-"""Calls by these names, and by those that begin with ``set_``, change what belongs to everybody."""
+"""Calls by these names, and by those that begin with ``set_``, change global state."""
 
 
 def modules() -> list[Path]:
@@ -62,19 +62,19 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def misplaced(name: str, source: str) -> list[str]:
     """The imports of module ``name`` that break the table."""
-    part, found = part_of(name), []
+    part, problems = part_of(name), []
     for line, imported in imports(ast.parse(source)):
         package, *rest = imported.split('.')
         if package in OPENMMLAB and part and ROW[part] < LINE:
-            found.append(f'{name}, line {line}: {package} is imported above the line')
+            problems.append(f'{name}, line {line}: {package} is imported above the line')
         if package != 'cait_mm' or not part:
             continue
         other = rest[0] if rest else ''
         if other not in ROW:
-            found.append(f'{name}, line {line}: {imported} is in no row')
+            problems.append(f'{name}, line {line}: {imported} is in no row')
         elif other != part and ROW[other] >= ROW[part]:
-            found.append(f'{name}, line {line}: {part} may not import {other}')
-    return found
+            problems.append(f'{name}, line {line}: {part} may not import {other}')
+    return problems
 
 
 def at_import(statements: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -98,24 +98,24 @@ def called(node: ast.Call) -> str:
 
 
 def side_effects(name: str, source: str) -> list[str]:
-    """What importing module ``name`` changes outside it, registration aside."""
-    tree, found = ast.parse(source), []
+    """The changes outside module ``name`` when it is imported, apart from registration."""
+    tree, problems = ast.parse(source), []
     own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in at_import(tree.body):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             owner = getattr(getattr(node.value.func, 'value', None), 'id', '')
             if called(node.value) not in REGISTRATIONS and owner not in own:
-                found.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
+                problems.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
         elif isinstance(node, ast.Call) and (called(node) in SETTERS and ast.unparse(node.func) != 'set'
                                              or called(node).startswith('set_')):
-            found.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
+            problems.append(f'{name}, line {node.lineno}: {ast.unparse(node)}')
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Delete)):
             targets = node.targets if isinstance(node, (ast.Assign, ast.Delete)) else [node.target]
-            found += [f'{name}, line {node.lineno}: {ast.unparse(node)}' for target in targets
-                      if isinstance(target, (ast.Attribute, ast.Subscript))]
+            problems += [f'{name}, line {node.lineno}: {ast.unparse(node)}' for target in targets
+                         if isinstance(target, (ast.Attribute, ast.Subscript))]
         elif isinstance(node, (ast.For, ast.While, ast.With)):
-            found.append(f'{name}, line {node.lineno}: a module is a list of definitions')
-    return found
+            problems.append(f'{name}, line {node.lineno}: a module is a list of definitions')
+    return problems
 
 
 def test_every_part_has_a_row():
@@ -137,9 +137,9 @@ def test_imports_lead_upwards_and_change_nothing(path):
     ('cait_mm.utils.a', 'def f():\n    import mmengine.dist', 'mmengine is imported above the line'),
     ('cait_mm.engine.a', 'from cait_mm import load', 'cait_mm.load is in no row'),
 ])
-def test_what_breaks_the_table_is_seen(name, source, message):
-    found = misplaced(name, source)
-    assert len(found) == 1 and message in found[0]
+def test_breaches_of_the_table_are_seen(name, source, message):
+    problems = misplaced(name, source)
+    assert len(problems) == 1 and message in problems[0]
 
 
 @pytest.mark.parametrize('source', [
@@ -148,7 +148,7 @@ def test_what_breaks_the_table_is_seen(name, source, message):
     'try:\n    pass\nexcept ImportError:\n    warnings.simplefilter("ignore")', 'def f(x=np.random.seed(0)):\n    pass',
     'for name in NAMES:\n    register(name)',
 ])
-def test_what_changes_the_world_is_seen(source):
+def test_side_effects_are_seen(source):
     assert side_effects('cait_mm.utils.a', source)
 
 

@@ -1,4 +1,4 @@
-"""What users wrote with the code before the redesign stays valid: see tests/data/legacy/make.py."""
+"""Files and configs from before the redesign stay valid: see tests/data/legacy/make.py."""
 import lzma
 import math
 from pathlib import Path
@@ -12,8 +12,8 @@ import cait_mm
 from cait_mm.config.load import load_config
 from cait_mm.datasets.scenes import make_scenes
 from cait_mm.engine.loader import load_file
-from cait_mm.engine.start import use_export
-from cait_mm.pruning.export import fold_training
+from cait_mm.engine.start import use_compressed
+from cait_mm.pruning.training_checkpoint import fold_training
 from cait_mm.spec import Spec
 
 pytest.importorskip('mmseg')
@@ -36,8 +36,8 @@ def expected(files) -> dict:
 
 @torch.no_grad()
 def assert_same(model: torch.nn.Module, expected: dict, name: str, **mode) -> None:
-    found = model.eval()(expected['picture'], **mode)
-    torch.testing.assert_close(found, expected[name], rtol=0, atol=1e-6)
+    output = model.eval()(expected['picture'], **mode)
+    torch.testing.assert_close(output, expected[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', ['compress', 'segmentor'])
@@ -49,7 +49,7 @@ def test_a_training_checkpoint_gives_the_same_logits(files, expected, name):
 
 def test_an_export_gives_the_same_logits_in_a_config(files, expected):
     config = load_config(str(LEGACY / 'compress.py'))
-    use_export(config, str(files / 'export.pth'))
+    use_compressed(config, str(files / 'export.pth'))
     model = MODELS.build(config.model)
     model.init_weights()
     assert_same(model, expected, 'export', mode='tensor')

@@ -17,7 +17,7 @@ from cait_mm.models import classifier_backbone
 from cait_mm.spec import Spec
 
 TINY = {'deit_small': 'deit_tiny', '384': '192', "(7, 'vertical')": "(8, 'vertical')"}
-PAGE = re.sub('|'.join(map(re.escape, TINY)), lambda found: TINY[found.group()],
+PAGE = re.sub('|'.join(map(re.escape, TINY)), lambda match: TINY[match.group()],
               (ROOT / 'docs' / 'own_data.md').read_text())
 NO_WORKERS = ' '.join(f'{split}_dataloader.num_workers=0 {split}_dataloader.persistent_workers=False'
                       for split in ('train', 'val', 'test'))

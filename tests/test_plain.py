@@ -23,11 +23,11 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 '''
-"""Makes the rest of the process one in which only torch and timm, and what they need, are installed."""
+"""Code that leaves only torch, timm and their dependencies importable in a process."""
 
 
 def run_without_openmmlab(code, *words):
-    """What a process prints that runs ``code`` after :data:`BLOCK`."""
+    """The output of a process that runs ``code`` after :data:`BLOCK`."""
     done = subprocess.run([sys.executable, '-c', BLOCK + code, *map(str, words)], cwd=ROOT, text=True,
                           capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -169,7 +169,7 @@ print(round(cait_mm.summary(small).reduction, 3), small.spec.is_pruned, [tuple(i
       backbone(torch.randn(1, 3, 224, 224))])
 print(sorted(BLOCKED & {name.partition('.')[0] for name in sys.modules}))
 """
-    *_, found, imported = run_without_openmmlab(code + lines + checks, tmp_path).splitlines()
-    saved, rest = found.split(maxsplit=1)
+    *_, line, imported = run_without_openmmlab(code + lines + checks, tmp_path).splitlines()
+    saved, rest = line.split(maxsplit=1)
     assert 0.45 < float(saved) < 0.6, 'about the target, less what padding costs'
     assert rest == f'True {[(1, 192, 14, 14)] * 4}' and imported == '[]'

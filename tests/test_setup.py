@@ -1,4 +1,4 @@
-"""The set-up scripts on machines that lack something (all commands are fakes), and what a wheel contains."""
+"""The set-up scripts on machines that lack something (all commands are fakes), and the content of a wheel."""
 import os
 import shutil
 import signal
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SHIPPED = ('.ci', '.dev_scripts', 'benchmarks', 'configs', 'docs', 'requirements', 'tests', 'tools')
+"""Folders of a source distribution apart from the package: its tests read all of them."""
 BASH = shutil.which('bash')
 pytestmark = pytest.mark.skipif(BASH is None, reason='the set-up scripts need bash')
 
@@ -65,9 +67,9 @@ class Machine:
             shutil.copytree(REPOSITORY / name, self.root / name, ignore=shutil.ignore_patterns('*.py', '__pycache__'))
         shutil.copy(REPOSITORY / 'setup.py', self.root)
         for name in UTILITIES:
-            found = shutil.which(name)
-            if found:
-                (self.bin / name).symlink_to(found)
+            path = shutil.which(name)
+            if path:
+                (self.bin / name).symlink_to(path)
 
     def add(self, name: str, text: str) -> Path:
         path = self.bin / name
@@ -188,7 +190,7 @@ def test_compiler_is_handed_to_the_build(bare: Machine) -> None:
 
 
 def test_setup_py_of_mmcv_can_read_its_version(complete: Machine) -> None:
-    """It reads from ``locals()`` what it ran with ``exec``, which Python 3.13 keeps apart."""
+    """It reads from ``locals()`` the results of ``exec``, which Python 3.13 keeps apart."""
     assert complete.run().returncode == 0
     shim = complete.root.parent / 'shim'
     shim.mkdir()
@@ -341,12 +343,12 @@ def test_entry_scripts(complete: Machine) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the repository without what builds and runs leave in it."""
+    """A copy of the repository without the products of builds and runs."""
     for module in ('setuptools', 'wheel', 'pip'):
         if find_spec(module) is None:
             pytest.skip(f'{module} is not installed')
     copy = tmp_path / 'tree'
-    for folder in ('benchmarks', 'cait_mm', 'configs', 'requirements', 'tests', 'tools'):
+    for folder in ('cait_mm', *SHIPPED):
         shutil.copytree(REPOSITORY / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
     for path in REPOSITORY.iterdir():
         if path.is_file():
@@ -366,7 +368,7 @@ def files_of(tree: Path, *folders: str) -> list[str]:
                   if path.is_file() and path.suffix != '.pyc')
 
 
-def test_install_in_place_links_what_mim_needs(tree: Path) -> None:
+def test_install_in_place_links_the_files_for_mim(tree: Path) -> None:
     build(tree, 'build_editable')
     mim = tree / 'cait_mm' / '.mim'
     links = sorted(os.readlink(path) for path in mim.iterdir())
@@ -374,7 +376,7 @@ def test_install_in_place_links_what_mim_needs(tree: Path) -> None:
     assert (mim / 'model-index.yml').is_file() and (mim / 'configs' / 'metafile.yml').is_file()
 
 
-def test_wheel_ships_what_mim_needs(tree: Path) -> None:
+def test_wheel_ships_the_files_for_mim(tree: Path) -> None:
     build(tree, 'build_editable')  # whose links must not come in a second time
     stale = tree / 'build' / 'lib' / 'cait_mm' / '.mim' / 'configs' / 'stale.py'
     stale.parent.mkdir(parents=True)
@@ -395,6 +397,5 @@ def test_source_distribution_builds_the_same_wheel(tree: Path) -> None:
     archive = build(tree, 'build_sdist')
     shutil.unpack_archive(archive, tree.parent / 'unpacked')
     unpacked = next((tree.parent / 'unpacked').iterdir())
-    folders = ('benchmarks', 'configs', 'requirements', 'tests', 'tools')
-    for name in [*files_of(tree, *folders), 'model-index.yml', 'LICENSE']:
+    for name in [*files_of(tree, *SHIPPED), 'model-index.yml', 'CHANGELOG.md', 'LICENSE', 'README.md']:
         assert (unpacked / name).is_file(), name

@@ -1,4 +1,4 @@
-"""What is counted and timed of a detector is what a prediction computes."""
+"""Counting and timing a detector covers all that a prediction computes."""
 import pytest
 import torch
 from conftest import CONFIGS

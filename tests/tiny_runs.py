@@ -102,7 +102,7 @@ KINDS = dict(segmentor=SEGMENTOR, detector=DETECTOR, medical=MEDICAL, classifier
 
 
 class Stopped(BaseException):
-    """What a kill is in these runs; no tool catches it."""
+    """Stands for a kill in these runs; no tool catches it."""
 
 
 @HOOKS.register_module()
@@ -182,16 +182,16 @@ def load(path: Path) -> dict:
     return load_file(path)
 
 
-def differing(wanted: Any, found: Any, name: str = '') -> list:
+def differing(wanted: Any, actual: Any, name: str = '') -> list:
     """Names of tensors and numbers in nested dicts and lists that are not equal bit for bit."""
     if isinstance(wanted, torch.Tensor):
-        return [] if torch.equal(wanted, found) else [name]
+        return [] if torch.equal(wanted, actual) else [name]
     if isinstance(wanted, dict):
-        if wanted.keys() != found.keys():
-            return [f'{name}: {sorted(map(str, wanted.keys() ^ found.keys()))}']
-        return [item for key in wanted for item in differing(wanted[key], found[key], f'{name}.{key}')]
+        if wanted.keys() != actual.keys():
+            return [f'{name}: {sorted(map(str, wanted.keys() ^ actual.keys()))}']
+        return [item for key in wanted for item in differing(wanted[key], actual[key], f'{name}.{key}')]
     if isinstance(wanted, (list, tuple)):
-        if len(wanted) != len(found):
+        if len(wanted) != len(actual):
             return [name]
-        return [item for index, pair in enumerate(zip(wanted, found)) for item in differing(*pair, f'{name}.{index}')]
-    return [] if wanted == found else [name]
+        return [item for index, pair in enumerate(zip(wanted, actual)) for item in differing(*pair, f'{name}.{index}')]
+    return [] if wanted == actual else [name]

@@ -1,6 +1,6 @@
-"""Imported first by every tool: a signal while the libraries load is one line, not a traceback from their middle.
+"""Imported first by every tool: a signal while the libraries load prints one line instead of a traceback.
 
-``cait_mm.config.cli.run`` takes over once they are loaded.
+Once they are loaded, ``cait_mm.config.cli.run`` handles signals.
 """
 import os
 import signal
@@ -8,7 +8,7 @@ import signal
 
 def _leave(number, frame):
     what = 'interrupted' if number == signal.SIGINT else f'stopped by {signal.Signals(number).name}'
-    os.write(2, f'error: {what}; nothing was begun.\n'.encode())
+    os.write(2, f'error: {what}; nothing was started.\n'.encode())
     os._exit(128 + number)
 
 

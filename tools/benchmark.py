@@ -1,9 +1,9 @@
-"""Time configs against a dense one: backbone, encoder (backbone and neck), overall; interleaved, with their MACs.
+"""Time configs against a dense one, interleaved, and count MACs: backbone, encoder (backbone and neck), overall.
 
 Classifiers (compress_* configs, and compressed checkpoints of tools/fold.py and tools/compress.py) have no neck and are
-timed overall only. So are ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
-"Ideal" is the ratio of MACs, "realised" the share of the saved time that was really saved, "cap" the speed-up that
-Amdahl's law allows for the encoder's ideal while the head takes as long as before.
+only timed overall, like ONNX files of tools/export.py, which ONNX Runtime runs with the same number of threads.
+"Ideal" is the ratio of MACs, "realised" the saved share of the time that the ideal saves, "cap" the speed-up that
+Amdahl's law allows at the ideal of the encoder if the head takes as long as before.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -37,25 +37,25 @@ def parse_args() -> argparse.Namespace:
                         help='the parts to time (default: encoder overall)')
     parser.add_argument('--batch-size', type=positive_int, default=1)
     parser.add_argument('--shape', nargs=2, type=positive_int, default=(512, 512), metavar=('H', 'W'), help='pixels')
-    parser.add_argument('--rounds', type=positive_int, default=10, help='timed rounds; the medians count')
+    parser.add_argument('--rounds', type=positive_int, default=10, help='timed rounds, of which the median is reported')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='default: a GPU where there is one')
+                        help='default: a GPU if there is one')
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32',
-                        help='16 bits are autocast\'s, as in mixed precision (default: float32, on a GPU TF32)')
+                        help='16 bits by autocast, as in mixed precision (default: float32, on a GPU TF32)')
     parser.add_argument('--weights', choices=('float32', 'same'), default='float32',
-                        help='same: hold weights in the 16 bits of --dtype too, without autocast')
+                        help='same: weights in the 16 bits of --dtype, without autocast')
     parser.add_argument('--no-tf32', action='store_true', help='full float32 products on a GPU')
     parser.add_argument('--compile', choices=('off', 'backbone', 'all'), default='off', help='torch.compile')
     parser.add_argument('--cuda-graph', action='store_true',
-                        help='record each call and replay it, without the time that Python takes')
+                        help='record each call and replay it, which leaves out the time of Python')
     parser.add_argument('--deploy', action='store_true',
                         help='as exported: batch norms folded into convolutions, auxiliary heads dropped')
     parser.add_argument('--channels-last', action='store_true', help='memory format of images and convolutions')
     parser.add_argument('--attention', choices=('fused', 'eager'), default='fused',
-                        help='eager is unfused, as the paper measured (default: fused)')
+                        help='eager is unfused, as in the paper (default: fused)')
     parser.add_argument('--threads', type=positive_int, help='CPU threads (default: all cores)')
     parser.add_argument('--keep-memory', action='store_true',
-                        help='freed memory stays with the process (glibc), as with jemalloc or tcmalloc')
+                        help='keep freed memory in the process (glibc), as jemalloc and tcmalloc do')
     add_cfg_options(parser, 'change every config')
     add_json_option(parser)
     args = parser.parse_args()
@@ -72,12 +72,12 @@ def mode_of(args: argparse.Namespace) -> Mode:
 
 
 def paths_of(args: argparse.Namespace) -> list[str]:
-    """The dense model first."""
+    """The paths of the models, the dense one first."""
     return [args.against, *(path for path in args.configs if path != args.against)]
 
 
 def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
-    """Build all models, count them, time encoder and overall in one interleaved run."""
+    """Build all models, count their MACs, and time their parts in one interleaved run."""
     models: dict[str, dict[str, Any]] = {}
     calls: dict[str, dict[str, Callable[[], Any]]] = {name: {} for name in PARTS}
     for path in paths_of(args):
@@ -106,7 +106,7 @@ def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
             entry, dense = models[path][name], models[args.against][name]
             entry.update(described(timing, timings[args.against]), ideal=dense['macs'] / entry['macs'])
             with mode.running(), torch.inference_mode():
-                # ONNX Runtime's memory and kernels are not PyTorch's to see
+                # PyTorch cannot see the memory and kernels of ONNX Runtime
                 entry['peak_memory'] = None if path.endswith('.onnx') else peak_memory(calls[name][path], mode.device)
                 models[path]['attention'] = attention_kernels(calls[name][path])
     dense = models[args.against]
@@ -118,7 +118,7 @@ def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
 
 
 def shared_parts(models: dict[str, dict[str, Any]]) -> list[str]:
-    """The parts that all models have; parts that only some have are dropped.
+    """The parts that all models have; other parts are dropped.
 
     Raises:
         UserError: There are none.
@@ -138,7 +138,7 @@ def tried(calls: dict[str, Callable[[], Any]], name: str) -> None:
     """Call each model once.
 
     Raises:
-        UserError: One cannot run in this mode.
+        UserError: A model cannot run in this mode.
     """
     for path, call in calls.items():
         try:
@@ -153,11 +153,11 @@ def saved_model(path: str, mode: Mode) -> OnnxModel:
     """An ONNX file of a whole model.
 
     Raises:
-        UserError: It holds a backbone, or the mode is not ONNX Runtime's here.
+        UserError: It holds a backbone, or ONNX Runtime cannot run in this mode.
     """
     model = OnnxModel(path)
-    if model.about.get('part') != 'whole':
-        raise UserError(f'{path} holds a backbone: whole models are timed, tools/export.py --part whole makes one.')
+    if model.about.get('part') == 'backbone':
+        raise UserError(f'{path} holds a backbone: whole models are timed, tools/export.py --part overall makes one.')
     if (mode.device, mode.dtype) != ('cpu', 'float32'):
         raise UserError(f'{path} runs in ONNX Runtime on the CPU in float32: give --device cpu --dtype float32.')
     return model
@@ -167,7 +167,7 @@ def measure_training(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
     """Time one training step of all configs in one interleaved run."""
     steps = {path: training_step(path, args.cfg_options, args.batch_size, tuple(args.shape), mode)
              for path in paths_of(args)}
-    with mode.running(autocast=False):  # the optimizer wrapper opens it for the forward pass alone
+    with mode.running(autocast=False):  # the optimizer wrapper enters it for the forward pass
         timings = time_interleaved(steps, args.rounds, training=True, device=mode.device)
         return {path: {'attention': attention_kernels(steps[path]), 'step': {
             **described(timing, timings[args.against]), 'cost': timing.median / timings[args.against].median,
@@ -196,23 +196,23 @@ def rows_of(models: dict[str, Any]) -> list[list[str]]:
 
 
 def realised(part: dict[str, Any]) -> str:
-    """The share of the time that the MACs promise to save and that was saved."""
+    """The saved share of the time that the ratio of MACs would save."""
     promised = 1 - 1 / part.get('ideal', 1)
     return f'{(1 - 1 / part["speedup"]) / promised:.0%}' if promised > 0 else ''
 
 
 def warnings_of(models: dict[str, Any]) -> list[str]:
-    """What forbids quoting a number."""
-    found = []
+    """Reasons not to quote a number."""
+    warnings = []
     for path, model in models.items():
         for name in (*PARTS, 'step'):
             part = model.get(name, {})
             if part.get('noisy'):
-                found.append(f'{path}, {name}: quartiles {part["spread"]:.0%} of the median apart, too noisy to quote: '
-                             'stop other work or take more --rounds.')
+                warnings.append(f'{path}, {name}: quartiles {part["spread"]:.0%} of the median apart, too noisy to '
+                                'quote: stop other work or take more --rounds.')
             if part.get('launch_bound'):
-                found.append(f'{path}, {name}: the GPU waits for Python: take a larger --batch-size or --compile.')
-    return found
+                warnings.append(f'{path}, {name}: the GPU waits for Python: take a larger --batch-size or --compile.')
+    return warnings
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Draw what a config's dataset gives: pictures after augmentation, with their labels.
+"""Draw the items of a config's dataset: pictures after augmentation, with their labels.
 
-Look before an hour of training is spent on turned labels.
+A look at them may save an hour of training on wrong labels.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -20,7 +20,7 @@ from cait_mm.config.cli import add_json_option, output_folder, positive_int, rep
 from cait_mm.config.load import building, load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
 from cait_mm.datasets.build import build_dataset
-from cait_mm.datasets.check import require_data
+from cait_mm.datasets.check_files import require_data
 from cait_mm.datasets.images import ImageFolder
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
@@ -28,7 +28,7 @@ from cait_mm.utils.images import spread
 
 
 def label_size(sample: Any) -> tuple[int, int] | None:
-    """Height and width of a sample's labels; test pipelines keep the file's own while the picture is resized."""
+    """Height and width of a sample's labels, which test pipelines do not resize with the picture."""
     if 'gt_sem_seg' in sample:
         return tuple(sample.gt_sem_seg.data.shape[-2:])
     if 'gt_instances' in sample and 'masks' in sample.gt_instances:
@@ -37,7 +37,7 @@ def label_size(sample: Any) -> tuple[int, int] | None:
 
 
 def draw_labels(item: Any, visualizer: Any, path: Path) -> None:
-    """A segmentation or detection item through its library's visualizer."""
+    """Draw a segmentation or detection item with the visualizer of its library."""
     picture = item['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
     sample = item['data_samples']
     if 'gt_instances' in sample and hasattr(sample.gt_instances.bboxes, 'tensor'):
@@ -48,7 +48,7 @@ def draw_labels(item: Any, visualizer: Any, path: Path) -> None:
 
 
 def draw_class(item: Any, dataset: ImageFolder, transform: Config, path: Path) -> None:
-    """A classification item, normalisation undone, its class below."""
+    """Draw a classification item without normalisation, its class below."""
     mean, std = (torch.tensor(transform.get(key, default)).view(3, 1, 1)
                  for key, default in (('mean', IMAGENET_DEFAULT_MEAN), ('std', IMAGENET_DEFAULT_STD)))
     values = (item['inputs'] * std + mean).clamp(0, 1) * 255
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
     parser.add_argument('--number', type=positive_int, default=12, metavar='N',
-                        help='pictures, evenly spread (default: 12)')
+                        help='number of pictures, evenly spread (default: 12)')
     parser.add_argument('--out', type=output_folder, metavar='DIR', help='default: shown/CONFIG_SPLIT')
     add_cfg_options(parser)
     add_data_root_option(parser)

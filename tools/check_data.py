@@ -1,8 +1,8 @@
-"""Say what of a config's data is there, missing or unreadable, one line per split; status 2 where something is not.
+"""Check the data of a config and print a line for each split; the exit status is 2 if there are problems.
 
-Where everything is there, pictures and labels are looked at: labels without pictures and pictures without labels,
-broken files, ids out of range, labels that teach nothing, sizes that differ, patients in two splits, and whether
-loaders, evaluators and the model's heads fit each other. A note says what may be meant so.
+First the folders and files are checked to exist and to be readable. Then pictures and labels are checked: labels
+without pictures and the reverse, broken files, ids out of range, labels that teach nothing, differing sizes, patients
+in two splits, and whether loaders, evaluators and heads fit each other. Notes are about things that may be intended.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -10,19 +10,19 @@ import argparse
 from cait_mm.config.cli import add_json_option, report, run, whole_number
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
-from cait_mm.datasets.check import describe_data
-from cait_mm.datasets.inspect import config_problems, inspect_data
+from cait_mm.datasets.check_contents import check_contents, mismatches
+from cait_mm.datasets.check_files import describe_data
 from cait_mm.datasets.root import move_data
 
 MOST = 10
-"""Problems that are printed for each split."""
+"""The number of problems that are printed for each split."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--samples', type=whole_number, default=50, metavar='N',
-                        help='pictures and label maps to decode of each split, 0 for all (default: 50)')
+                        help='number of pictures and label maps to decode in each split, 0 for all (default: 50)')
     add_cfg_options(parser)
     add_data_root_option(parser)
     add_json_option(parser)
@@ -32,8 +32,8 @@ def main() -> int:
         move_data(config, args.data_root)
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
-    inspected = inspect_data(config, intact, args.samples or None)
-    disagreements = config_problems(config, intact, inspected)
+    inspected = check_contents(config, intact, args.samples or None)
+    disagreements = mismatches(config, intact, inspected)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))

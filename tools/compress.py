@@ -2,7 +2,7 @@
 
 OUT is a folder for a segmentor or detector: a config, its trained checkpoint and unlabelled images give a config.py and
 a model.pth of the same task. OUT is a file (.pth) for a classifier, named by its architecture or by any config with its
-backbone: the export loads as a backbone of MMSeg and MMDet configs.
+backbone: this compressed checkpoint loads as a backbone of MMSeg and MMDet configs.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('model', metavar='CONFIG_OR_ARCH',
                         help=f'a config with a backbone of this package, or {", ".join(ARCHS)}')
     parser.add_argument('checkpoint', help='the dense pretrained weights, or the checkpoint that the config trained')
-    parser.add_argument('out', type=output_place, help='the export (.pth) or the folder to write')
+    parser.add_argument('out', type=output_place, help='the compressed checkpoint (.pth) or the folder to write')
     parser.add_argument('--target', type=share_or_none, required=True, metavar='SHARE',
                         help='the share of MACs to save, for example 0.505: of a whole classifier, of a segmentor\'s '
                         'or detector\'s backbone, where 0 only writes the model in this form')
@@ -93,7 +93,7 @@ def load_dense(args: argparse.Namespace) -> tuple[Classifier, Merges | None]:
         raise UserError(f'{args.model} is neither a config file nor one of {", ".join(ARCHS)}.')
     if args.merge is not None:
         merge = parse_merges(args.merge)
-    make_spec(arch, merge or ())  # what is wrong with it should show before anything is read
+    make_spec(arch, merge or ())  # its errors should appear before anything is read
     return load_classifier(args.checkpoint, arch), merge
 
 
@@ -115,21 +115,22 @@ def described_backbone(config: str) -> tuple[Arch, Merges]:
 
 
 def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Write the folder of a segmentor or detector; what changed, for people and as JSON."""
+    """Write the folder of a segmentor or detector; the changes, for people and as JSON."""
     from cait_mm.compression.model import compress_model
     from cait_mm.compression.small_config import changes
     merge = None if args.merge is None else parse_merges(args.merge)
     with logs_aside(args.json):
-        found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
-                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root)
-        found.save(args.out)
-    result = found.result()
+        compressed = compress_model(
+            args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align, pad_to=args.pad_to,
+            num_images=args.num_images, data_root=args.data_root)
+        compressed.save(args.out)
+    result = compressed.result()
     lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
     return '\n'.join(lines), result
 
 
 def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Write the export of a classifier; what changed, for people and as JSON."""
+    """Write the compressed checkpoint of a classifier; the changes, for people and as JSON."""
     model, merge = load_dense(args)
     images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
     small = compress(model, images, args.target, merge, args.align or 1, args.pad_to)

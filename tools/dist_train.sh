@@ -22,15 +22,15 @@ sys.exit(not all(map(find_spec, ("torch", "mmengine", "cait_mm"))))' 2> /dev/nul
         "(source .venv/bin/activate) or name its Python in PYTHON." >&2
     exit 2
 fi
-# What is wrong is said once here; each of the processes would say it, and torchrun would add a traceback.
+# Check once here: otherwise each of the processes would report the same, and torchrun would add a traceback.
 WORLD_SIZE=$((processes * ${NNODES:-1})) "$python" "$train" "$config" --launcher pytorch "$@" --check-only > /dev/null
-# torchrun, without its traceback where the processes have said what was wrong, or that they saved and stopped
+# torchrun without its traceback if the processes have printed an error, or have saved and stopped
 exec "$python" -c '
 import sys
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, main
-if "--signals-to-handle" in get_args_parser().format_help():  # newer releases; USR1 is what Slurm sends
+if "--signals-to-handle" in get_args_parser().format_help():  # newer releases; Slurm sends USR1
     sys.argv.insert(1, "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
 try:
     main()

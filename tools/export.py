@@ -1,7 +1,8 @@
-"""Write a trained classifier or segmentor, or a backbone, as ONNX or as a torch.export program, and check it.
+"""Write a trained classifier, segmentor or backbone as ONNX or as a torch.export program, and check it.
 
-The file takes normalised RGB images (B, 3, H, W), any number of one size; it carries size, mean and std, classes and
-MACs. It is kept only if it computes what PyTorch computes. tools/benchmark.py times ONNX files against configs.
+The file takes any number of normalised RGB images (B, 3, H, W) of one size. Its metadata are size, mean and std,
+classes and MACs. It is kept only if its outputs equal those of PyTorch. tools/benchmark.py times ONNX files against
+configs.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -38,7 +39,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='a checkpoint of its training, or a compressed one of tools/fold.py')
     parser.add_argument('--format', choices=list(SUFFIXES), default='onnx')
-    parser.add_argument('--part', choices=PARTS, default='whole')
+    parser.add_argument('--part', type=part_of, choices=PARTS, default='overall',
+                        help='the whole model or its backbone (default: overall)')
     parser.add_argument('--shape', nargs=2, type=positive_int, required=True, metavar=('H', 'W'), help='pixels')
     parser.add_argument('--out', type=output_file, metavar='FILE', help='default: next to the checkpoint')
     add_cfg_options(parser)
@@ -46,15 +48,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def part_of(word: str) -> str:
+    """The part of a model; ``whole`` is the name of ``overall`` in earlier versions."""
+    return 'overall' if word == 'whole' else word
+
+
 def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
     """The config's model with the checkpoint's weights, all of them.
 
     Raises:
-        UserError: They do not fit.
+        UserError: The weights do not fit.
     """
     options = {'model.backbone.init_cfg': None, **(args.cfg_options or {})}
-    if read_checkpoint(args.checkpoint).is_export:
-        return load_export(args, options)
+    if read_checkpoint(args.checkpoint).is_compressed:
+        return load_compressed(args, options)
     if not isinstance(content, dict) or 'state_dict' not in content:
         raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '
                         'tools/train.py wrote, or a compressed one of tools/fold.py or tools/compress.py.')
@@ -64,11 +71,11 @@ def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
     return model.eval()
 
 
-def load_export(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
-    """The classifier in a compressed checkpoint, or, for a segmentor's or detector's config, its backbone."""
+def load_compressed(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
+    """The classifier in a compressed checkpoint, or with another config a segmentor or detector with its backbone."""
     if is_classifier(load_config(args.config, args.cfg_options)):
         return load_model(args.checkpoint)
-    if args.part == 'whole':
+    if args.part == 'overall':
         raise UserError(f'{args.checkpoint} is a compressed classifier and holds no trained head of {args.config}: '
                         'give a checkpoint of its training, a compress_* config, or --part backbone.')
     model = load_model(args.config, {**options, 'model.backbone.init_cfg': dict(type='Pretrained',

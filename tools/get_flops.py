@@ -1,4 +1,4 @@
-"""Count MACs and parameters: of a config's model, split into backbone, neck and heads, or of a bare classifier."""
+"""Count MACs and parameters of a config's model, split into backbone, neck and heads, or of a bare classifier."""
 import _early  # noqa: F401  # isort: skip
 import argparse
 from typing import Any
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog='1 MAC = 1 FLOP, as fvcore counts.')
     parser.add_argument('config', nargs='?', help='config file of a segmentor or detector')
     parser.add_argument('--shape', nargs=2, type=positive_int, metavar=('H', 'W'),
-                        help='input size in pixels (default: 512 512, of a classifier its own)')
+                        help='input size in pixels (default: 512 512, or the size of a classifier)')
     add_cfg_options(parser)
     parser.add_argument('--arch', choices=sorted(ARCHS), help='count this bare classifier instead of a config')
     parser.add_argument('--merge', default='', metavar='BLOCK:KIND,...',

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument('--size', type=positive_int, nargs=2, default=(192, 192), metavar=('H', 'W'),
                         help='height and width in pixels (default: 192 192)')
     parser.add_argument('--seed', type=whole_number, default=0, metavar='S',
-                        help='another seed, other scenes (default: 0)')
+                        help='each seed gives other scenes (default: 0)')
     parser.add_argument('--overwrite', action='store_true', help='replace scenes made with other arguments')
     add_json_option(parser)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Place merges for a wanted reduction of MACs (ATME, paper section III-B)."""
+"""Choose where to merge for a given reduction of MACs (ATME, paper section III-B)."""
 import _early  # noqa: F401  # isort: skip
 import argparse
 

@@ -1,8 +1,8 @@
-"""The whole path on an embedded default: pretrain, compress, fold, fine-tune with UperNet, measure and draw.
+"""The whole workflow on embedded data: pretrain, compress, fold, fine-tune with UperNet, measure and draw.
 
 A small ViT learns to classify drawn scenes, CAIT compresses it, and UperNet is trained on the dense and on the
-compressed one. Every step is one of the project's commands and is kept: a second run reuses what is there, an
-interrupted one continues. The configs that are written next to the results can be used like any other.
+compressed one. Every step is a command of the project. Finished steps are reused by a second run, and an interrupted
+run continues. The configs that are written next to the results can be used like any other.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
@@ -35,10 +35,10 @@ SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=output_folder, default=ROOT / 'quickstart', help='where everything goes')
+    parser.add_argument('--out', type=output_folder, default=ROOT / 'quickstart', help='folder for everything')
     parser.add_argument('--iters', type=positive_int, default=1000, help='training iterations of each UperNet')
     parser.add_argument('--epochs', type=positive_int, default=12,
-                        help='epochs of the classifier\'s pretraining; compressing it takes two thirds of them')
+                        help='epochs of pretraining the classifier; compressing it takes two thirds of them')
     parser.add_argument('--train', type=positive_int, default=480, help='training scenes')
     parser.add_argument('--val', type=positive_int, default=80, help='validation scenes')
     parser.add_argument('--seed', type=whole_number, default=0)
@@ -63,16 +63,16 @@ def command(script: str, *words: Any, quiet: bool = False) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Make the scenes and note what this folder's results are made with.
+    """Make the scenes, and record the settings of the results in this folder.
 
     Raises:
         UserError: The folder holds a run with other settings.
     """
     path, settings = args.out / 'settings.json', {name: getattr(args, name) for name in SETTINGS}
-    found = read_json(path) if path.is_file() else settings
-    if not isinstance(found, dict) or not set(SETTINGS) <= set(found):
+    earlier = read_json(path) if path.is_file() else settings
+    if not isinstance(earlier, dict) or not set(SETTINGS) <= set(earlier):
         raise UserError(f'{path} was not written by this command: choose another --out, or remove that folder.')
-    differing = [f'--{name} {found[name]}' for name in SETTINGS if found[name] != settings[name]]
+    differing = [f'--{name} {earlier[name]}' for name in SETTINGS if earlier[name] != settings[name]]
     if differing:
         raise UserError(f'{args.out} holds a run with {" ".join(differing)}: choose another --out, or remove that '
                         'folder.')
@@ -81,7 +81,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def write_config(path: Path, name: str, data: Path, start: Path | None, settings: dict[str, Any]) -> None:
-    """This run's diff of the shipped config ``name``: where the data are, what it starts from, how long it takes.
+    """Write a config of this run based on the shipped config ``name``: data, initial weights, length.
 
     Raises:
         UserError: The folder holds a run with other settings.
@@ -99,7 +99,7 @@ def write_config(path: Path, name: str, data: Path, start: Path | None, settings
 
 
 def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
-    """What ``--epochs`` of tools/train.py would change in a classifier's config, to be written down, and the seed."""
+    """The seed, and the changes to a classifier's config that ``--epochs`` of tools/train.py would make."""
     config = Config.fromfile(CONFIGS / f'{CLASSIFIERS[name]}.py')
     set_epochs(config, epochs)
     settings = {'randomness': dict(seed=seed), 'train_cfg': dict(max_epochs=epochs),
@@ -110,18 +110,18 @@ def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
 
 def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
     """Train a classifier on the scenes and fold it; the compressed checkpoint."""
-    config, folder, export = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
+    config, folder, checkpoint = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
     epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
     write_config(config, CLASSIFIERS[name], args.out / 'scenes' / 'classification', start,
                  classifier_settings(name, epochs, args.seed))
-    if not export.is_file():
+    if not checkpoint.is_file():
         command('train.py', config, '--work-dir', folder, '--resume')
-        command('fold.py', folder, export, '--json', folder / 'fold.json')
-    return export
+        command('fold.py', folder, checkpoint, '--json', folder / 'fold.json')
+    return checkpoint
 
 
 def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any]:
-    """Train UperNet on a compressed checkpoint unless that was done, evaluate it, draw its predictions."""
+    """Train UperNet on a compressed checkpoint, evaluate it and draw its predictions, unless that is done."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
     config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
     write_config(config, SEGMENTORS[name], args.out / 'scenes', start, {
@@ -141,34 +141,34 @@ def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any
     seconds, metrics = time.time() - start_time, folder / 'metrics.json'
     command('test.py', config, folder / f'iter_{iters}.pth', '--work-dir', folder, '--show-dir', folder / 'show',
             '--json', metrics, quiet=True)
-    found = {'metrics': read_json(metrics), 'train_seconds': seconds}
-    write_json(result, found)
-    return found
+    outcome = {'metrics': read_json(metrics), 'train_seconds': seconds}
+    write_json(result, outcome)
+    return outcome
 
 
-def accuracy(args: argparse.Namespace, name: str, export: Path) -> float:
+def accuracy(args: argparse.Namespace, name: str, checkpoint: Path) -> float:
     """Top-1 of a folded classifier on the validation scenes."""
     folder = args.out / CLASSIFIERS[name]
     if not (folder / 'top1.json').is_file():
-        command('test.py', args.out / f'{CLASSIFIERS[name]}.py', export, '--work-dir', folder, '--json',
+        command('test.py', args.out / f'{CLASSIFIERS[name]}.py', checkpoint, '--work-dir', folder, '--json',
                 folder / 'top1.json', quiet=True)
     return read_json(folder / 'top1.json')['top1']
 
 
-def draw(args: argparse.Namespace, export: Path) -> list[Path]:
-    """Predictions of both models below each other, and the merged token grid over a scene."""
+def draw(args: argparse.Namespace, checkpoint: Path) -> list[Path]:
+    """Draw the predictions of both models below each other, and the merged token grid over a scene."""
     images = sorted((args.out / 'scenes' / 'images' / 'validation').iterdir())[:4]
     predictions = []
     for image in images:
-        found = {name: next((args.out / folder / 'show').rglob(f'*{image.stem}*'), None)
+        paths = {name: next((args.out / folder / 'show').rglob(f'*{image.stem}*'), None)
                  for name, folder in SEGMENTORS.items()}
-        if all(found.values()):
-            names = [f'{name}: truth left, prediction right' for name in found]
+        if all(paths.values()):
+            names = [f'{name}: truth left, prediction right' for name in paths]
             sheet = args.out / f'prediction_{image.stem}.png'
-            stacked([read_image(path) for path in found.values()], names).save(sheet)
+            stacked([read_image(path) for path in paths.values()], names).save(sheet)
             predictions.append(sheet)
     grid = args.out / 'token_grid.png'
-    token_grids(read_image(images[0]), read_checkpoint(str(export)).spec).save(grid)
+    token_grids(read_image(images[0]), read_checkpoint(str(checkpoint)).spec).save(grid)
     return [*predictions, grid]
 
 
@@ -194,19 +194,19 @@ def main() -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    """Everything, in a folder of its own."""
+    """Do everything, in the folder of this run."""
     prepare(args)
-    exports = {'dense': classifier(args, 'dense', None)}
-    exports['CAIT'] = classifier(args, 'CAIT', exports['dense'])
-    top1 = {name: accuracy(args, name, export) for name, export in exports.items()}
-    results = {name: segmentor(args, name, export) for name, export in exports.items()}
+    checkpoints = {'dense': classifier(args, 'dense', None)}
+    checkpoints['CAIT'] = classifier(args, 'CAIT', checkpoints['dense'])
+    top1 = {name: accuracy(args, name, checkpoint) for name, checkpoint in checkpoints.items()}
+    results = {name: segmentor(args, name, checkpoint) for name, checkpoint in checkpoints.items()}
     speed_file = args.out / 'speed.json'
     if not speed_file.is_file():
         dense, cait = (args.out / f'{SEGMENTORS[name]}.py' for name in ('dense', 'CAIT'))
         command('benchmark.py', cait, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json', speed_file,
                 quiet=True)
     speed = read_json(speed_file)
-    pictures = draw(args, exports['CAIT'])
+    pictures = draw(args, checkpoints['CAIT'])
     text = summary(results, top1, speed, args)
     text += ''.join(f'\npicture: {path}' for path in pictures)
     report(text, {'results': results, 'top1': top1, 'speed': speed, 'pictures': [str(path) for path in pictures]},

@@ -41,7 +41,7 @@ cleanup() {
   exit "$status"
 }
 trap cleanup EXIT
-trap 'printf "error: interrupted; run it again, what is finished is kept.\n" >&2; exit 130' INT
+trap 'printf "error: interrupted; run it again, finished steps are kept.\n" >&2; exit 130' INT
 trap 'exit 143' TERM HUP
 
 pinned() { sed -n "s/^$1==//p" "$REQUIREMENTS"/*.txt; }
@@ -53,7 +53,7 @@ has_headers() {
   "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
 }
 
-# What the set-up was made from. nvcc is in it because MMCV is built again when CUDA appears.
+# A checksum of the set-up's inputs, among them nvcc: MMCV is built again when CUDA appears.
 fingerprint() {
   {
     cat "$REQUIREMENTS"/*.txt "$ROOT/setup.py" "$ROOT/tools/setup_env.sh" "$VENV/pyvenv.cfg" 2>/dev/null || true
@@ -200,7 +200,7 @@ pip_install() { # pip_install WHAT ARGUMENTS...
 
 NETWORK_TROUBLE='NewConnectionError|ConnectTimeout|ReadTimeout|ConnectionReset|ConnectionError|ProxyError|SSLError|'
 NETWORK_TROUBLE+='IncompleteRead|ProtocolError|Max retries|name resolution|Network is unreachable'
-explain_pip() { # explain_pip WHAT LOG: say in one sentence what pip's output means, and stop
+explain_pip() { # explain_pip WHAT LOG: explain pip's output and stop
   local missing
   missing=$(sed -n -E 's/^ *ERROR: No matching distribution found for ([^ ]+).*/\1/p' "$2" | tail -n 1)
   if grep -q 'No space left on device' "$2"; then

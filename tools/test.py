@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint with any config of the project, and draw its predictions."""
+"""Evaluate a checkpoint with a config of the project, and draw its predictions."""
 import _early  # noqa: F401  # isort: skip
 import argparse
 
@@ -10,7 +10,7 @@ from cait_mm.engine.preflight import config_problems, refuse
 from cait_mm.engine.processes import start_processes, stop_processes
 from cait_mm.engine.run import build_runner, unwrapped
 from cait_mm.engine.run_config import add_run_options, forget_training, read_run_config
-from cait_mm.engine.start import use_export
+from cait_mm.engine.start import use_compressed
 from cait_mm.engine.tta import use_tta
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.tables import table
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_whole(runner: Runner, checkpoint: str) -> None:
-    """Load a training checkpoint; every weight has to arrive."""
+    """Load a training checkpoint, which has to hold all weights."""
     with fitting(checkpoint):
         runner.load_checkpoint(checkpoint, strict=True)
 
@@ -39,11 +39,11 @@ def main() -> None:
     config = read_run_config(args, training=False)
     refuse(config_problems(config, training=False))
     forget_training(config)
-    exported = read_checkpoint(args.checkpoint).is_export
-    if exported:
-        use_export(config, args.checkpoint)
+    compressed = read_checkpoint(args.checkpoint).is_compressed
+    if compressed:
+        use_compressed(config, args.checkpoint)
     config.load_from, config.resume = None, False
-    # Checkpoints hold the averaged weights already.
+    # Checkpoints already hold the averaged weights.
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'EMAHook']
     if args.show_dir:
         draw_predictions(config, str(args.show_dir))
@@ -52,7 +52,7 @@ def main() -> None:
     start_processes(config, args.launcher)
     with logs_aside(args.json):
         runner = build_runner(config)
-        if exported:
+        if compressed:
             unwrapped(runner).init_weights()
         else:
             load_whole(runner, args.checkpoint)

@@ -1,4 +1,4 @@
-"""Train any config of the project, whatever its library (MMSegmentation, MMDetection)."""
+"""Train a config of the project, of MMSegmentation or MMDetection."""
 import _early  # noqa: F401  # isort: skip
 import argparse
 
@@ -16,18 +16,18 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_run_options(parser)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='continue from the newest checkpoint in the work directory, or from the one named')
+                        help='continue from the newest checkpoint in the work directory, or from CHECKPOINT')
     parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
                         help='mixed precision (default: float16)')
     parser.add_argument('--epochs', type=positive_int, metavar='N',
-                        help='make a recipe of epochs longer or shorter, with its schedulers and CDCP\'s start')
+                        help='make a recipe of epochs longer or shorter, with its schedulers and the start of CDCP')
     parser.add_argument('--total-batch-size', type=positive_int, metavar='N',
-                        help='images per optimizer step over all processes; divided among them')
+                        help='images per optimizer step, divided among the processes')
     parser.add_argument('--tensorboard', action='store_true', help='also write TensorBoard scalars')
     parser.add_argument('--draw', nargs='?', const=10, type=positive_int, metavar='N',
                         help='draw every N-th prediction of a validation (default: 10)')
     parser.add_argument('--check-only', action='store_true',
-                        help='say what is wrong with the config, its data and weights and these options; train nothing')
+                        help='check the config, its data and weights and these options; train nothing')
     return parser.parse_args()
 
 

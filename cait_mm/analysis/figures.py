@@ -12,7 +12,7 @@ def token_grids(image: Image.Image, spec: Spec) -> Image.Image:
     """The token grid over an image at every stage of ``spec``, side by side.
 
     Each cell is tinted with the mean colour of the pixels its token stands for, so that the area that a merged token
-    averages over can be seen; the caption says the grid and how many tokens are left.
+    averages over can be seen; the caption gives the grid and the number of tokens.
     """
     image = image.convert('RGB')
     size = (image.height, image.width)

@@ -25,8 +25,8 @@ class Mode:
         channels_last: Memory format of images, maps and convolutions.
         attention: ``fused``, or ``eager`` for backbones with the unfused products and softmax that the paper measured.
         tf32: Let float32 products use TF32 on a GPU.
-        weights: ``float32`` under autocast, or ``same``: held in ``dtype`` as well, without autocast.
-        cuda_graph: Record each call once and replay it, which leaves Python out; fixed shapes only.
+        weights: ``float32`` under autocast, or ``same``: also in ``dtype``, without autocast.
+        cuda_graph: Record each call once and replay it, without the time of Python; shapes have to be fixed.
 
     Raises:
         UserError: A mode needs a GPU and there is none.
@@ -48,7 +48,7 @@ class Mode:
 
     @property
     def autocast(self) -> bool:
-        """Whether 16 bits come by autocast."""
+        """Whether autocast gives the 16 bits."""
         return self.dtype != 'float32' and self.weights == 'float32'
 
     @property
@@ -57,7 +57,7 @@ class Mode:
         return torch.float32 if self.autocast else DTYPES[self.dtype]
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Move, lay out and, where asked for, compile the backbone of ``model``; all in place."""
+        """Move, lay out and, in that mode, compile the backbone of ``model``; all in place."""
         model.to(self.device, self.held)
         set_fused_attn(model, self.attention == 'fused')
         if self.channels_last:
@@ -69,13 +69,13 @@ class Mode:
         return model
 
     def prepare_part(self, part: nn.Module) -> nn.Module:
-        """Compile everything that is timed, where asked for."""
+        """Compile a part that is timed, in that mode."""
         if self.compile == 'all':
             part.compile()
         return part
 
     def recorded(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        """``call``, or the replay of its CUDA graph where asked for. To be called while the mode is :meth:`running`.
+        """``call``, or in that mode the replay of its CUDA graph. Use it while the mode is :meth:`running`.
 
         Raises:
             UserError: It cannot be recorded: it waits for the GPU, or its work differs from call to call.
@@ -99,13 +99,13 @@ class Mode:
         return graph.replay
 
     def batch(self, size: int, height: int, width: int, channels: int = 3) -> torch.Tensor:
-        """Random images (size, channels, height, width) as this mode wants them."""
+        """Random images (size, channels, height, width) for this mode."""
         images = torch.rand(size, channels, height, width, device=self.device, dtype=self.held)
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     @contextmanager
     def running(self, autocast: bool = True) -> Iterator[None]:
-        """The precision of this mode, for as long as it is open; ``autocast=False`` where the model's owner sees to it.
+        """A context with the precision of this mode; ``autocast=False`` if the caller enters autocast itself.
         """
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
@@ -120,12 +120,12 @@ class Mode:
 
 
 def attention_kernels(call: Callable[[], Any]) -> dict[str, int]:
-    """The attention kernels that ``call`` runs and how often, by PyTorch's names without their common prefix."""
+    """The number of calls of every attention kernel in ``call``, by PyTorch's names without their common prefix."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         call()
-    prefix, found = 'aten::_scaled_dot_product_', Counter()
+    prefix, kernels = 'aten::_scaled_dot_product_', Counter()
     for event in profile.key_averages():
         name = event.key.removeprefix(prefix)
         if event.key.startswith(prefix) and not name.endswith('_backward'):
-            found[name] += event.count
-    return dict(found)
+            kernels[name] += event.count
+    return dict(kernels)

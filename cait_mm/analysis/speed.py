@@ -1,4 +1,4 @@
-"""Speed as a ratio of medians from one interleaved run: A, B, A, B, ... so that both see the same machine."""
+"""Speed as a ratio of medians from one interleaved run: A, B, A, B, ..., so that conditions are the same for both."""
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ import torch
 from torch.autograd import DeviceType
 
 NOISY = 0.1
-"""Quartiles further apart than this share of the median make a ratio nothing to quote."""
+"""If the quartiles are further apart than this share of the median, a ratio should not be quoted."""
 IDLE = 0.25
-"""A GPU that waits for Python for more than this share of the time measures Python."""
+"""If a GPU waits for Python for more than this share of the time, Python is measured."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Timing:
     """Seconds of one call over the rounds of a run.
 
     Args:
-        seconds: Of every round.
-        busy: Of one more call, in which a GPU really worked.
+        seconds: The time of every round.
+        busy: The time of another call in which a GPU was working.
     """
 
     seconds: list[float]
@@ -53,7 +53,7 @@ class Timing:
 
     @property
     def launch_bound(self) -> bool:
-        """Whether a GPU often had nothing to do until Python gave it more."""
+        """Whether a GPU often waited for Python."""
         return self.busy is not None and self.busy < (1 - IDLE) * self.median
 
 
@@ -73,12 +73,12 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
     with torch.inference_mode(not training):
         for index in range(warmup + rounds):
             for name, call in calls.items():
-                found = _time_on_gpu(call) if device == 'cuda' else _time(call)
+                taken = _time_on_gpu(call) if device == 'cuda' else _time(call)
                 if index >= warmup:
-                    seconds[name].append(found)
+                    seconds[name].append(taken)
         if device == 'cuda':
             busy = {name: _busy(call) for name, call in calls.items()}
-    return {name: Timing(found, busy.get(name)) for name, found in seconds.items()}
+    return {name: Timing(taken, busy.get(name)) for name, taken in seconds.items()}
 
 
 def _time(call: Callable[[], Any]) -> float:
@@ -99,7 +99,7 @@ def _time_on_gpu(call: Callable[[], Any]) -> float:
 
 
 def _busy(call: Callable[[], Any]) -> float:
-    """Seconds that kernels and copies of a call take on a GPU; how long Python takes is no part of it."""
+    """Seconds of kernels and copies of a call on a GPU, without the time of Python."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         call()
         torch.cuda.synchronize()
@@ -133,8 +133,8 @@ def peak_memory(call: Callable[[], Any], device: str = 'cpu') -> int:
 def conditions(device: str = 'cpu') -> dict[str, Any]:
     """The machine and libraries a measurement belongs to."""
     cpu = {'CPU': _cpu_name(), 'threads': torch.get_num_threads()}
-    found = {'device': torch.cuda.get_device_name(), 'CUDA': torch.version.cuda} if device == 'cuda' else {}
-    return {**found, **cpu, 'torch': torch.__version__, 'python': platform.python_version()}
+    gpu = {'device': torch.cuda.get_device_name(), 'CUDA': torch.version.cuda} if device == 'cuda' else {}
+    return {**gpu, **cpu, 'torch': torch.__version__, 'python': platform.python_version()}
 
 
 def _cpu_name() -> str:

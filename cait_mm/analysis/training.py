@@ -20,11 +20,11 @@ OBJECTS = 8
 
 def training_step(path: str, cfg_options: Mapping[str, Any] | None, batch_size: int, shape: tuple[int, int],
                   mode: Mode) -> Callable[[], Any]:
-    """One training step of a config: forward, backward, Eq. 2 where CDCP prunes, and optimizer, without a teacher.
+    """A training step of a config without a teacher: forward, backward, Eq. 2 if CDCP prunes, and optimizer.
 
     CDCP rebuilds its masks as often as the config says, with a ramp that has reached its target. Images and labels are
-    random, weights too. ``shape`` is the images' (H, W); a classifier has its own. 16 bits are MMEngine's mixed
-    precision, as with ``tools/train.py --amp``.
+    random, and so are weights. ``shape`` is the (H, W) of images; a classifier has its own. 16 bits are MMEngine's
+    mixed precision, as with ``tools/train.py --amp``.
 
     Raises:
         UserError: The config cannot be read or built, or there is no GPU for 16 bits.
@@ -46,7 +46,7 @@ def training_step(path: str, cfg_options: Mapping[str, Any] | None, batch_size: 
 
 
 def random_batch(model: nn.Module, batch_size: int, shape: tuple[int, int], mode: Mode) -> dict[str, Any]:
-    """A batch as a data loader of the config's library gives it."""
+    """A batch like those of the data loaders in the config's library."""
     task = task_of(model)
     if isinstance(task, Classification):
         return dict(inputs=mode.batch(batch_size, *task.shape, task.in_channels),

@@ -19,7 +19,7 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
 
     Args:
         arch: A name from :data:`ARCHS`, an :class:`Arch`, or its fields; they may name their ``family``.
-        family: Which family fields belong to that do not name one.
+        family: The family of fields that do not name one.
 
     Raises:
         UserError: There is no such architecture, or it is impossible.
@@ -37,12 +37,12 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
     name = data.pop('family')
     if not isinstance(name, str) or name not in FAMILIES:
         raise UserError(f'arch family={shown(name)}: use one of {", ".join(FAMILIES)}.')
-    found = FAMILIES[name]
-    missing = [key for key in found.required if key not in data]
+    kind = FAMILIES[name]
+    missing = [key for key in kind.required if key not in data]
     if missing:
-        raise UserError(f'arch lacks {", ".join(missing)}: a free {name} needs {", ".join(found.required)}.')
-    check_keys('arch', data, [field.name for field in fields(found)])
-    return found(**data)
+        raise UserError(f'arch lacks {", ".join(missing)}: a free {name} needs {", ".join(kind.required)}.')
+    check_keys('arch', data, [field.name for field in fields(kind)])
+    return kind(**data)
 
 
 __all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'SwinArch',

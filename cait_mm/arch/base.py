@@ -17,13 +17,14 @@ from cait_mm.ops.token_merge import Grid
 
 BlockName = int | str
 ADDED = ('in_channels', 'norm_eps', 'window_rule')
-"""Fields that earlier versions do not know: written only where they are not the default, so that others can be read.
+"""Fields that earlier versions do not know. They are written only if they are not the default, so that earlier versions
+can read the rest.
 """
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """Widths of one block: ``qk_dim`` and ``v_dim`` per head, ``ffn_dim`` in all.
+    """Widths of a block: ``qk_dim`` and ``v_dim`` per head, ``ffn_dim`` in total.
 
     ``head_dim`` is the dense width per head: it fixes the softmax scale, however narrow the block becomes.
     """
@@ -121,7 +122,7 @@ class Arch(ABC):
         return block
 
     def block_index(self, name: Any) -> int:
-        """The block that people call ``name``.
+        """The number of the block called ``name``.
 
         Raises:
             UserError: There is none, or a merge may not stand before it.
@@ -132,12 +133,12 @@ class Arch(ABC):
 
     @abstractmethod
     def block_path(self, block: int) -> str:
-        """Where ``block`` stands in a state dict, without a final dot."""
+        """The prefix of ``block`` in a state dict, without the final dot."""
 
     @staticmethod
     @abstractmethod
     def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields that the names and shapes in a backbone's ``state_dict`` tell; empty where it is another family.
+        """The fields that follow from names and shapes in a backbone's ``state_dict``; empty for another family.
         """
 
     def grid(self, img_size: tuple[int, int] | None = None) -> Grid:
@@ -146,11 +147,11 @@ class Arch(ABC):
         return -(-height // self.patch_size), -(-width // self.patch_size)
 
     def enter(self, block: int, grid: Grid) -> Grid:
-        """The grid that ``block`` gets from the grid behind the block before it, merges aside."""
+        """The grid that ``block`` gets from the grid of the block before it, without merges."""
         return grid
 
     def check_grid(self, name: str, img_size: tuple[int, int]) -> None:
-        """Raise where an image of ``img_size`` pixels has more patches than any machine holds."""
+        """Raise if an image of ``img_size`` pixels has more patches than any machine can hold."""
         if math.prod(self.grid(img_size)) > MOST_PATCHES:
             raise UserError(f'{name}={img_size} has more than {MOST_PATCHES} patches of {self.patch_size} pixels, the '
                             'most that is supported.')
@@ -160,7 +161,7 @@ class Arch(ABC):
         """The cost of everything before block 0, on ``grid`` patches, with embeddings as at the pretraining size."""
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
-        """What stands between ``block`` and the block before it, whose grid is ``grid``; merges aside."""
+        """The cost of layers between ``block`` and the one before it, whose grid is ``grid``, without merges."""
         return Cost(0, 0)
 
     def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
@@ -173,7 +174,7 @@ class Arch(ABC):
 
     @abstractmethod
     def head_cost(self, grid: Grid, num_classes: int) -> Cost:
-        """Final norm and classifier behind the last block, whose grid is ``grid``."""
+        """The cost of the final norm and the classifier after the last block, whose grid is ``grid``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; :func:`~cait_mm.arch.get_arch` reads them."""

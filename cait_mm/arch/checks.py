@@ -1,4 +1,4 @@
-"""Checks of values that people and files give: each returns nothing, or raises one sentence that names the value."""
+"""Checks of values from users and files; each raises an error that names the value, or returns nothing."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -6,7 +6,7 @@ from cait_mm.errors import UserError, shown
 
 MOST_BLOCKS = 1000
 MOST_CHANNELS = 65536
-"""Of anything that is counted in channels, pixels or tokens on a side; ViT-22B is 6144 wide."""
+"""The largest number of channels, pixels or tokens on a side; ViT-22B is 6144 wide."""
 MOST_PATCHES = 2**20
 
 
@@ -24,7 +24,7 @@ def check_positive_number(name: str, value: Any, most: float, why: str) -> None:
 
 
 def check_sequence(name: str, value: Any, example: str) -> None:
-    """Raise unless ``value`` is a list or tuple with something in it; ``example`` is one."""
+    """Raise unless ``value`` is a list or tuple that is not empty; the error gives ``example``."""
     if not isinstance(value, (list, tuple)) or not value:
         raise UserError(f'{name}={shown(value)}: give a list such as {example}.')
 

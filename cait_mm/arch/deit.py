@@ -12,7 +12,7 @@ from cait_mm.ops.token_merge import Grid
 
 @dataclass(frozen=True)
 class DeiTArch(Arch):
-    """A dense DeiT, or any plain ViT of its make."""
+    """A dense DeiT, or another plain ViT of the same structure."""
 
     family: ClassVar[str] = 'deit'
     required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')
@@ -43,7 +43,7 @@ class DeiTArch(Arch):
 
     @staticmethod
     def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        blocks = [int(found) for found in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
+        blocks = [int(number) for number in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
         if not blocks or 'patch_embed.proj.weight' not in state_dict:
             return {}
         return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}

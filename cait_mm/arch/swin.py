@@ -97,10 +97,10 @@ class SwinArch(Arch):
         last = f'{MERGE_STAGE}.{len(self.merge_blocks) - 1}'
         where = (f'{self.name} merges in stage {MERGE_STAGE} (0-based), before blocks \'{MERGE_STAGE}.0\' to \'{last}\''
                  if self.merge_blocks else f'{self.name} has no stage {MERGE_STAGE}, where merges would stand')
-        found = re.fullmatch(r'([0-9]{1,4})\.([0-9]{1,4})', name) if isinstance(name, str) else None
-        if not found:
+        match = re.fullmatch(r'([0-9]{1,4})\.([0-9]{1,4})', name) if isinstance(name, str) else None
+        if not match:
             raise UserError(f'{where}; write the block as a text "stage.block".')
-        stage, block = map(int, found.groups())
+        stage, block = map(int, match.groups())
         if stage != MERGE_STAGE or not self.merge_blocks or block >= len(self.merge_blocks):
             raise UserError(f'{where}.')
         return self.merge_blocks[block]
@@ -111,11 +111,11 @@ class SwinArch(Arch):
 
     @staticmethod
     def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        found = re.findall(r'^layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight$', '\n'.join(state_dict), re.MULTILINE)
-        if not found or 'patch_embed.proj.weight' not in state_dict:
+        blocks = re.findall(r'^layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight$', '\n'.join(state_dict), re.MULTILINE)
+        if not blocks or 'patch_embed.proj.weight' not in state_dict:
             return {}
-        stages = max(int(stage) for stage, _ in found) + 1
-        depths = tuple(sum(int(stage) == index for stage, _ in found) for index in range(stages))
+        stages = max(int(stage) for stage, _ in blocks) + 1
+        depths = tuple(sum(int(stage) == index for stage, _ in blocks) for index in range(stages))
         return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depths': depths}
 
     def enter(self, block: int, grid: Grid) -> Grid:

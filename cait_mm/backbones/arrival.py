@@ -1,4 +1,4 @@
-"""All weights of a backbone arrive, or none, whichever function loads them."""
+"""A backbone that gets all of its weights or none, whichever function loads them."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +22,7 @@ class ArrivesWhole(Backbone, BaseModule):
     """
 
     _whole = False
-    """Whether weights have arrived. ``is_init`` says more: that the widths are settled too."""
+    """Whether weights have arrived. ``is_init`` also means that the widths are final."""
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> LoadReport:
         report = super().load_checkpoint(checkpoint)
@@ -32,14 +32,14 @@ class ArrivesWhole(Backbone, BaseModule):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, local_metadata: Mapping[str, Any],
                               strict: bool, missing_keys: list[str], unexpected_keys: list[str],
                               error_msgs: list[str]) -> None:
-        """Fit and check all that stands under ``prefix``, before any weight is set.
+        """Convert and check everything under ``prefix``, before any weight is set.
 
         Before any weights were set, an incoming checkpoint also decides the widths of the blocks: a config of a pruned
         model holds widths that stand in until its checkpoint is loaded, and inference tools load a trained checkpoint
         over them without ever seeing the compressed one.
 
         Raises:
-            UserError: The backbone does not arrive whole. Its absence is fine where its weights were set before.
+            UserError: Weights are missing or do not fit. All may be missing if they were set before.
         """
         arriving = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
         if arriving:
@@ -70,22 +70,22 @@ class ArrivesWhole(Backbone, BaseModule):
             self.rebuild(spec)
 
     def _counters(self) -> list[str]:
-        """Counters of batch norms, which old checkpoints lack and nothing reads."""
+        """Counters of batch norms, which old checkpoints lack and which are not used."""
         return [key for key in self.state_dict() if key.endswith('num_batches_tracked')]
 
     def _grid_of(self, arriving: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Grid | None:
-        """The grid that ``arriving`` weights state; a copy of this very backbone that states none is on its grid."""
+        """The grid of ``arriving`` weights; a copy of this backbone that states none has the same grid."""
         stated = checked_grid(metadata.get(GRID_META))
         own = {key: value.shape for key, value in self.state_dict().items()}
         same = own == {key: value.shape for key, value in arriving.items()}
         return self.grid if stated is None and same else stated
 
     def _require_elsewhere(self, unknown: Sequence[str], prefix: str) -> None:
-        """Raise where no weight of this backbone arrives and there is no sign that it has its weights already."""
+        """Raise if no weight of this backbone arrives and there is no sign that it has its weights already."""
         name, first = type(self).__name__, self.stem_key
-        found = next((key.removesuffix(first) for key in unknown if f'.{key}'.endswith(f'.{first}')), None)
-        if found is not None:
-            what = f'under {found!r}' if found else 'without any prefix, as in a compressed or pretrained one'
+        place = next((key.removesuffix(first) for key in unknown if f'.{key}'.endswith(f'.{first}')), None)
+        if place is not None:
+            what = f'under {place!r}' if place else 'without any prefix, as in a compressed or pretrained one'
             raise UserError(f'the checkpoint holds the weights of {name} {what}, this model wants them under '
                             f'{prefix!r}: name the file in the backbone\'s init_cfg=dict(type=\'Pretrained\', '
                             'checkpoint=FILE), or give a checkpoint that was trained with this config.')

@@ -20,10 +20,10 @@ class CAITBackbone(ArrivesWhole):
     config need not repeat them.
 
     Args:
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` says where the backbone stands
-            in the file, if not in its usual place. None starts from random weights.
-        args, kwargs: The plain model's. ``in_channels=None`` also takes that of the compressed checkpoint in
-            ``init_cfg``.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly; ``prefix`` is that of
+            the backbone's keys, if it is not the usual one. None starts from random weights.
+        args, kwargs: Arguments of the plain model. ``in_channels=None`` also takes the value of the compressed
+            checkpoint in ``init_cfg``.
 
     Raises:
         UserError: The description is impossible, or contradicts the checkpoint's spec.
@@ -40,7 +40,7 @@ class CAITBackbone(ArrivesWhole):
         return spec_of_pretrained(self._pretrained, spec, channels_stated)
 
     def init_weights(self) -> None:
-        """Load ``init_cfg``'s checkpoint strictly and log the matches; without one keep the random weights."""
+        """Load the checkpoint of ``init_cfg`` strictly and log the result; without one keep the random weights."""
         if not self.init_cfg:
             self._is_init = True
             return

@@ -1,4 +1,4 @@
-"""``init_cfg``, by which a config names a backbone's checkpoint."""
+"""``init_cfg``, in which a config names the checkpoint of a backbone."""
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ INIT_KEYS = ('type', 'checkpoint', 'prefix', 'map_location')
 
 
 def checked_init_cfg(init_cfg: Any, who: str) -> dict[str, Any] | None:
-    """``init_cfg`` as a plain dict of :data:`INIT_KEYS`, or None where it is empty.
+    """``init_cfg`` as a plain dict of :data:`INIT_KEYS`, or None if it is empty.
 
-    A list is fine where it holds one entry: a checkpoint sets every weight, so nothing is left for a second one.
+    A list may hold one entry: a checkpoint sets every weight, so nothing is left for a second one.
 
     Raises:
         UserError: It asks for something that ``who`` does not support.
@@ -48,15 +48,15 @@ def checked_init_cfg(init_cfg: Any, who: str) -> dict[str, Any] | None:
 
 
 def read_pretrained(init_cfg: Mapping[str, Any], who: str) -> Checkpoint:
-    """The checkpoint that a validated or raw ``init_cfg`` names. ``map_location`` needs no care: weights are read on
-    the CPU and copied to where the backbone is.
+    """The checkpoint that a validated or raw ``init_cfg`` names. ``map_location`` is not used: weights are read on
+    the CPU and copied to the device of the backbone.
     """
     init_cfg = checked_init_cfg(init_cfg, who)
     return read_checkpoint(init_cfg['checkpoint'], init_cfg.get('prefix'))
 
 
 def spec_of_pretrained(init_cfg: Mapping[str, Any] | None, spec: Spec, channels_stated: bool) -> Spec:
-    """The spec of a local compressed checkpoint in ``init_cfg``; ``spec`` where there is none yet.
+    """The spec of a local compressed checkpoint in ``init_cfg``; ``spec`` if there is none yet.
 
     Raises:
         UserError: The checkpoint is of another architecture or has other merges than ``spec``.

@@ -1,4 +1,4 @@
-"""Rivals behind the same backbone, to be measured in the same table."""
+"""Other methods behind the same backbone interface, for comparison."""
 from cait_mm.baselines.tome import ToMeDeiT
 
 __all__ = ['ToMeDeiT']

@@ -37,7 +37,7 @@ class Matching(NamedTuple):
         return torch.cat([even.gather(1, _wide(self.stay, x)), joined], dim=1)
 
     def places(self, tokens: int) -> Tensor:
-        """Where each of ``tokens`` tokens is afterwards: (B, tokens)."""
+        """The new index of each of ``tokens`` tokens: (B, tokens)."""
         batch, kept = self.stay.shape
         odd = torch.arange(tokens // 2, device=self.stay.device).expand(batch, -1) + kept
         even = odd.new_zeros(batch, tokens - tokens // 2)
@@ -78,8 +78,8 @@ class ToMeAttention(Attention):
 
 @MODELS.register_module()
 class ToMeDeiT(CAITDeiT):
-    """DeiT with ToMe's merging; maps are restored by giving every patch the token it ended in, with
-    ``restore_mode='residual'`` and its difference from it.
+    """DeiT with ToMe's merging; maps are restored by giving every patch the token it was merged into, and with
+    ``restore_mode='residual'`` its difference from that token too.
 
     Args:
         r: Tokens merged in every block, or ``((block, count), ...)``; ``'half'`` merges as many as can be.
@@ -99,7 +99,7 @@ class ToMeDeiT(CAITDeiT):
         """``r`` as tokens by block.
 
         Raises:
-            UserError: It is no count and no pairs of a block and a count, or a block is not there.
+            UserError: It is neither a count nor pairs of a block and a count, or a block does not exist.
         """
         how = 'give a count of tokens, or pairs of a block and a count or \'half\''
         if r == 'half' or (isinstance(r, Integral) and not isinstance(r, bool)):

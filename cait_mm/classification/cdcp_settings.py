@@ -13,13 +13,13 @@ PREFIX = 'model.cdcp.'
 
 @dataclass(frozen=True)
 class CDCPSettings(Settings):
-    """CDCP's settings in a config; the defaults are the paper's.
+    """The settings of CDCP in a config; the defaults are those of the paper.
 
     Args:
         start: ``identity`` (the paper's) or ``calibrated``: order channels by their contribution before training.
-        calibration_images: Training images that the calibrated start looks at.
-        start_epoch: When the ramp begins (Tab. XXI).
-        others: Of :class:`~cait_mm.pruning.settings.Settings`; steps are iterations here.
+        calibration_images: The number of training images for the calibrated start.
+        start_epoch: The epoch at which the ramp begins (Tab. XXI).
+        others: See :class:`~cait_mm.pruning.settings.Settings`; steps are iterations here.
 
     Raises:
         UserError: A value is impossible.

@@ -28,7 +28,7 @@ class Classifier(PlainClassifier, BaseModel):
         num_classes: Classes of the head.
         head_rows: Rows of the checkpoint's head that this one starts from, for a subset of its classes.
         new_head: Start the head from random weights: the checkpoint is of other classes.
-        label_smoothing: Of the loss where labels are indices; mixup smooths the labels it mixes itself.
+        label_smoothing: Of the loss if labels are indices; mixup smooths its labels itself.
         distillation: ``dict(alpha=..., teacher=...)``, see
             :class:`~cait_mm.classification.distillation.HardDistillation`; the teacher is the dense model of the same
             checkpoint, or of the file that ``teacher`` names, or the config of another model. None trains on labels
@@ -88,16 +88,16 @@ class Classifier(PlainClassifier, BaseModel):
             inputs: (B, 3, H, W).
             targets: Class indices (B,), or mixed labels (B, num_classes).
             mode: ``tensor`` returns logits (B, num_classes); ``loss`` a dict of losses; ``predict`` one dict per image
-                with ``scores`` (num_classes,) and, where targets are given, ``target``.
+                with ``scores`` (num_classes,) and, if targets are given, ``target``.
         """
         logits = super().forward(inputs)
         if mode == 'tensor':
             return logits
         if mode == 'predict':
-            found = [dict(scores=scores) for scores in logits.softmax(-1)]
-            for index, item in enumerate(found if targets is not None else ()):
+            results = [dict(scores=scores) for scores in logits.softmax(-1)]
+            for index, item in enumerate(results if targets is not None else ()):
                 item['target'] = targets[index]
-            return found
+            return results
         loss = self.soft_loss(logits, targets) if targets.dim() == 2 else self.hard_loss(logits, targets)
         if self.distillation is None:
             return dict(loss=loss)
@@ -108,7 +108,7 @@ class Classifier(PlainClassifier, BaseModel):
         """Load the backbone's ``init_cfg``, head included, strictly; without one keep the random weights."""
         init_cfg = self.backbone.init_cfg
         if self.distillation is not None:
-            self.distillation.teacher()  # what is wrong with it should show before the run starts
+            self.distillation.teacher()  # its errors should appear before the run starts
         if not init_cfg:
             self.backbone.init_weights()
             return
@@ -116,7 +116,7 @@ class Classifier(PlainClassifier, BaseModel):
         print_log(f'Classifier: {report}', logger='current')
 
     def load_pretrained(self, path: str, prefix: str | None = None) -> LoadReport:
-        """Load backbone and head strictly from an official, timm or exported checkpoint.
+        """Load backbone and head strictly from an official, timm or compressed checkpoint.
 
         Raises:
             UserError: The file is missing or damaged, or does not fit; every key that does not is listed.

@@ -21,12 +21,12 @@ from cait_mm.utils.weights import load_file
 class HardDistillation:
     """``(1 - alpha) * CE(student, label) + alpha * CE(student, argmax teacher)``.
 
-    It is no module: the teacher belongs to no state dict, no optimizer and no copy of the student (DDP, EMA).
+    It is no module, so the teacher is in no state dict, no optimizer and no copy of the student (DDP, EMA).
 
     Args:
         alpha: The teacher's share (paper: 0.1 for DeiT-T, 0.25 for S and B).
-        teacher: Config of a registered model that maps images to logits; see :class:`TimmTeacher` for any of timm's.
-        num_classes: Of the student; the teacher has to have the same classes.
+        teacher: Config of a registered model that maps images to logits; see :class:`TimmTeacher` for models of timm.
+        num_classes: Classes of the student; the teacher has to have the same ones.
 
     Raises:
         UserError: The teacher cannot be built or has other classes.
@@ -52,9 +52,9 @@ class HardDistillation:
         if self._teacher is None:
             teacher = MODELS.build(dict(self.config))
             teacher.init_weights()
-            found = getattr(teacher, 'num_classes', self.num_classes)
-            if found != self.num_classes:
-                raise UserError(f'the teacher has {found} classes, the student {self.num_classes}: name a teacher of '
+            classes = getattr(teacher, 'num_classes', self.num_classes)
+            if classes != self.num_classes:
+                raise UserError(f'the teacher has {classes} classes, the student {self.num_classes}: name a teacher of '
                                 'the same classes in model.distillation.teacher, or set model.distillation=None.')
             self._teacher = teacher.requires_grad_(False).eval()
         return self._teacher.to(device)
@@ -87,8 +87,8 @@ class TimmTeacher(nn.Module):
         name: The model's name, such as ``regnety_160.deit_in1k``.
         checkpoint: A local file with its weights.
         pretrained: Let timm download the weights instead.
-        num_classes: Where the checkpoint's differ from the model's own.
-        mean, std: How the student's images are normalised; they are normalised as the teacher expects.
+        num_classes: The classes of the checkpoint, if they differ from those of the model.
+        mean, std: The normalisation of the student's images, which is replaced by that of the teacher.
 
     Raises:
         UserError: timm does not know the name, or no weights are named.
@@ -129,7 +129,7 @@ class TimmTeacher(nn.Module):
             print_log('; '.join([f'TimmTeacher: loaded {self.name} from {self.checkpoint}', *notes]), logger='current')
 
     def _load(self, weights: dict[str, Tensor]) -> None:
-        """Load timm's own names, or the authors' where timm knows how to read them."""
+        """Load weights under timm's names, or under the authors' names if timm can convert them."""
         own = self.model.state_dict()
         convert = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)
         if convert is not None and {*own} != {*weights}:

@@ -21,7 +21,7 @@ class TopK(BaseMetric):
         self.topk = tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, torch.Tensor]]) -> None:
-        """Note for every image which ks are right."""
+        """Record for every image which ks are right."""
         scores = torch.stack([sample['scores'] for sample in data_samples])
         targets = torch.stack([sample['target'] for sample in data_samples])
         hits = accuracy(scores, targets, self.topk)

@@ -1,4 +1,4 @@
-"""Mixup and CutMix where the batch is on its device."""
+"""Mixup and CutMix on the device of the batch."""
 from collections.abc import Mapping
 from typing import Any
 

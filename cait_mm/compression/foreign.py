@@ -1,4 +1,4 @@
-"""Backbones of MMSegmentation and MMDetection as this package's: their settings, where both compute the same."""
+"""Settings of MMSegmentation's and MMDetection's backbones converted to those of this package's equal ones."""
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,17 +13,17 @@ from cait_mm.models.mm_names import swin_weights, vit_weights
 Settings = dict[str, Any]
 Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 IGNORED = ('type', 'init_cfg', 'pretrained', 'norm_eval', 'drop_rate', 'attn_drop_rate', 'convert_weights')
-"""What changes no prediction. Dropout inside a backbone is not trained further with."""
+"""Settings that change no prediction. Further training does without dropout inside a backbone."""
 SHARED = ('drop_path_rate', 'with_cp')
-"""What is called the same."""
+"""Settings with the same name in both."""
 
 
 def as_ours(backbone: Mapping[str, Any]) -> tuple[Settings, Convert] | None:
-    """The settings of this package's backbone that computes the same as one of OpenMMLab's, and what brings weights to
-    its names; None where ``backbone``, a config's, is no ViT or Swin of theirs.
+    """The settings of this package's backbone that computes the same as one of OpenMMLab's, and a function that
+    converts weights to its names; None if ``backbone``, from a config, is no ViT or Swin of OpenMMLab.
 
     Raises:
-        UserError: It is one that this package has no equal of.
+        UserError: This package has no backbone that computes the same.
     """
     kind = str(backbone.get('type')).rpartition('.')[2]
     if kind not in _KINDS:
@@ -74,7 +74,7 @@ def _swin(given: Settings) -> tuple[Settings, Convert]:
 
 
 def _named(arch: Arch) -> str | dict[str, Any]:
-    """The name of a known architecture, or what differs from the defaults."""
+    """The name of a known architecture, or the fields of another one."""
     known = next((name for name, other in ARCHS.items() if other == replace(arch, name=name)), None)
     return known or {key: value for key, value in arch.to_dict().items() if key not in ('family', 'in_channels')}
 
@@ -94,4 +94,4 @@ _KINDS = {
     'SwinTransformer': (_swin, _SWIN, dict(
         qk_scale=(None, ), patch_norm=(True, ), use_abs_pos_embed=(False, ))),
 }
-"""How a backbone is converted, what it is where its config says nothing, and values that are the only ones known."""
+"""For each backbone: its conversion, its defaults, and the only supported values of other settings."""

@@ -1,4 +1,4 @@
-"""Unlabelled pictures as a config's model gets them: found, cropped to its input size, and normalised its way."""
+"""Unlabelled pictures as inputs of a config's model: listed, cropped to its input size, and normalised."""
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_size
 from cait_mm.pruning.compress import backbone_inside
@@ -21,31 +21,31 @@ BATCH_SIZE = 4
 
 def image_paths(config: Mapping[str, Any], images: str | Path | Sequence[str | Path] | None,
                 count: int | None = None) -> list[str]:
-    """``count`` pictures (None: all), evenly spread over all that there are by name.
+    """``count`` pictures (None: all), evenly spread over the sorted list.
 
     Args:
-        config: Its own training split serves where ``images`` is None; labels are not read.
+        config: Its training split is used if ``images`` is None; labels are not read.
         images: A folder, or the files.
-        count: How many.
+        count: The number of pictures.
 
     Raises:
-        UserError: There are none.
+        UserError: There are no pictures.
     """
     if images is not None and not isinstance(images, (str, Path)):
-        found = list(map(str, images))
+        paths = list(map(str, images))
     else:
         folders = _training_folders(config) if images is None else [str(images)]
-        found = [path for folder in folders for path in walk_images(folder)]
-        if not found:
+        paths = [path for folder in folders for path in walk_images(folder)]
+        if not paths:
             where = ' or '.join(folders) or 'its training split, which names no folder'
             raise UserError(f'there are no images below {where}: give a folder of some dozens with --images, labels '
                             'are not needed.')
-    return spread(found, len(found) if count is None else count)
+    return spread(paths, len(paths) if count is None else count)
 
 
 def input_size(config: Mapping[str, Any], model: nn.Module) -> tuple[int, int]:
-    """Pixels (H, W) of the images that a config trains its model on: its crops, or what it resizes pictures to, or
-    what the backbone's positions are for.
+    """Pixels (H, W) of the images that a config trains its model on: the size of its crops or of resized pictures, or
+    the size for which the backbone has positions.
     """
     size = (config.get('model', {}).get('data_preprocessor') or {}).get('size')
     if size is not None:
@@ -53,9 +53,9 @@ def input_size(config: Mapping[str, Any], model: nn.Module) -> tuple[int, int]:
     loader = config.get('train_dataloader') or config.get('test_dataloader') or {}
     for dataset in datasets_of(loader.get('dataset')):
         scales = [_scale(step) for step in dataset.get('pipeline') or () if isinstance(step, Mapping)]
-        found = next(filter(None, scales), None)
-        if found:
-            return found
+        scale = next(filter(None, scales), None)
+        if scale:
+            return scale
     return backbone_inside(model).img_size
 
 
@@ -93,7 +93,7 @@ def _training_folders(config: Mapping[str, Any]) -> list[str]:
 
 
 def _scale(step: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The (H, W) that a step of a pipeline brings pictures to, if it does; MMCV writes (W, H), crops (H, W)."""
+    """The (H, W) of pictures after a step of a pipeline, or None. MMCV writes (W, H), and (H, W) for crops."""
     if step.get('type') == 'RandomCrop' and step.get('crop_type', 'absolute') == 'absolute':
         return checked_size('crop_size', step.get('crop_size'))
     scale = step.get('scale') if step.get('type') in ('Resize', 'FixScaleResize') else None
@@ -101,7 +101,7 @@ def _scale(step: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _covering(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """RGB (H, W, 3) of exactly ``size``, the middle of the scaled picture."""
+    """RGB (H, W, 3) of exactly ``size``, from the middle of the scaled picture."""
     height, width = size
     factor = max(height / image.height, width / image.width)
     scaled = max(width, round(image.width * factor)), max(height, round(image.height * factor))

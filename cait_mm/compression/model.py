@@ -1,4 +1,4 @@
-"""Compress a whole trained segmentor or detector: what goes in is a config and a checkpoint, and so is the result."""
+"""Compression of a whole trained segmentor or detector, from config and checkpoint to config and checkpoint."""
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -19,7 +19,7 @@ from cait_mm.compression.small_config import config_of, config_text, plain
 from cait_mm.config.load import load_config
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
-from cait_mm.models.export import make_export, save_export
+from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.formats import find_weights
 from cait_mm.pruning.compress import Compression, backbone_inside, compress_inside
 from cait_mm.pruning.fold import PAD_TO
@@ -30,7 +30,7 @@ from cait_mm.utils.weights import fitting, load_file
 
 PARTS = ('backbone', 'overall')
 NUM_IMAGES = 32
-"""Pictures to calibrate on; each has as many tokens as dozens of a classifier's."""
+"""Pictures to calibrate on; each has as many tokens as dozens of images of a classifier."""
 CONFIG, MODEL, RESULT = 'config.py', 'model.pth', 'result.json'
 
 
@@ -42,7 +42,7 @@ class Compressed:
         dense: The trained model, in eval mode.
         small: A copy with a smaller backbone, in eval mode. It may be trained before it is saved.
         config: Of ``small``.
-        provenance: How it came about, in plain types: ``source``, ``target``, ``calibration_images``,
+        provenance: Its origin, in plain types: ``source``, ``target``, ``calibration_images``,
             ``selected_reduction``, ``largest_cut``, ``dataset_meta``.
         img_size: Pixels (H, W) of the images that MACs are counted on.
     """
@@ -55,19 +55,19 @@ class Compressed:
 
     @property
     def spec(self) -> Spec:
-        """Of the small backbone."""
+        """The spec of the small backbone."""
         return backbone_inside(self.small).spec
 
     @cached_property
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """MACs and parameters, ``counts['small']['backbone']['macs']``: of backbone and overall, before and after."""
-        found: dict[str, dict[str, dict[str, int]]] = {}
+        counts: dict[str, dict[str, dict[str, int]]] = {}
         for name, model in (('dense', self.dense), ('small', self.small)):
             parts = parts_of(model, PARTS)
             image = torch.rand(1, backbone_inside(model).arch.in_channels, *self.img_size)
-            found[name] = {part: {'macs': count_macs(module, (image, ))[''], 'params': count_params(module)}
-                           for part, module in parts.items()}
-        return found
+            counts[name] = {part: {'macs': count_macs(module, (image, ))[''], 'params': count_params(module)}
+                            for part, module in parts.items()}
+        return counts
 
     def result(self) -> dict[str, Any]:
         """Before and after, in plain types."""
@@ -85,7 +85,7 @@ class Compressed:
         folder, backbone = Path(folder), backbone_inside(self.small)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {key: value.detach().cpu() for key, value in self.small.state_dict().items()}
-        save_export(make_export(weights, self.spec, backbone.grid, **self.provenance), folder / MODEL)
+        save_compressed(compressed_content(weights, self.spec, backbone.grid, **self.provenance), folder / MODEL)
         result = self.result()
         with atomic_path(folder / CONFIG) as temporary:
             temporary.write_text(config_text(self.config, result), encoding='utf-8')
@@ -106,13 +106,13 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         target: The share of the backbone's MACs to save on images of the config's size; 0 converts alone.
         merge, align, pad_to, weighted, proportional: See :class:`~cait_mm.pruning.compress.Compression`. ``align=None``
             cuts to the multiples that widths are padded to.
-        num_images: How many pictures to look at; None is :data:`NUM_IMAGES`.
+        num_images: The number of pictures to calibrate on; None is :data:`NUM_IMAGES`.
         cfg_options: Changes to the config.
         data_root: See :func:`~cait_mm.datasets.root.move_data`.
 
     Raises:
-        UserError: The config has no backbone that can be compressed, the checkpoint is no training's of it, images
-            cannot be read, or the target is out of reach.
+        UserError: The config has no backbone that can be compressed, the checkpoint is not from a training of it,
+            images cannot be read, or the target is out of reach.
     """
     config = load_config(config, cfg_options) if isinstance(config, str) else deepcopy(config)
     if data_root is not None:
@@ -129,7 +129,7 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
 
 
 def load_trained(config: Config, checkpoint: str) -> tuple[nn.Module, Mapping[str, Any]]:
-    """The config's model in eval mode with all weights of a training's checkpoint, and what its meta says.
+    """The config's model in eval mode with all weights of a training checkpoint, and the meta of the checkpoint.
 
     Args:
         config: Changed in place: its backbone's ``init_cfg`` and ``pretrained`` are taken out, and a ViT or Swin of

@@ -1,4 +1,4 @@
-"""The config of a compressed model: the dense one's, with the backbone's merges and widths written out."""
+"""The config of a compressed model: the dense config, with the merges and widths of the backbone written out."""
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from cait_mm.models import Backbone
 
 MORE_KEYS = ('custom_imports', 'test_pipeline', 'tta_model', 'tta_pipeline', 'auto_scale_lr',
              'strategy', 'model_wrapper_cfg')
-"""Of a config's top level that something reads beside the Runner."""
+"""Keys at the top level of a config that are read by something other than the Runner."""
 WIDTHS = ('qk_dim', 'v_dim', 'ffn_dim')
 
 
 def config_of(config: Config, backbone: Backbone) -> Config:
     """A copy of ``config`` whose backbone is described as ``backbone`` is, and that needs no other file.
 
-    Variables that were only there to be put into other values are left out.
+    Variables that only serve to define other values are left out.
     """
     read = {*inspect.signature(Runner.__init__).parameters, *MORE_KEYS}
     small = Config({key: value for key, value in config.to_dict().items() if key in read or not _is_structure(value)})
@@ -42,8 +42,8 @@ def config_of(config: Config, backbone: Backbone) -> Config:
 
 
 def config_text(config: Config, result: Mapping[str, Any]) -> str:
-    """The file of a compressed model's config, which says first what was done; ``result`` is
-    :meth:`~cait_mm.compression.model.Compressed.result`'s.
+    """The file of a compressed model's config, which begins with a comment about the compression; ``result`` comes from
+    :meth:`~cait_mm.compression.model.Compressed.result`.
     """
     lines = [f'{result["config"]} with the weights of {result["source"]}, compressed without labels by '
              'tools/compress.py.', *changes(result),
@@ -53,7 +53,7 @@ def config_text(config: Config, result: Mapping[str, Any]) -> str:
 
 
 def changes(result: Mapping[str, Any]) -> list[str]:
-    """What was done to a model, in lines for people; ``result`` as in :func:`config_text`."""
+    """The changes to a model, in lines for people; ``result`` as in :func:`config_text`."""
     merges = ', '.join(f'{kind} before block {block}' for block, kind in result['spec']['merges']) or 'none'
     lines = [f'Merges: {merges}.']
     for part, what in (('backbone', 'Backbone'), ('overall', 'Whole model')):

@@ -1,6 +1,6 @@
-"""The schemes under which MMEngine knows weights by name: ``torchvision://``, ``open-mmlab://`` and their kin.
+"""The schemes under which MMEngine knows weights by name, such as ``torchvision://`` and ``open-mmlab://``.
 
-Its own tables of addresses are asked. Its loaders are not used: they unpickle downloads.
+Addresses come from MMEngine's own tables. Its loaders are not used, because they unpickle downloads.
 """
 import os
 
@@ -19,7 +19,7 @@ def use_mmengine_schemes() -> None:
 
 
 def _open_mmlab(name: str) -> str:
-    """An address, or a path below MMEngine's own folder."""
+    """An address, or a path below MMEngine's folder."""
     name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
     address = mmengine_checkpoint.get_external_models()[name]
     return address if '://' in address else os.path.join(mmengine_checkpoint._get_mmengine_home(), address)

@@ -1,4 +1,4 @@
-"""The shared part of all commands: one-sentence errors, ``--json``, checked arguments."""
+"""The shared part of all commands: short errors, ``--json``, checked arguments."""
 import argparse
 import json
 import math
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,18 @@ from cait_mm.utils.inputs import forbid_postscript
 from cait_mm.utils.signals import SIGNALS, Stopped
 
 
-def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
+def run(main: Callable[[], int | None], parameters: Sequence[str] = (),
+        others: Mapping[str, str] | None = None) -> None:
     """Run a command's ``main`` and exit: 0 or its return value, 2 after a :class:`UserError`, 128 plus the signal's
-    number after Ctrl-C or another signal to stop (:mod:`cait_mm.utils.signals`), 141 where nobody reads the output.
+    number after Ctrl-C or another signal to stop (:mod:`cait_mm.utils.signals`), 141 if nobody reads the output.
 
-    With ``CAIT_DEBUG=1`` in the environment the traceback of a :class:`UserError`, and of its cause, comes first.
+    With ``CAIT_DEBUG=1`` in the environment, the traceback of a :class:`UserError` and of its cause is printed first.
 
     Args:
         main: The command.
-        parameters: The library's names of the command's options, see :func:`as_options`.
+        parameters, others: See :func:`as_options`.
     """
-    # The libraries' notes to their own developers would bury this project's messages.
+    # Warnings that the libraries address to their own developers would bury the messages of this project.
     warnings.filterwarnings('ignore', category=UserWarning, module=r'mmseg|mmdet|mmcv|mmengine')
     forbid_postscript()
     for stream in (sys.stdout, sys.stderr):
@@ -43,9 +44,9 @@ def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
     except UserError as error:
         if os.environ.get('CAIT_DEBUG'):
             traceback.print_exc()
-        # a data loader's process sends its traceback along; the sentence is its end
+        # an error from a data loader's process starts with its traceback; the message is at the end
         sentence = str(error).rsplit('UserError: ', 1)[-1].strip()
-        print(f'error: {as_options(sentence, parameters)}', file=sys.stderr)
+        print(f'error: {as_options(sentence, parameters, others)}', file=sys.stderr)
         status = 2
     except BrokenPipeError:  # as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,22 +56,25 @@ def run(main: Callable[[], int | None], parameters: Sequence[str] = ()) -> None:
             print(f'error: {stop.sentence}', file=sys.stderr)
         status = stop.status
     except KeyboardInterrupt:
-        print('error: interrupted; what was written before is kept.', file=sys.stderr)
+        print('error: interrupted; earlier files are kept.', file=sys.stderr)
         status = 130
     sys.exit(status or 0)
 
 
-def as_options(sentence: str, parameters: Sequence[str]) -> str:
+def as_options(sentence: str, parameters: Sequence[str], others: Mapping[str, str] | None = None) -> str:
     """``sentence`` with the library's "`pad_to=0`" written as the command line's "--pad-to 0".
 
     Args:
         sentence: Of an error; the library writes its parameters in backquotes.
-        parameters: The names that are options here; of others the quotes alone go.
+        parameters: Parameters that are options of the same name here; from others only the quotes are taken.
+        others: Options by the words that stand for them in the library, such as "tolerance=None".
     """
-    def option(found: re.Match) -> str:
-        name, value = found.groups()
+    def option(match: re.Match) -> str:
+        if match[0].strip('`') in (others or {}):
+            return others[match[0].strip('`')]
+        name, value = match.groups()
         if name not in parameters:
-            return found[0].strip('`')
+            return match[0].strip('`')
         words = [] if value in (None, 'True') else re.findall(r"[^\s,()']+", value)
         return ' '.join([f'--{name.replace("_", "-")}', *words])
 
@@ -78,7 +82,7 @@ def as_options(sentence: str, parameters: Sequence[str]) -> str:
 
 
 def parse_merges(text: str) -> tuple[Merge, ...]:
-    """Read the command line's ``4:horizontal,7:vertical`` or ``2.4:horizontal``; an empty text is no merge."""
+    """Read merges as ``4:horizontal,7:vertical`` or ``2.4:horizontal``; an empty text means none."""
     merges = []
     for part in filter(None, text.split(',')):
         block, _, kind = part.partition(':')
@@ -99,9 +103,9 @@ def _flush() -> None:
 
 
 def run_child(words: Sequence[Any], **streams: Any) -> tuple[int, str]:
-    """Run this Python with ``words``; its status, and its output where ``streams`` (Popen's) keep it.
+    """Run this Python with ``words``; returns the status, and the output if ``streams`` (of Popen) keep it.
 
-    A signal that asks this process to stop is passed on, and the child has the time that it takes to save its work.
+    A signal to stop is passed on, and this process waits until the child has saved its work.
     """
     with subprocess.Popen([sys.executable, *map(str, words)], text=True, **streams) as process:
         try:
@@ -114,10 +118,10 @@ def run_child(words: Sequence[Any], **streams: Any) -> tuple[int, str]:
 
 
 def run_python(*words: Any) -> None:
-    """Run a script with this Python, ``words`` its path and arguments; all of its output goes to standard error.
+    """Run a script with this Python; ``words`` are its path and arguments, and its output goes to standard error.
 
     Raises:
-        UserError: It failed, and has said why.
+        UserError: It failed. It has printed the reason.
     """
     print('$', *words, file=sys.stderr, flush=True)
     if run_child(words, stdout=sys.stderr)[0]:
@@ -125,14 +129,14 @@ def run_python(*words: Any) -> None:
 
 
 def result_of(path: Path, *words: Any) -> Any:
-    """The result that a script run by :func:`run_python` writes to ``--json path``; it is not run where that exists."""
+    """The result that a script writes to ``--json path``; it is run by :func:`run_python` unless the file exists."""
     if not path.is_file():
         run_python(*words, '--json', path)
     return read_json(path)
 
 
 def _number(kind: Callable[[str], float], name: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    """A ``type`` of argparse: a finite number that ``accepts``, named in the error."""
+    """A ``type`` for argparse: a finite number that ``accepts`` allows, called ``name`` in the error."""
 
     def parse(word: str) -> float:
         try:
@@ -154,12 +158,12 @@ share = _number(float, 'a share between 0 and 1', lambda value: 0 < value < 1)
 
 
 def output_file(word: str) -> Path:
-    """An argument's ``type``: a file that can be written, looked at before the work is done."""
+    """A ``type`` for argparse: a file that can be written, checked before the work begins."""
     return _checked(word, require_file_place)
 
 
 def output_folder(word: str) -> Path:
-    """An argument's ``type``: a folder that can be written to or made, looked at before the work is done."""
+    """A ``type`` for argparse: a folder that can be written to or created, checked before the work begins."""
     return _checked(word, require_folder_place)
 
 
@@ -179,7 +183,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def logs_aside(json_path: str | None) -> Iterator[None]:
-    """Send libraries' output (MMEngine logs to standard output) to standard error while ``--json -`` is in use."""
+    """With ``--json -``, send the output of libraries to standard error (MMEngine logs to standard output)."""
     if json_path == '-':
         with redirect_stdout(sys.stderr):
             yield
@@ -188,9 +192,9 @@ def logs_aside(json_path: str | None) -> Iterator[None]:
 
 
 def report(text: str, result: Any, json_path: str | None) -> None:
-    """Print ``text`` for people and write ``result`` as JSON where it was asked for.
+    """Print ``text`` for people, and write ``result`` as JSON if ``--json`` was given.
 
-    With ``--json -`` standard output holds the JSON alone and ``text`` goes to standard error, so pipes stay clean.
+    With ``--json -`` standard output holds only the JSON, and ``text`` goes to standard error.
     """
     if json_path == '-':
         print(text, file=sys.stderr)

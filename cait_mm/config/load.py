@@ -21,19 +21,18 @@ from cait_mm.utils.schema import check_shape
 LIBRARIES = ('mmseg', 'mmdet')
 BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError,
                 RuntimeError, TypeError, ValueError)
-"""Raised by registries and constructors where a config has a wrong key or value."""
+"""Raised by registries and constructors if a config has a wrong key or value."""
 _SCOPES = count()
 
 
 def load_config(path: str, cfg_options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file, apply ``--cfg-options``, and register the library that its ``default_scope`` names.
 
-    A Python config, also one that is a base, is a program and is run. YAML and JSON are read as data. The place that a
-    config of this project had in an earlier version still names it, as a base too; a line on standard error says where
-    it is now.
+    A Python config, also as a base, is a program and is run. YAML and JSON are read as data. A config of this project
+    is still found under its path in an earlier version, also as a base; a line on standard error names the new path.
 
     Raises:
-        UserError: The file is missing or no config, an option does not fit, or the library is not installed.
+        UserError: The file is missing or is no config, an option does not fit, or the library is not installed.
     """
     if Path(path).is_dir():
         raise UserError(f'config {path} is a folder: name a file in it.')
@@ -56,20 +55,21 @@ def load_config(path: str, cfg_options: Mapping[str, Any] | None = None) -> Conf
             import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
         except ImportError as error:
             raise UserError(f'config {path} needs {scope}, which cannot be imported ({error}): install it.') from error
-    # init_default_scope would warn, through whatever logger is there, each time a process changes the library.
+    # init_default_scope would warn each time a process changes the library.
     DefaultScope.get_instance(f'{scope}-{next(_SCOPES)}', scope_name=scope)
     return config
 
 
 def is_classifier(config: Mapping[str, Any]) -> bool:
-    """Whether a config's model is the classifier of this package."""
+    """Whether the model of a config is the classifier of this package."""
     return (config.get('model') or {}).get('type') == 'Classifier'
 
 
 def moved_to(path: str) -> str | None:
-    """Where a config is now that an earlier version had at ``path``: under its name in ``moved.yml``, or in ``small/``.
+    """The present path of a config that an earlier version had at ``path``: its name in ``moved.yml``, or in
+    ``small/``.
 
-    Both are looked for in the folder that ``path`` names. None where neither leads to a file.
+    Both are looked for in the folder of ``path``. None if neither is a file.
     """
     old = Path(path)
     table = old.parent / 'moved.yml'
@@ -81,7 +81,7 @@ def moved_to(path: str) -> str | None:
 
 
 def _found(path: str) -> str:
-    """``path``, or where it is now, with a note."""
+    """``path``, or the present path of the config, which is then printed."""
     place = None if Path(path).is_file() else moved_to(path)
     if place:
         _note(path, place)
@@ -90,13 +90,13 @@ def _found(path: str) -> str:
 
 @cache
 def _note(path: str, place: str) -> None:
-    """Say it once, however often this process reads the config."""
+    """Print a line once, however often this process reads the config."""
     print(f'note: {path} is now {place}.', file=sys.stderr)
 
 
 @contextmanager
 def _bases_found() -> Iterator[None]:
-    """Let ``Config.fromfile`` find bases that have moved. MMEngine has no public place where a base is looked for."""
+    """Let ``Config.fromfile`` find bases that have moved. MMEngine has no public function for it."""
     kept = vars(Config)['_get_cfg_path']
 
     def find(base: str, filename: str) -> tuple[str, str | None]:
@@ -118,10 +118,10 @@ def _reason(path: str, error: BaseException) -> str:
 
 @contextmanager
 def building(what: str, config: Config) -> Iterator[None]:
-    """Build ``what`` of ``config`` in here: a wrong key or value becomes a sentence.
+    """A context in which ``what`` of ``config`` is built.
 
     Raises:
-        UserError: Names the config and the reason.
+        UserError: A key or value is wrong; the message names the config and the reason.
     """
     try:
         yield
@@ -133,7 +133,7 @@ def building(what: str, config: Config) -> Iterator[None]:
 
 @contextmanager
 def without_parameter_lines() -> Iterator[None]:
-    """Build an optim_wrapper in here without MMEngine's line in the log for every parameter's options."""
+    """A context in which MMEngine does not log a line about the options of every parameter."""
     logger = MMLogger.get_current_instance()
 
     def keep(record: logging.LogRecord) -> bool:

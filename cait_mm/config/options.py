@@ -8,7 +8,7 @@ from cait_mm.errors import reason_of
 
 
 class _Assignments(DictAction):
-    """MMEngine's ``KEY=VALUE`` words, with an error of the parser where a word is none."""
+    """MMEngine's ``KEY=VALUE`` words, with an error of the parser for any other word."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
                  option_string: str | None = None) -> None:
@@ -29,4 +29,4 @@ def add_cfg_options(parser: argparse.ArgumentParser, text: str = 'change the con
 def add_data_root_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--data-root DIR``; :func:`cait_mm.datasets.root.move_data` puts it into a config."""
     parser.add_argument('--data-root', metavar='DIR',
-                        help='where the data are, instead of the config\'s data_root: for all loaders and evaluators')
+                        help='folder of the data instead of the config\'s data_root, for all loaders and evaluators')

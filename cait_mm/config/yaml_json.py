@@ -1,7 +1,7 @@
-"""Configs of YAML and JSON are data: reading one, and building the objects it names, runs no program in it.
+"""Configs in YAML and JSON are data: no code from them runs while they are read and their objects are built.
 
-MMEngine reads YAML with a loader that calls whatever a tag like ``!!python/object/apply`` names, and its registries
-import and call whatever a ``type`` with dots names (``os.system`` takes a command).
+MMEngine's loader of YAML calls the function that a tag like ``!!python/object/apply`` names, and its registries import
+and call anything that a ``type`` with dots names, such as ``os.system``.
 """
 import inspect
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ _PARTS = (nn.Module, Dataset, Sampler, BaseTransform, Hook, BaseMetric, Evaluato
 
 
 class _ValueLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
-    """PyYAML's safe loader, which also knows the tuples that ``Config.dump`` writes."""
+    """PyYAML's safe loader, extended by the tuples that ``Config.dump`` writes."""
 
 
 _ValueLoader.add_constructor('tag:yaml.org,2002:python/tuple',
@@ -39,7 +39,7 @@ _ValueLoader.add_constructor('tag:yaml.org,2002:python/tuple',
 
 @register_handler(['yaml', 'yml'])
 class SafeYamlHandler(YamlHandler):
-    """MMEngine's handler for YAML, without objects of Python.
+    """MMEngine's handler for YAML, without Python objects.
 
     Registering it makes ``mmengine.load`` and ``Config.fromfile`` safe in the whole process, for inferencers too.
     """
@@ -48,7 +48,7 @@ class SafeYamlHandler(YamlHandler):
         """The values in a file.
 
         Raises:
-            UserError: It is no YAML, names an object of Python, or grows beyond a million values through its aliases.
+            UserError: It is no YAML, names a Python object, or expands to more than a million values.
         """
         try:
             content = yaml.load(file, **{**kwargs, 'Loader': _ValueLoader})
@@ -65,13 +65,13 @@ class SafeYamlHandler(YamlHandler):
 
 
 def require_known_types(config: Mapping[str, Any]) -> None:
-    """Let every ``type`` with dots in a config of YAML or JSON name a part of the OpenMMLab libraries, torch or this
-    package.
+    """Check that every ``type`` with dots in a config of YAML or JSON names a part of the OpenMMLab libraries, of torch
+    or of this package.
 
-    Parts of other packages are named as they are registered, after ``custom_imports``.
+    Parts of other packages can be used by their registered names, after ``custom_imports``.
 
     Raises:
-        UserError: One does not.
+        UserError: One names something else.
     """
     for key, name in _dotted_types(config, ''):
         scope, _, rest = name.partition('.')
@@ -99,10 +99,10 @@ def _dotted_types(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _count(node: Any, known: dict[int, int]) -> int:
-    """Values below ``node``, those behind an alias as often as it is used."""
+    """The number of values below ``node``; those behind an alias count as often as it is used."""
     if not isinstance(node, (dict, list, tuple)):
         return 1
     if id(node) not in known:
-        known[id(node)] = MOST_VALUES + 1  # one that holds itself never ends
+        known[id(node)] = MOST_VALUES + 1  # a node that contains itself has no end
         known[id(node)] = 1 + sum(_count(value, known) for value in (node.values() if isinstance(node, dict) else node))
     return known[id(node)]

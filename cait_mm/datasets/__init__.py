@@ -1,7 +1,7 @@
 """Data: image folders, the embedded scenes, and data sets that MMSegmentation and MMDetection lack.
 
-Importing it makes MMEngine know ``slice://``, ``picture://`` and ``mask://``, read text with a byte-order mark, and
-unpickle no file.
+Once this package is imported, MMEngine understands ``slice://``, ``picture://`` and ``mask://``, reads text with a
+byte-order mark, and refuses pickles.
 """
 from cait_mm.datasets.images import ImageFolder
 from cait_mm.datasets.pictures import PictureBackend

@@ -1,4 +1,4 @@
-"""Whether the parts of a config speak of the same data: loaders of each other, evaluators of their loaders."""
+"""Whether the parts of a config belong to the same data: loaders to each other, evaluators to their loaders."""
 import filecmp
 import os
 import posixpath
@@ -9,23 +9,23 @@ from typing import Any
 from mmengine.config import Config
 
 from cait_mm.datasets.build import unread_dataset
-from cait_mm.datasets.check import LOADERS, datasets_of
+from cait_mm.datasets.check_files import LOADERS, datasets_of
 from cait_mm.errors import UserError
 
 MOST_FILES = 20000
-"""Files of a folder that are looked at for their suffixes."""
+"""The number of files of a folder whose suffixes are read."""
 
 
 def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> list[str]:
-    """Mismatches between the loaders and evaluators of a config, one sentence each; no label is read.
+    """The mismatches between the loaders and evaluators of a config, a sentence for each; no label is read.
 
-    These are suffixes that no file has, classes or ``reduce_zero_label`` that are set on one loader alone, and an
-    evaluator's ``ann_file`` or ``seg_prefix`` that is not its loader's. Paths that are missing altogether are
-    :func:`cait_mm.datasets.check.missing_data`'s.
+    These are suffixes that no file has, classes or ``reduce_zero_label`` that are set on only one loader, and an
+    ``ann_file`` or ``seg_prefix`` of an evaluator that differs from its loader's.
+    :func:`cait_mm.datasets.check_files.missing_data` looks for missing paths.
 
     Args:
-        config: A config that :func:`cait_mm.config.load.load_config` read.
-        loaders: The dataloaders to look at; those that the config lacks are passed over.
+        config: A config from :func:`cait_mm.config.load.load_config`.
+        loaders: The dataloaders to check; those that the config lacks are skipped.
     """
     problems, classes, shifted = [], {}, {}
     for loader in (name for name in loaders if config.get(name)):
@@ -43,11 +43,11 @@ def loader_problems(config: Config, loaders: Sequence[str] = LOADERS) -> list[st
 
 
 def class_problems(classes: Mapping[str, Sequence[str]]) -> list[str]:
-    """One sentence for every loader whose classes are not those of the first one.
+    """A sentence for every loader whose classes differ from those of the first one.
 
     Args:
-        classes: By loader, training first where it is there. Classes that are just "0", "1", ... come from list files
-            and are not compared.
+        classes: By loader, training first if it is there. Classes called "0", "1", ... come from list files and are not
+            compared.
     """
     named = {loader: list(names) for loader, names in classes.items() if not _numbers(names)}
     first = next(iter(named), None)
@@ -55,7 +55,7 @@ def class_problems(classes: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def dataset_problems(loader: str, dataset: Any) -> list[str]:
-    """Why a dataset that was built has nothing to offer: no items, or a COCO file without its classes."""
+    """Reasons why a built dataset is useless: it has no items, or its COCO file lacks its classes."""
     wanted = list((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', dataset)]
     if any(hasattr(part, 'cat_ids') and not part.cat_ids for part in inner):
@@ -73,7 +73,7 @@ def _numbers(names: Sequence[str]) -> bool:
 
 
 def _unread(node: Mapping[str, Any], config: Config) -> Any | None:
-    """The dataset without its files read; None where it has no such state, or cannot be built, which others say."""
+    """The dataset without its files read; None if it has no such state or cannot be built (checked elsewhere)."""
     if 'type' not in node:
         return None
     try:
@@ -83,7 +83,7 @@ def _unread(node: Mapping[str, Any], config: Config) -> Any | None:
 
 
 def _suffix_problems(loader: str, dataset: Any) -> Iterator[str]:
-    """Suffixes that MMSegmentation looks for and no file has; datasets with a listing of their own need none."""
+    """Suffixes that MMSegmentation looks for and no file has. Datasets that list their files themselves need none."""
     if getattr(type(dataset), 'load_data_list', None) is None or not hasattr(dataset, 'img_suffix'):
         return
     if type(dataset).load_data_list.__module__ != 'mmseg.datasets.basesegdataset':
@@ -92,16 +92,16 @@ def _suffix_problems(loader: str, dataset: Any) -> Iterator[str]:
         folder, suffix = (dataset.data_prefix or {}).get(folder_key), getattr(dataset, key)
         if not folder or '://' in folder or not os.path.isdir(folder):
             continue
-        found = Counter()
+        suffixes = Counter()
         for name in _names(folder):
             if name.endswith(suffix):
                 break
-            found[os.path.splitext(name)[1]] += 1
+            suffixes[os.path.splitext(name)[1]] += 1
         else:
-            if found:
-                there = ', '.join(f'{count} in "{end}"' for end, count in found.most_common(5))
+            if suffixes:
+                there = ', '.join(f'{count} in "{end}"' for end, count in suffixes.most_common(5))
                 yield (f'{loader}: no file below {folder} ends in "{suffix}" ({there}): set its dataset\'s {key}, to '
-                       f'"{found.most_common(1)[0][0]}" for example.')
+                       f'"{suffixes.most_common(1)[0][0]}" for example.')
 
 
 def _names(folder: str) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _evaluator_problems(config: Config, loader: str) -> Iterator[str]:
 
 
 def _metrics(node: Any, key: str) -> Iterator[Any]:
-    """Every metric of an evaluator with its key: one, a list, or MMEngine's Evaluator around them."""
+    """Every metric of an evaluator with its key; an evaluator is a metric, a list, or MMEngine's Evaluator."""
     if isinstance(node, (list, tuple)):
         for index, part in enumerate(node):
             yield from _metrics(part, f'{key}.{index}')

@@ -1,7 +1,7 @@
-"""Arrays in HDF5 files and NumPy archives: opened in one place, so that whatever a file holds ends in one sentence.
+"""Reading of arrays in HDF5 files and NumPy archives; a file that holds anything else is a clear error.
 
-Nothing is unpickled, and nothing outside the file is followed: HDF5's external links, external storage and virtual
-datasets name other files.
+Nothing is unpickled, and no other file is opened: HDF5's external links, external storage and virtual datasets are
+refused.
 """
 import zipfile
 from collections.abc import Callable, Collection, Iterator
@@ -16,7 +16,7 @@ from cait_mm.errors import UserError, reason_of
 from cait_mm.utils.inputs import require_file
 
 MOST_BYTES = 2 ** 32
-"""Of one array, when it is unpacked."""
+"""The largest size of an unpacked array."""
 MOST_SLICES = 2 ** 16
 
 
@@ -36,11 +36,11 @@ class Arrays(NamedTuple):
 def open_arrays(path: str) -> Iterator[Arrays]:
     """An HDF5 file, or a NumPy archive where the name ends in ``.npz``.
 
-    Arrays are of numbers or truth values, not empty, of at most ``MOST_BYTES`` and ``MOST_SLICES`` along the first of
-    three or more axes; that is known before anything is unpacked.
+    Arrays hold numbers or truth values, are not empty, and have at most ``MOST_BYTES`` and, along the first of three or
+    more axes, ``MOST_SLICES``. This is checked before anything is unpacked.
 
     Raises:
-        UserError: The file is missing, no file, damaged, or an entry is no such array.
+        UserError: The file is missing, damaged or no regular file, or an entry is no such array.
     """
     require_file(path)
     is_archive = str(path).lower().endswith('.npz')
@@ -52,7 +52,7 @@ def open_arrays(path: str) -> Iterator[Arrays]:
             yield Arrays(names, lambda name: opened(file, path, name))
     except UserError:
         raise
-    except Exception as error:  # zlib, zipfile, NumPy and HDF5 each have types of their own
+    except Exception as error:  # zlib, zipfile, NumPy and HDF5 raise many types
         kind = 'NumPy archive' if is_archive else 'HDF5 file'
         raise UserError(f'{path} is no readable {kind} ({reason_of(error)}): get it again.') from error
 

@@ -1,4 +1,4 @@
-"""Build the datasets of a config, in the library that was loaded with it."""
+"""Building the datasets of a config in its library."""
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -13,7 +13,7 @@ from cait_mm.errors import UserError
 
 
 def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
-    """The dataset of a part of ``config``, its loading guarded.
+    """The dataset that a part of ``config`` describes, with guarded loading.
 
     Raises:
         UserError: It cannot be built.
@@ -22,7 +22,7 @@ def build_dataset(node: Mapping[str, Any], config: Config) -> Any:
 
 
 def unread_dataset(node: Mapping[str, Any], config: Config) -> Any:
-    """The dataset without its files read (``lazy_init``), which MMEngine's own have: its paths, suffixes and classes.
+    """An MMEngine dataset with its paths, suffixes and classes, whose files are not read (``lazy_init``).
 
     Raises:
         UserError: It cannot be built.
@@ -31,7 +31,7 @@ def unread_dataset(node: Mapping[str, Any], config: Config) -> Any:
 
 
 def check_coco_files() -> None:
-    """Have MMDetection, where it is loaded, refuse COCO files that it would stumble over
+    """Make MMDetection, if it is loaded, refuse COCO files that would fail later
     (:class:`cait_mm.datasets.coco_api.CheckedCOCO`)."""
     if 'mmdet' in sys.modules:
         from cait_mm.datasets.coco_api import use_checked_coco
@@ -39,7 +39,7 @@ def check_coco_files() -> None:
 
 
 def untransformed(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset's config that gives its files as they are: nothing filtered, and pictures decoded as for training."""
+    """The config of a dataset without filters, whose pictures are only decoded."""
     plain = {key: value for key, value in node.items() if key not in ('filter_cfg', 'transform')}
     return {**plain, 'pipeline': loading_of(plain['pipeline'])} if 'pipeline' in plain else plain
 
@@ -53,7 +53,7 @@ def _built(node: Mapping[str, Any], config: Config) -> Any:
               DATASETS.switch_scope_and_registry(name) as registry):
             return registry.build(node)
     except UserError as error:
-        if 'need at least one array' not in str(error):  # MMEngine's word for nothing to serialize
+        if 'need at least one array' not in str(error):  # MMEngine's message if there is nothing to serialize
             raise
         raise UserError(f'{_name(node)} of config {config.filename} has no items: nothing in its folders, or in its '
                         'annotation file, is left by img_suffix, metainfo.classes and filter_cfg.') from error

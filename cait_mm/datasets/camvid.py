@@ -1,4 +1,4 @@
-"""CamVid for MMSegmentation: 11 classes, and a void label that MMSeg's default ignore index does not know."""
+"""CamVid for MMSegmentation: 11 classes and a void label, which is not MMSeg's default ignore index."""
 from typing import Any
 
 from mmseg.datasets import BaseSegDataset
@@ -7,11 +7,11 @@ from mmseg.datasets import BaseSegDataset
 class CamVidDataset(BaseSegDataset):
     """CamVid in SegNet's layout: index PNGs with classes 0..10 and 11 for void.
 
-    The files' labels are 12 classes, of which ``metainfo`` selects 11. MMSeg then maps the one left out to 255
+    The labels in the files are 12 classes, of which ``metainfo`` selects 11. MMSeg then maps the remaining one to 255
     (``label_map``), which every loss, transform and metric ignores by default.
 
     Args:
-        metainfo: Other classes than the first 11; a subset of them maps the rest to 255 too.
+        metainfo: Other classes than the first 11; all that are not in it become 255 too.
         **keywords: As :class:`mmseg.datasets.BaseSegDataset`.
     """
     METAINFO = dict(

@@ -1,4 +1,4 @@
-"""MMDetection's reader of COCO files, made to look at them before pycocotools does."""
+"""MMDetection's reader of COCO files with checks before pycocotools reads them."""
 from typing import Any
 
 from mmdet.datasets.api_wrappers import COCO
@@ -10,12 +10,13 @@ from cait_mm.errors import UserError
 
 
 class CheckedCOCO(COCO):
-    """MMDetection's ``COCO``, which reads a file once and refuses one that it would stumble over later.
+    """MMDetection's ``COCO``, which reads a file once and refuses one that would fail later.
 
-    Run-length codes are left to :class:`~cait_mm.datasets.loading.GuardedLoading`, where masks are loaded.
+    :class:`~cait_mm.datasets.loading.GuardedLoading` checks run-length codes when masks are loaded.
 
     Raises:
-        UserError: The file cannot be read, or holds entries that the datasets or the metric cannot use; says which.
+        UserError: The file cannot be read, or holds entries that the datasets or the metric cannot use; the message
+            names them.
     """
 
     def __init__(self, annotation_file: str | None = None) -> None:
@@ -35,12 +36,12 @@ class CheckedCOCO(COCO):
 
 
 class ScoredCOCO(CheckedCOCO):
-    """The metric's, which draws the masks of all annotations."""
+    """The reader of the metric, which draws the masks of all annotations."""
 
     def _problems(self, path: str, content: Any) -> list[str]:
         return super()._problems(path, content) or rle_problems(path, content)
 
 
 def use_checked_coco() -> None:
-    """Have MMDetection's COCO datasets and its metric read by these; panoptic ones have their own."""
+    """Make MMDetection's COCO datasets and metric use these readers; panoptic ones have their own."""
     CocoDataset.COCOAPI, coco_metric.COCO = CheckedCOCO, ScoredCOCO

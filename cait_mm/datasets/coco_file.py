@@ -1,4 +1,4 @@
-"""Mistakes in a COCO annotation file, read once and without pycocotools, which assumes that there are none."""
+"""Mistakes in a COCO annotation file, which is read without pycocotools: it assumes that there are none."""
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +12,23 @@ from cait_mm.utils.inputs import require_file
 
 PARTS = ('images', 'annotations', 'categories')
 LEFT_OUT = 0.01
-"""Share of the boxes that MMDetection may leave out before it is a problem: COCO itself has a few empty ones."""
+"""The share of boxes that MMDetection may ignore before it is a problem: COCO itself has a few empty ones."""
 
 
 class Findings:
-    """Sentences about one file, one for each kind of trouble, with how often it occurs and an example."""
+    """Sentences about a file: for each kind of trouble its number of occurrences and an example."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.found, self.example = path, Counter(), {}
+        self.path, self.counts, self.example = path, Counter(), {}
 
     def add(self, kind: str, example: str) -> None:
-        """One more entry with this trouble; the first one's example is kept."""
-        self.found[kind] += 1
+        """Count an entry with this trouble; the example of the first one is kept."""
+        self.counts[kind] += 1
         self.example.setdefault(kind, example)
 
     def sentences(self) -> list[str]:
         return [f'annotation file {self.path} has {count} {kind}: {self.example[kind]}.'
-                for kind, count in self.found.items()]
+                for kind, count in self.counts.items()]
 
 
 def read_json(path: str | Path) -> Any:
@@ -49,10 +49,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def structure_problems(path: str, content: Any, annotated: bool = True) -> list[str]:
-    """Why the libraries would stumble over a file, whatever the classes: no COCO file, or entries without what they
-    need. An empty list means that MMDetection can read it.
+    """Reasons, whatever the classes, why the libraries would fail on a file: it is no COCO file, or entries are
+    incomplete. An empty list means that MMDetection can read it.
 
-    A file that is not ``annotated``, of pictures to predict, need not have annotations.
+    A file of pictures to predict is not ``annotated`` and needs no annotations.
     """
     if not isinstance(content, dict):
         return [f'annotation file {path} is a {_kind(content)} at its top: COCO\'s files are an object of '
@@ -62,42 +62,42 @@ def structure_problems(path: str, content: Any, annotated: bool = True) -> list[
     if wrong:
         listed = ', '.join(f'{part} ({_kind(content[part]) if part in content else "missing"})' for part in wrong)
         return [f'annotation file {path} has no lists of {listed}: COCO\'s files have {", ".join(PARTS)}.']
-    found = Findings(path)
+    findings = Findings(path)
     for part in parts:
         seen = set()
         for index, entry in enumerate(content[part]):
             where = f'{part}[{index}]'
             if not isinstance(entry, dict):
-                found.add(f'{part} that are no objects', f'{where} is a {_kind(entry)}')
+                findings.add(f'{part} that are no objects', f'{where} is a {_kind(entry)}')
                 continue
             if not isinstance(entry.get('id'), (int, str)) or isinstance(entry.get('id'), bool):
-                found.add(f'{part} without an id that is a whole number or a word', _said(where, entry, 'id'))
+                findings.add(f'{part} without an id that is a whole number or a word', _said(where, entry, 'id'))
             elif entry['id'] in seen:
-                found.add(f'{part} whose id another one has', _said(where, entry, 'id'))
-            elif seen and type(entry['id']) is not type(next(iter(seen))):  # pycocotools sorts them
-                found.add(f'{part} whose id is a word where others are numbers, or the reverse',
-                          _said(where, entry, 'id'))
+                findings.add(f'{part} whose id another one has', _said(where, entry, 'id'))
+            elif seen and type(entry['id']) is not type(next(iter(seen))):  # pycocotools sorts the ids
+                findings.add(f'{part} whose id is a word where others are numbers, or the reverse',
+                             _said(where, entry, 'id'))
             else:
                 seen.add(entry['id'])
             for trouble in _CHECKS[part](entry):
-                found.add(f'{part} {trouble[0]}', _said(where, entry, trouble[1]))
+                findings.add(f'{part} {trouble[0]}', _said(where, entry, trouble[1]))
     names = [entry.get('name') for entry in content['categories'] if isinstance(entry, dict)]
     for name, count in Counter(name for name in names if isinstance(name, str)).items():
         if count > 1:
-            found.add('categories whose name another one has', f'{name} stands {count} times')
-    return found.sentences()
+            findings.add('categories whose name another one has', f'{name} stands {count} times')
+    return findings.sentences()
 
 
 def rle_problems(path: str, content: Mapping[str, Any]) -> list[str]:
-    """What a file of the right structure holds for run-length codes that pycocotools could crash on."""
-    found, sizes = Findings(path), {image['id']: (image['height'], image['width']) for image in content['images']}
+    """Run-length codes in a file of the right structure on which pycocotools could crash."""
+    findings, sizes = Findings(path), {image['id']: (image['height'], image['width']) for image in content['images']}
     for item in content.get('annotations', ()):
         mask = item.get('segmentation')
         if isinstance(mask, dict) and mask and _known(item.get('image_id'), sizes):
             trouble = mask_trouble(mask, *sizes[item['image_id']])
             if trouble:
-                found.add('masks that cannot be read', f'annotation {short(item["id"])}, {trouble}')
-    return found.sentences()
+                findings.add('masks that cannot be read', f'annotation {short(item["id"])}, {trouble}')
+    return findings.sentences()
 
 
 def _image(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -132,15 +132,15 @@ _CHECKS = dict(images=_image, annotations=_annotation, categories=_category)
 
 def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[str], with_mask: bool,
                      training: bool) -> tuple[list[str], list[str]]:
-    """Mistakes about these classes in a file of the right structure, and notes on things that need not be mistakes.
+    """Problems with these classes in a file of the right structure, and remarks on things that may be intended.
 
     Args:
         path: Its name, for the sentences.
-        content: What :func:`structure_problems` found nothing in.
-        classes: The classes of the dataset, by name.
-        with_mask: Masks are read with the boxes.
-        training: The file is trained on, so that a class without a box is a problem
-            (in ``ENOUGH`` pictures a class).
+        content: Its content, in which :func:`structure_problems` has found no problem.
+        classes: The names of the classes of the dataset.
+        with_mask: Whether masks are read with the boxes.
+        training: Whether the file is used for training; a class without a box is then a problem if there are
+            ``ENOUGH`` pictures for each class.
     """
     names = [item['name'] for item in content['categories']]
     used = [name for name in names if name in set(classes)]
@@ -177,7 +177,7 @@ def content_problems(path: str, content: Mapping[str, Any], classes: Sequence[st
             crowds.add('crowds (iscrowd=1) drawn as polygons, where COCO has an RLE', f'{where} is one')
     problems += masks.sentences()
     remarks += crowds.sentences()
-    (problems if sum(left_out.found.values()) > LEFT_OUT * len(fits) else remarks).extend(left_out.sentences())
+    (problems if sum(left_out.counts.values()) > LEFT_OUT * len(fits) else remarks).extend(left_out.sentences())
     if maskless:
         problems.append(f'annotation file {path} has {len(maskless)} boxes without a mask, and the pipeline reads '
                         f'masks (with_mask=True): annotation {short(maskless[0])} is one.')
@@ -203,7 +203,7 @@ def _category_problems(path: str, names: Sequence[str], used: Sequence[str], cla
 
 def _taught_problems(path: str, fits: Sequence[Mapping[str, Any]], used: Sequence[str], taught: Mapping[str, int],
                      expected: bool) -> tuple[list[str], list[str]]:
-    """Remarks and problems: classes that no usable box teaches."""
+    """Remarks and problems about classes without a usable box."""
     if not taught:
         crowds = sum(bool(item.get('iscrowd')) for item in fits)
         why = (f'all {crowds} are crowds (iscrowd=1), which training ignores' if crowds and crowds == len(fits) else
@@ -217,7 +217,7 @@ def _taught_problems(path: str, fits: Sequence[Mapping[str, Any]], used: Sequenc
 
 
 def _left_out(item: Mapping[str, Any], image: Mapping[str, Any]) -> str:
-    """Why ``CocoDataset.parse_data_info`` passes an annotation over, if it does."""
+    """The reason why ``CocoDataset.parse_data_info`` skips an annotation; empty if it does not."""
     if item.get('ignore'):
         return 'because they are marked ignore'
     x, y, width, height = item['bbox']
@@ -231,7 +231,7 @@ def _left_out(item: Mapping[str, Any], image: Mapping[str, Any]) -> str:
 
 
 def _known(value: Any, known: dict[Any, Any]) -> bool:
-    # True == 1, and 1.0 == 1: JSON tells them apart, and so did the author
+    # in Python True == 1 and 1.0 == 1, while JSON distinguishes them
     return isinstance(value, (int, str)) and not isinstance(value, bool) and value in known
 
 

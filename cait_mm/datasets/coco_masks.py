@@ -1,4 +1,4 @@
-"""Whether one segmentation of a COCO file can be drawn, found in Python: pycocotools may crash on one that cannot."""
+"""A check in Python that a segmentation of a COCO file can be drawn: pycocotools may crash on one that cannot."""
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,9 @@ _LAST_CHARACTER = 48 + 63
 
 
 def mask_trouble(segmentation: Any, height: int, width: int) -> str | None:
-    """The mistake in a segmentation of a picture, if there is one: polygons, or runs, compressed or not.
+    """The mistake in a segmentation of a picture, or None. It may be polygons or runs, compressed or not.
 
-    The runs are those of the COCO API: counts of zeros and ones in turn, down the columns, ``height * width`` in all.
+    Runs are those of the COCO API: alternating counts of zeros and ones, down the columns, ``height * width`` in all.
     """
     if isinstance(segmentation, (list, tuple)):
         return _polygon_trouble(segmentation)
@@ -36,7 +36,7 @@ def decode_counts(text: Any) -> list[int]:
     fourth on as differences to the count before the last.
 
     Raises:
-        ValueError: A character is none of these, a number is unfinished or longer than 7 characters, a count is
+        ValueError: A character is out of range, a number is incomplete or longer than 7 characters, or a count is
             negative.
     """
     codes = text if isinstance(text, bytes) else text.encode('utf-8')
@@ -80,8 +80,8 @@ def _polygon_trouble(polygons: Sequence[Any]) -> str | None:
 
 
 def all_finite(values: Sequence[Any]) -> bool:
-    """Whether these are numbers, none of them NaN, infinite or beyond the range of pixels."""
-    try:  # files hold millions of them, and these are C
+    """Whether all values are numbers, and none is NaN, infinite or beyond the range of pixels."""
+    try:  # files hold millions of them, and these functions are in C
         return not values or -1e9 < min(values) <= max(values) < 1e9 and math.isfinite(sum(values))
     except TypeError:  # a string, None
         return False
@@ -92,7 +92,7 @@ def _whole(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """A value from a file as it is shown in a sentence, however large or deep it is."""
+    """A value from a file, however large or deep, in a form for a sentence."""
     if isinstance(value, int) and abs(value) > 10 ** 18:
         return 'a huge number'
     if isinstance(value, (list, tuple)) and len(value) <= 8 and not any(isinstance(x, (list, dict)) for x in value):

@@ -15,15 +15,15 @@ IDS = (
 
 def by_id(values: Sequence[Any], missing: Callable[[int], Any]) -> list[Any]:
     """``values`` of the 133 classes as a list of 201, each at its class's id."""
-    found = dict(zip(IDS, values))
-    return [found[category] if category in found else missing(category) for category in range(IDS[-1] + 1)]
+    known = dict(zip(IDS, values))
+    return [known[category] if category in known else missing(category) for category in range(IDS[-1] + 1)]
 
 
 class CocoSemanticDataset(BaseSegDataset):
     """Maps of 8 bits that hold COCO's panoptic category ids (1 to 200), 0 where nothing is labelled.
 
-    ``panopticapi``'s converter to semantic segmentation writes such files. MMSeg turns the 133 ids that are in use into
-    classes 0 to 132, in the ids' order, and the others into 255 (``label_map``).
+    ``panopticapi``'s converter to semantic segmentation writes such files. MMSeg maps the 133 ids in use to classes 0
+    to 132, in the order of the ids, and the others to 255 (``label_map``).
 
     Args:
         metainfo: A subset of the classes; the rest become 255 too.

@@ -1,36 +1,36 @@
-"""Whether the heads of a model have as many outputs as the data have classes, from the config alone."""
+"""Whether the heads of a config's model have as many outputs as the data have classes."""
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# neither of them predicts the data's classes, or what they predict is decided elsewhere
+# these do not predict the classes of the data, or their outputs are set elsewhere
 _PASSED_OVER = ('backbone', 'neck', 'teacher', 'distillation', 'rpn_head', 'reid', 'init_cfg', 'train_cfg', 'test_cfg')
 # boundaries (STDC) and words (GLIP, Grounding DINO) instead of classes
 _OTHER_OUTPUTS = ('STDCHead', 'GroundingDINOHead', 'ATSSVLFusionHead')
 _CLASSIFIER_DEFAULT = 1000
-Found = tuple[str, int, Mapping[str, Any]]
+StatedCount = tuple[str, int, Mapping[str, Any]]
 
 
 def head_problems(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
-    """Mismatches between the heads of a model and the classes of its data, one sentence each.
+    """The mismatches between the heads of a model and the classes of its data, a sentence for each.
 
-    Every head below ``model_cfg`` that states ``num_classes`` (or MMDetection's ``num_things_classes`` and
-    ``num_stuff_classes``) is compared: segmentors, detectors (single heads, lists, masks, queries), classifiers with
+    Every head below ``model_cfg`` with ``num_classes`` (or MMDetection's ``num_things_classes`` and
+    ``num_stuff_classes``) is compared: in segmentors, detectors (single heads, lists, masks, queries), classifiers with
     their mixup, and models inside wrappers. A head of one output with a sigmoid fits two classes. Backbones, teachers,
-    proposals and semantic branches with classes of their own are passed over.
+    proposals and semantic branches with classes of their own are skipped.
 
     Args:
         model_cfg: The config's ``model``.
-        classes: The data's classes, ``dataset.metainfo['classes']``. Names that are just "0", "1", ... come from a list
-            file, which need not hold every class: only heads that are too narrow are named then.
+        classes: The classes of the data, ``dataset.metainfo['classes']``. The names "0", "1", ... come from a list
+            file, which need not hold every class; then only heads with too few outputs are reported.
     """
     have = len(classes)
     unnamed = have > 0 and list(classes) == [str(index) for index in range(have)]
     wrong: dict[int, list[str]] = {}
     problems = []
-    found = list(_counts(model_cfg, 'model'))
+    stated = list(_counts(model_cfg, 'model'))
     # a panoptic model's boxes are of things alone
-    things = {node['num_things_classes'] for key, count, node in found if 'num_things' in key and count == have}
-    for key, count, node in found:
+    things = {node['num_things_classes'] for key, count, node in stated if 'num_things' in key and count == have}
+    for key, count, node in stated:
         if _one_output(node) and have == 2 and count in (1, 2):
             problems += _softmax_of_one(key, node)
         elif count != have and count not in things and not (unnamed and count > have):
@@ -51,8 +51,8 @@ def _sentence(keys: Sequence[str], count: int, have: int) -> str:
             'point the loaders at the right data.')
 
 
-def _counts(node: Any, key: str) -> Iterator[Found]:
-    """The keys of every number of classes below ``node``, the number, and the head that states it."""
+def _counts(node: Any, key: str) -> Iterator[StatedCount]:
+    """The key of every number of classes below ``node``, the number, and the head that it belongs to."""
     if isinstance(node, (list, tuple)):
         for index, part in enumerate(node):
             yield from _counts(part, f'{key}.{index}')
@@ -63,7 +63,7 @@ def _counts(node: Any, key: str) -> Iterator[Found]:
                 yield from _counts(part, f'{key}.{name}')
 
 
-def _stated(node: Mapping[str, Any], key: str) -> Iterator[Found]:
+def _stated(node: Mapping[str, Any], key: str) -> Iterator[StatedCount]:
     names = [name for name in key.split('.') if not name.isdigit()]
     is_head = names[-1].endswith('head') or names[-1] in ('model', 'module', 'mixup', 'panoptic_fusion_head')
     if not is_head or str(node.get('type', '')).split('.')[-1] in _OTHER_OUTPUTS or node.get('class_agnostic'):
@@ -88,12 +88,12 @@ def _losses(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _one_output(node: Mapping[str, Any]) -> bool:
-    """Whether the head says two classes by one number, as MMSegmentation's can."""
+    """Whether the head distinguishes two classes by one output, as heads of MMSegmentation can."""
     return node.get('out_channels', node.get('num_classes')) == 1
 
 
 def _softmax_of_one(key: str, node: Mapping[str, Any]) -> Iterator[str]:
-    """MMSegmentation's own loss is a softmax where nothing else is said, and that of one number is always 1."""
+    """A sentence about a softmax of one output, which is always 1; MMSegmentation's default loss is a softmax."""
     losses = _losses(node) or [dict(type='CrossEntropyLoss')]
     if any(str(loss.get('type')).split('.')[-1] == 'CrossEntropyLoss' and not loss.get('use_sigmoid')
            for loss in losses) and 'loss_cls' not in node:
@@ -103,7 +103,7 @@ def _softmax_of_one(key: str, node: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _weights(key: str, node: Mapping[str, Any], count: int) -> Iterator[str]:
-    """Lists of class weights of another length; detectors and Mask2Former have one more, for no object."""
+    """Sentences about class weights of another length. Detectors and Mask2Former have one more, for "no object"."""
     for loss in _losses(node):
         weights = loss.get('class_weight')
         if isinstance(weights, (list, tuple)) and len(weights) not in (count, count + 1):

@@ -26,17 +26,18 @@ class ImageFolder(Dataset):
 
     Args:
         data_root, data_prefix: ``data_root/data_prefix`` holds the images.
-        ann_file: A list file, relative to ``data_root``: lines of ``PATH INDEX``, paths relative to the images' folder.
+        ann_file: A list file, relative to ``data_root``, with lines ``PATH INDEX``; paths are relative to the folder of
+            images.
         transform: Arguments of ``timm.data.create_transform``: ``input_size``, ``is_training``, ``auto_augment``, ...
-        per_class: Use only the first so many images of every class.
+        per_class: Use only this many images of every class, the first ones.
 
-    Pictures are turned as EXIF says (:func:`cait_mm.utils.pictures.read_image`), as MMCV does; timm's and
-    torchvision's readers leave them as they are stored.
+    Pictures are turned by their EXIF orientation (:func:`cait_mm.utils.pictures.read_image`), as in MMCV; the readers
+    of timm and torchvision do not turn them.
 
     Items are ``dict(inputs=(3, H, W) normalised, targets=class index)``.
 
     Raises:
-        UserError: Nothing was found, or a line of the list cannot be understood.
+        UserError: There are no images, or a line of the list cannot be understood.
     """
 
     def __init__(self, data_root: str = '', data_prefix: str = '', ann_file: str = '',
@@ -63,7 +64,7 @@ class ImageFolder(Dataset):
 
 
 def _read_folders(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
-    """Images with the index of the folder that each is in, and the folders' names (timm's ``ReaderImageFolder``)."""
+    """Images with the index of their folder, and the names of the folders (as timm's ``ReaderImageFolder``)."""
     named = [(path, os.path.basename(os.path.dirname(os.path.relpath(path, folder)))) for path in walk_images(folder)]
     classes = sorted({name for _, name in named}, key=natural_key)
     index = {name: number for number, name in enumerate(classes)}
@@ -73,11 +74,11 @@ def _read_folders(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
 def _read_list(path: Path, folder: Path) -> list[tuple[str, int]]:
     samples = []
     for line in read_lines(path):
-        found = re.fullmatch(r'(.*\S)\s+([0-9]+)', line)
-        if not found or len(found[2]) > 18 or int(found[2]) >= MOST_CLASSES:
+        match = re.fullmatch(r'(.*\S)\s+([0-9]+)', line)
+        if not match or len(match[2]) > 18 or int(match[2]) >= MOST_CLASSES:
             raise UserError(f'list file {path} has the line "{line[:120]}": "PATH INDEX" is wanted, the index a whole '
                             f'number from 0 to {MOST_CLASSES - 1}.')
-        samples.append((str(folder / found[1]), int(found[2])))
+        samples.append((str(folder / match[1]), int(match[2])))
     return samples
 
 

@@ -1,4 +1,4 @@
-"""The contents of label maps: whether one can be read as class ids, and which classes a set of them teaches."""
+"""The contents of label maps: whether they are class ids, and which classes occur in a set of them."""
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from cait_mm.errors import UserError
 
 IGNORED = 255
 ENOUGH = 20
-"""So many label maps for each class are enough to expect every class on one of them."""
+"""With this many label maps for each class, every class is expected to occur."""
 _SHOWN = 8
 
 
 class LabelCount:
-    """Counts in how many label maps each value and each class occurs."""
+    """Counts the label maps in which each value and each class occurs."""
 
     def __init__(self) -> None:
         self.maps = 0
@@ -25,7 +25,7 @@ class LabelCount:
         self.meaning: dict[int, int] = {}
 
     def add(self, stored: np.ndarray, labels: np.ndarray) -> None:
-        """One label map: its values in the file and after loading, both (H, W)."""
+        """Count a label map, given its values in the file and after loading, both (H, W)."""
         values, first = np.unique(stored, return_index=True)
         meaning = dict(zip(values.tolist(), labels.reshape(-1)[first].tolist()))
         self.maps += 1
@@ -34,10 +34,10 @@ class LabelCount:
         self.meaning.update(meaning)
 
     def judged(self, classes: Sequence[str], training: bool, complete: bool) -> tuple[list[str], list[str]]:
-        """Problems and remarks about the classes that occur nowhere.
+        """Problems and remarks about classes that do not occur.
 
-        Labels of no class or of one among several teach nothing: a problem. Other classes may just be rare: that is a
-        remark, unless all label maps of the training data were read and they are many (``ENOUGH``).
+        It is a problem if no class occurs, or one of several, because nothing can be learned. Other classes may be
+        rare, which is a remark, unless all of the training data were read and there are ``ENOUGH`` label maps.
         """
         absent = [name for label, name in enumerate(classes) if not self.classes[label]]
         if not self.maps or not absent:
@@ -64,12 +64,12 @@ class LabelCount:
 
 def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: tuple[int, int] | None,
                        count: LabelCount) -> Iterator[str]:
-    """Why the label map of an item cannot be used; its values are added to ``count``.
+    """Sentences about a label map that cannot be used; its values are added to ``count``.
 
     Args:
         dataset: A dataset of MMSegmentation.
         pair: Its item, with ``seg_map_path``.
-        size: Height and width of the picture, where they are known.
+        size: Height and width of the picture, if they are known.
     """
     from mmseg.datasets.transforms import LoadAnnotations
     path = pair['seg_map_path']
@@ -79,7 +79,7 @@ def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: tuple[int, i
     except UserError as error:
         yield str(error)
         return
-    # MMSegmentation has made bytes of the values
+    # MMSegmentation reduces values to bytes, so they are read again
     stored = mmcv.imfrombytes(GuardedBackend().get(path), flag='unchanged', backend='pillow')
     unfit = _unfit(stored)
     if unfit:
@@ -96,7 +96,7 @@ def label_map_problems(dataset: Any, pair: Mapping[str, Any], size: tuple[int, i
 
 
 def _unfit(stored: np.ndarray) -> str | None:
-    """Why an array as it stands in the file is no map of class ids below 256."""
+    """The reason why an array from a file is no map of class ids below 256, or None."""
     if stored.squeeze().ndim != 2:
         channels = stored.shape[-1]
         if channels >= 3 and (stored[..., :3] == stored[..., :1]).all():

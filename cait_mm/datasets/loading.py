@@ -1,8 +1,8 @@
-"""The libraries' loading transforms, made to look at a file before they decode it and to name it when they cannot.
+"""Loading transforms that check a file before the libraries decode it, and that name a file that cannot be loaded.
 
-MMCV leaves a broken picture without its name, opens named pipes, and starts Ghostscript for PostScript that is called
-``.png`` where its backend is Pillow. :func:`guard` mends that in datasets that are built already, of any library;
-the libraries still decode whole pictures themselves.
+MMCV reports a broken picture without its name, opens named pipes, and with Pillow starts Ghostscript for PostScript
+under the name of a ``.png``. :func:`guard` prevents that in built datasets of any library; undamaged pictures are still
+decoded by the library.
 """
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg')
 
 
 class GuardedBackend(LocalBackend):
-    """MMEngine's files (``backend_args=dict(backend='guarded')``), where pictures are looked at before decoding.
+    """MMEngine's local files with a check of pictures before decoding (``backend_args=dict(backend='guarded')``).
 
     Addresses (``s3://...``, ``slice://...``) are read by their own backends.
     """
@@ -31,8 +31,8 @@ class GuardedBackend(LocalBackend):
         """The bytes of a file.
 
         Raises:
-            UserError: It is no regular file, or a picture that is not to be decoded
-                (:func:`cait_mm.utils.pictures.require_picture_bytes`).
+            UserError: It is no regular file, or is refused by
+                :func:`cait_mm.utils.pictures.require_picture_bytes`.
         """
         if '://' in str(filepath):
             content = get_file_backend(str(filepath)).get(filepath)
@@ -47,11 +47,11 @@ register_backend('guarded', GuardedBackend, force=True)
 
 
 class GuardedLoading(BaseTransform):
-    """A loading transform whose failures name the file.
+    """A loading transform whose errors name the file.
 
     Args:
-        loader: A transform that reads the file of an item. Where it reads files by MMEngine's default, it is given
-            :class:`GuardedBackend`.
+        loader: A transform that reads the file of an item. If it uses MMEngine's default backend, it gets
+            :class:`GuardedBackend` instead.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -64,7 +64,7 @@ class GuardedLoading(BaseTransform):
         """The item with the loaded picture or label map.
 
         Raises:
-            UserError: Something cannot be loaded; the sentence names the files.
+            UserError: Something cannot be loaded; the message names the files.
         """
         try:
             if getattr(self.loader, 'with_mask', False):
@@ -75,11 +75,11 @@ class GuardedLoading(BaseTransform):
             return loaded
         except UserError:
             raise
-        except Exception as error:  # OpenCV, Pillow, pycocotools and NumPy each have types of their own
+        except Exception as error:  # OpenCV, Pillow, pycocotools and NumPy raise many types
             raise UserError(self._sentence(results, error)) from error
 
     def _sentence(self, results: Mapping[str, Any], error: Exception) -> str:
-        # MMCV's own sentence about a picture names it again and gives no reason
+        # MMCV's message about a picture repeats its name and gives no reason
         reason = 'damaged, or no picture' if 'failed to load image' in str(error) else reason_of(error)
         picture = f'picture {results.get("img_path")}'
         if 'Image' in type(self.loader).__name__:
@@ -93,10 +93,10 @@ class GuardedLoading(BaseTransform):
 
 
 def _require_whole_codes(results: Mapping[str, Any]) -> None:
-    """Look at the run-length codes of an item of MMDetection: pycocotools may crash on a damaged one.
+    """Check the run-length codes of an item of MMDetection: pycocotools may crash on a damaged one.
 
     Raises:
-        ValueError: Says what is wrong.
+        ValueError: A code is damaged.
     """
     for instance in results.get('instances') or ():
         mask = instance.get('mask')
@@ -107,10 +107,10 @@ def _require_whole_codes(results: Mapping[str, Any]) -> None:
 
 
 def _require_same_size(results: Mapping[str, Any]) -> None:
-    """Look at the label map of an item: crops of a picture and of a map of another size would not show the same place.
+    """Check the size of an item's label map: crops of it and of a picture of another size would not match.
 
     Raises:
-        ValueError: It is not one value per pixel of the picture.
+        ValueError: There is not one value for each pixel of the picture.
     """
     labels, size = results.get('gt_seg_map'), results.get('ori_shape')
     if labels is not None and size is not None and labels.shape != tuple(size[:2]):
@@ -119,12 +119,12 @@ def _require_same_size(results: Mapping[str, Any]) -> None:
 
 
 class GuardedPipeline:
-    """A dataset's pipeline in which the libraries' own transforms say on which picture they fail.
+    """A dataset's pipeline in which errors of the libraries' transforms name the picture.
 
-    A setting of another type than they expect shows only there. Other people's transforms keep their exceptions.
+    A setting of the wrong type shows only when a transform runs. Transforms from elsewhere keep their exceptions.
 
     Args:
-        pipeline: MMEngine's; its attributes are this object's.
+        pipeline: A pipeline of MMEngine, whose attributes this object shares.
     """
 
     def __init__(self, pipeline: Compose) -> None:
@@ -134,7 +134,7 @@ class GuardedPipeline:
         """The item as the model gets it.
 
         Raises:
-            UserError: A transform of a library fails on it.
+            UserError: A transform of a library fails.
         """
         path = item.get('img_path')
         for transform in self.pipeline.transforms:
@@ -161,10 +161,10 @@ class GuardedPipeline:
 
 
 def guard(dataset: Any) -> Any:
-    """Guard the pipelines of a dataset and of those that it wraps, and their loading transforms, in place; returns it.
+    """Guard, in place, the pipelines and loading transforms of a dataset and of those that it wraps; returns it.
 
-    Doing so twice changes nothing. From then on Pillow refuses PostScript in this process, and OpenCV keeps to itself
-    what the sentence says better.
+    A second call changes nothing. Afterwards Pillow refuses PostScript in this process, and OpenCV does not print its
+    own messages about damaged pictures.
     """
     forbid_postscript()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
@@ -177,14 +177,14 @@ def guard(dataset: Any) -> Any:
 
 
 def loading_of(pipeline: Any) -> list[Mapping[str, Any]]:
-    """The step of a pipeline's config that loads the picture, as a pipeline of one; empty where there is none."""
+    """The step of a pipeline's config that loads the picture, in a list; empty if there is none."""
     return [step for step in pipeline or () if 'Load' in str(step.get('type')) and 'Image' in str(step.get('type'))][:1]
 
 
 def read_size(dataset: Any, item: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of an item's picture as training reads it, by the first transform of a guarded ``dataset``.
+    """Height and width of an item's picture as in training, read by the first transform of a guarded ``dataset``.
 
-    A pipeline may say that a turned picture stays unturned (``color_type='color_ignore_orientation'``).
+    A pipeline may ignore the EXIF orientation (``color_type='color_ignore_orientation'``).
 
     Raises:
         UserError: The picture cannot be read.
@@ -193,7 +193,7 @@ def read_size(dataset: Any, item: Mapping[str, Any]) -> tuple[int, int]:
     if isinstance(dataset, ImageFolder) or not steps:
         return read_image(item['img_path']).size[::-1]
     loaded = steps[0](dict(item))
-    if loaded is None:  # ignore_empty: training passes over it
+    if loaded is None:  # ignore_empty: training skips it
         raise UserError(f'picture {item["img_path"]} cannot be read: remove it or get it again.')
     return loaded['img'].shape[:2]
 
@@ -206,7 +206,7 @@ def _parts(dataset: Any) -> Iterator[Any]:
 
 
 def _guard_transforms(node: Any) -> None:
-    """Replace the loading transforms in a pipeline and in those inside it, as test-time augmentation has."""
+    """Replace the loading transforms in a pipeline and in pipelines inside it, as in test-time augmentation."""
     if isinstance(node, list):
         for index, step in enumerate(node):
             if type(step).__name__.startswith('Load'):

@@ -1,4 +1,4 @@
-"""Pictures and masks through MMEngine's files, however they were written (``cait_mm/utils/pictures.py``).
+"""Pictures and masks of all formats (``cait_mm/utils/pictures.py``) through MMEngine's file backends.
 
 ``picture://FILE`` is a colour picture as a PNG and ``mask://FILE`` a mask of 0 and 1: MMSegmentation's own loading and
 drawing take such paths.
@@ -10,7 +10,7 @@ from cait_mm.utils.pictures import read_mask, read_picture
 
 
 class PictureBackend(LocalBackend):
-    """MMEngine's files, for ``picture://FILE`` and ``mask://FILE``; only reading."""
+    """A backend of MMEngine that reads ``picture://FILE`` and ``mask://FILE``."""
 
     def get(self, filepath: str) -> bytes:
         """The picture or mask as a PNG.

@@ -1,4 +1,4 @@
-"""Polyps for MMSegmentation: folders of pictures and masks, split by sequence where the sequences are known."""
+"""Polyps for MMSegmentation: folders of pictures and masks, split by sequence if the sequences are known."""
 import os
 from typing import Any
 
@@ -13,13 +13,13 @@ class PolypDataset(BaseSegDataset):
     """Pictures with masks of the same names, whatever their suffixes (Kvasir-SEG, CVC-ClinicDB, PraNet's folders).
 
     Args:
-        ann_file: Lines of ``NAME``, or of ``NAME SEQUENCE SPLIT``; without it, all pictures of the folder.
-        split: Which lines of ``ann_file`` to use, by their third word.
+        ann_file: A file of lines ``NAME`` or ``NAME SEQUENCE SPLIT``; without it, all pictures of the folder are used.
+        split: Use only the lines of ``ann_file`` with this third word.
         **keywords: As :class:`mmseg.datasets.BaseSegDataset`; ``data_prefix`` names the folders.
 
     Raises:
-        UserError: A picture without a mask or the reverse, a line that does not fit, a picture that is listed twice, or
-            a sequence in two splits: its frames show the same polyp.
+        UserError: A picture has no mask or the reverse, a line cannot be understood, a picture is listed twice, or a
+            sequence is in two splits: its frames show the same polyp.
     """
     METAINFO = dict(classes=('background', 'polyp'), palette=[[0, 0, 0], [60, 220, 120]])
 
@@ -44,7 +44,7 @@ class PolypDataset(BaseSegDataset):
                 for name, sequence in sorted(sequences.items())]
 
     def subjects(self) -> set[str]:
-        """The sequences of these data; empty where they are not known."""
+        """The sequences of these data; empty if they are not known."""
         return {self.get_data_info(index)['subject'] for index in range(len(self))} - {None}
 
     def _listed(self) -> dict[str, str | None]:
@@ -53,7 +53,7 @@ class PolypDataset(BaseSegDataset):
         split_of: dict[str, str] = {}
         seen: set[str] = set()
         for line in read_lines(self.ann_file):
-            # a name may hold spaces: a line that ends as a picture's name does is one
+            # a name may hold spaces: a line with the suffix of a picture is a name
             words = [line] if line.lower().endswith(SUFFIXES) else line.rsplit(maxsplit=2)
             if len(words) not in ((3, ) if self.split else (1, 3)):
                 raise UserError(f'{self.ann_file} has a line "{line[:120]}": NAME SEQUENCE SPLIT'

@@ -1,24 +1,24 @@
-"""Move a config to data that lie elsewhere: one folder for everything below its ``data_root``."""
+"""Pointing a config to another folder of data, instead of its ``data_root``."""
 import posixpath
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from cait_mm.datasets.check import LOADERS, datasets_of
+from cait_mm.datasets.check_files import LOADERS, datasets_of
 from cait_mm.errors import UserError
 
 
 def move_data(config: MutableMapping[str, Any], root: str) -> None:
-    """Put ``root`` in the place of the ``data_root`` that the datasets of ``config`` name.
+    """Replace the ``data_root`` of the datasets of ``config`` by ``root``.
 
-    Every string of the config that is this folder or lies below it changes: a dataset's own ``data_root``, in wrappers
-    too, paths that the config put together of it (``ann_file`` and ``seg_prefix`` of an evaluator), and variables.
+    Every string of the config that is this folder or lies below it changes: the ``data_root`` of datasets, also inside
+    wrappers, paths made from it (``ann_file`` and ``seg_prefix`` of an evaluator), and variables.
 
     Args:
         config: An MMEngine config, changed in place.
-        root: The folder that takes the place.
+        root: The new folder.
 
     Raises:
-        UserError: ``root`` is empty, or the datasets name no ``data_root`` or several that do not lie in each other.
+        UserError: ``root`` is empty, or the datasets have no ``data_root`` or several that do not contain each other.
     """
     if not root:
         raise UserError('--data-root is empty: name the folder of the data.')

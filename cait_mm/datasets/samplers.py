@@ -1,4 +1,4 @@
-"""Repeated augmentation, and batches that are the same in a resumed run."""
+"""Repeated augmentation, and batches that a resumed run repeats exactly."""
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -13,14 +13,14 @@ from cait_mm.utils.seeding import ORDER, SAMPLES, OwnRandomness, seed_cpu
 
 @DATA_SAMPLERS.register_module()
 class RepeatAugSampler(TimmRepeatAugSampler):
-    """timm's repeated augmentation for MMEngine's loader: an image comes ``num_repeats`` times, differently augmented.
+    """timm's repeated augmentation for MMEngine's loader: an image occurs ``num_repeats`` times, augmented differently.
 
-    An epoch still counts as many images as the dataset has, so it sees a third of it with three repeats.
+    An epoch still has as many items as the dataset, so with three repeats it covers a third of the images.
 
     Args:
         dataset: The dataset.
-        num_repeats: How often an image comes.
-        seed: MMEngine's; it decides the order together with the epoch.
+        num_repeats: How often an image occurs.
+        seed: The seed of MMEngine, which together with the epoch determines the order.
     """
 
     def __init__(self, dataset: Any, num_repeats: int = 3, seed: int = 0) -> None:
@@ -37,8 +37,8 @@ class RepeatAugSampler(TimmRepeatAugSampler):
 class SeededBatch:
     """The indices of a batch; iterating over them seeds the generators before each sample is loaded.
 
-    A loader's process, or the main one, iterates while it loads, so augmentation depends on the sample's place in the
-    run alone: not on the number of processes, on prefetching, or on earlier batches.
+    The process that loads a batch iterates over it while loading, so augmentation depends only on the place of a sample
+    in the run: not on the number of processes, on prefetching, or on earlier batches.
 
     Args:
         indices: The indices of the items to load.
@@ -59,15 +59,15 @@ class SeededBatch:
 
 @DATA_SAMPLERS.register_module()
 class SeededBatchSampler(Sampler):
-    """Batches of another sampler as :class:`SeededBatch`; it can start behind batches that were trained on already.
+    """Batches of another sampler as :class:`SeededBatch`; it can start after batches that are done already.
 
-    The batches that are passed over are drawn but not loaded, so every sampler works that draws from its own seed or
-    from the process's generators.
+    The skipped batches are drawn but not loaded, so this works with every sampler that draws from its own seed or from
+    the generators of the process.
 
     Args:
         sampler: Yields indices.
         batch_size: Images of a batch.
-        seed: The run's.
+        seed: The seed of the run.
         drop_last: Leave out an incomplete batch at the end.
         batch_sampler: The config of another batch sampler, for example MMDetection's ``AspectRatioBatchSampler``.
     """
@@ -84,10 +84,10 @@ class SeededBatchSampler(Sampler):
         self._ready: tuple[OwnRandomness, Iterator[Sequence[Any]], int] | None = None
 
     def start_at(self, epoch: int, batch: int) -> int:
-        """Have the next iteration be that of ``epoch``, from its ``batch``-th batch on.
+        """Make the next iteration that of ``epoch``, from its batch number ``batch`` on.
 
         Returns:
-            How many batches were passed over: fewer than ``batch`` where the epoch has fewer.
+            The number of batches that were skipped; fewer than ``batch`` if the epoch has fewer.
         """
         self.epoch = epoch
         order = OwnRandomness(ORDER, self.seed, epoch)
@@ -98,7 +98,7 @@ class SeededBatchSampler(Sampler):
         return passed
 
     def __len__(self) -> int:
-        """Batches of an epoch, those included that were passed over."""
+        """The number of batches of an epoch, including skipped ones."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[SeededBatch]:
@@ -118,7 +118,7 @@ class SeededBatchSampler(Sampler):
 def with_seeded_batches(loader: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
     """A loader's config with its batches in a :class:`SeededBatchSampler`.
 
-    Loaders with a sampler or batch sampler that is an object already, and those without batches, stay as they are.
+    Loaders whose sampler or batch sampler is an object already, and those without batches, are returned unchanged.
     """
     inner = loader.get('batch_sampler')
     if not isinstance(loader.get('sampler'), Mapping) or loader.get('batch_size', 1) is None:
@@ -132,11 +132,11 @@ def with_seeded_batches(loader: Mapping[str, Any], seed: int) -> Mapping[str, An
 
 
 def endless(loader: Any, done: int) -> Iterator[Any]:
-    """Batches without end behind the first ``done``, which are not loaded; a sampler that ends starts its next epoch.
+    """An endless stream of batches after the first ``done``, which are not loaded; epochs follow each other.
 
     Args:
         loader: A ``DataLoader``.
-        done: Batches that were trained on.
+        done: The number of batches that are done.
 
     Raises:
         ValueError: The loader yields no batch.
@@ -147,12 +147,12 @@ def endless(loader: Any, done: int) -> Iterator[Any]:
         if hasattr(getattr(batches, 'sampler', None), 'set_epoch'):
             batches.sampler.set_epoch(epoch)
         passed = batches.start_at(epoch, done) if seeded else 0
-        found = 0
+        count = 0
         if passed == done or not seeded:
-            for found, batch in enumerate(loader, 1):
-                if seeded or found > done:
+            for count, batch in enumerate(loader, 1):
+                if seeded or count > done:
                     yield batch
-        if not passed and not found:
+        if not passed and not count:
             raise ValueError('the loader of the training data yields no batch.')
-        done -= passed if seeded else min(done, found)
+        done -= passed if seeded else min(done, count)
         epoch += 1

@@ -1,7 +1,7 @@
-"""Slices of medical volumes, in the two formats people have, read through MMEngine's files.
+"""Slices of medical volumes in HDF5 files and NumPy archives, read through MMEngine's file backends.
 
 ``slice://FILE#INDEX`` is a slice as a grey 8-bit PNG and ``slice://FILE#INDEX:label`` its labels; INDEX is empty for a
-file of one slice. MMSegmentation's own loading, drawing and inference take such paths as they take a picture's.
+file of one slice. MMSegmentation's loading, drawing and inference take such paths like those of pictures.
 """
 import re
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ _URI = re.compile(r'slice://(?P<path>.+)#(?P<index>\d*)(?P<label>:label)?')
 
 
 def slice_uri(path: str, index: int | None = None, label: bool = False) -> str:
-    """The address of one slice of a file, or of its labels; without an index the file holds one slice."""
+    """The address of a slice of a file, or of its labels; without an index the file holds one slice."""
     return f'slice://{path}#{"" if index is None else index}{":label" if label else ""}'
 
 
 def volume_shape(path: str) -> tuple[int, ...]:
-    """The shape (D, H, W) of a volume's labels, or (H, W) of a slice's.
+    """The shape of the labels: (D, H, W) of a volume, (H, W) of a slice.
 
     Raises:
         UserError: The file cannot be read, or image and labels differ in shape.
@@ -42,16 +42,16 @@ def volume_shape(path: str) -> tuple[int, ...]:
 def read_slice(path: str, index: int | None = None, label: bool = False) -> np.ndarray:
     """One slice of a file as uint8 (H, W): intensities 0..255, or class ids.
 
-    Intensities in the file are 0..1, as TransUNet's and WSL4MIS' preprocessing leaves them, or bytes. They become bytes
-    because pictures in MMSegmentation are such, and its visualizer and inferencer read nothing else.
+    Intensities in the file are 0..1, as after the preprocessing of TransUNet and WSL4MIS, or bytes. They become bytes,
+    because MMSegmentation's visualizer and inferencer read nothing else.
 
     Args:
         path: A file of one slice (H, W) or of a volume (D, H, W), with entries ``image`` (or ``img``) and ``label``.
-        index: Which slice of a volume; None for a file of one slice.
+        index: The number of the slice in a volume; None for a file of one slice.
         label: Read the labels.
 
     Raises:
-        UserError: The file is missing, damaged, or holds something else.
+        UserError: The file is missing or damaged, or does not hold such arrays.
     """
     with open_arrays(path) as arrays:
         entry = arrays.entry(_key(arrays, path, LABEL_KEYS if label else IMAGE_KEYS))
@@ -64,7 +64,7 @@ def read_slice(path: str, index: int | None = None, label: bool = False) -> np.n
 
 
 class SliceBackend(LocalBackend):
-    """MMEngine's files, for the addresses of :func:`slice_uri`; only reading."""
+    """A backend of MMEngine that reads the addresses of :func:`slice_uri`."""
 
     def get(self, filepath: str) -> bytes:
         """The slice or its labels as a PNG.
@@ -72,11 +72,11 @@ class SliceBackend(LocalBackend):
         Raises:
             UserError: The address or the file cannot be read.
         """
-        found = _URI.fullmatch(str(filepath))
-        if not found:
+        match = _URI.fullmatch(str(filepath))
+        if not match:
             raise UserError(f'{filepath} is no slice: write slice://FILE#INDEX or slice://FILE#INDEX:label.')
-        index = int(found['index']) if found['index'] else None
-        return cv2.imencode('.png', read_slice(found['path'], index, bool(found['label'])))[1].tobytes()
+        index = int(match['index']) if match['index'] else None
+        return cv2.imencode('.png', read_slice(match['path'], index, bool(match['label'])))[1].tobytes()
 
 
 register_backend('slice', SliceBackend, prefixes='slice', force=True)
@@ -94,7 +94,7 @@ def _bytes(values: np.ndarray, path: str) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     low, high = float(values.min()), float(values.max())
-    # not (inside), so that NaN is refused too; interpolation leaves a little outside
+    # the negation also refuses NaN; interpolation may exceed the range a little
     if not (low >= -0.01 and high <= 1.01):
         raise UserError(f'intensities of {Path(path).name} go from {low:g} to {high:g}: scale them to 0..1 first, as '
                         'TransUNet\'s preprocessing does (CT: clip to -125..275 HU).')

@@ -1,4 +1,4 @@
-"""No patient in both training and validation: slices of one scan resemble each other more than two patients do."""
+"""A check that no patient is in both training and validation: slices of one scan resemble each other."""
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +11,16 @@ from cait_mm.errors import UserError
 
 @HOOKS.register_module()
 class SubjectSplitHook(Hook):
-    """Refuse to train where a patient, or a polyp's sequence, is in training and in validation or test.
+    """Refuse to train if a patient, or a sequence of a polyp, is in training and in validation or test.
 
-    It asks the datasets for ``subjects()``; those that have none, and wrappers around them, pass.
+    The datasets are asked for ``subjects()``; those without this method pass.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compare them.
+        """Compare the datasets.
 
         Raises:
-            UserError: They share a patient or sequence.
+            UserError: Two share a patient or sequence.
         """
         if runner.train_loop is None:
             return
@@ -40,14 +40,14 @@ def subjects_of(dataset: Any) -> set[str]:
 
 
 def shared_subjects(train: set[str], other: set[str]) -> list[str]:
-    """A sentence where patients or sequences of ``other`` are in ``train`` too."""
+    """A sentence if patients or sequences of ``other`` are in ``train`` too, in a list."""
     shared = sorted(train & other)
     return [f'{len(shared)} of {len(other)} patients or sequences are in training too ({", ".join(shared[:3])}): split '
             'by patient or sequence, never by slice.'] if shared else []
 
 
 def _held_out(runner: Runner) -> Iterator[tuple[str, Any]]:
-    """The dataset of validation, and that of the test where it is another one."""
+    """The dataset of validation, and that of the test if it is another one."""
     if runner.val_loop is not None:
         yield 'validation', runner.val_loop.dataloader.dataset
     val, test = ((runner.cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in ('val', 'test'))

@@ -1,4 +1,4 @@
-"""Lists and annotation files as the libraries' datasets read them: text with any byte-order mark, and no pickles."""
+"""How datasets of the libraries read lists and annotation files: text with any byte-order mark, and no pickles."""
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ PICKLE = 'is a pickle, a program that this project does not run: write it as JSO
 
 
 class TextBackend(LocalBackend):
-    """MMEngine's local files, where text may begin with a byte-order mark.
+    """MMEngine's local files, whose text may begin with a byte-order mark.
 
-    It takes the place of MMEngine's own, so that lists and JSON of every dataset are read by it.
+    It replaces MMEngine's backend, so it reads the lists and JSON of every dataset.
     """
 
     def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
@@ -27,13 +27,13 @@ register_backend('local', TextBackend, force=True, prefixes='')
 
 @register_handler(['pickle', 'pkl'])
 class UnreadPickles(PickleHandler):
-    """MMEngine's handler of pickles, which writes them and reads none: to read one is to run it.
+    """MMEngine's handler of pickles, which writes but does not read them, because reading a pickle runs code.
 
-    Registering it makes ``mmengine.load``, and so all datasets, safe in the whole process.
+    Registering it makes ``mmengine.load``, and thereby all datasets, safe in the whole process.
     """
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Nothing.
+        """Refuse to read.
 
         Raises:
             UserError: Always.

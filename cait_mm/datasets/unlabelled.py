@@ -1,4 +1,4 @@
-"""Pictures without labels for MMSeg's and MMDet's pipelines, to tune on."""
+"""Unlabelled pictures to tune on, for the pipelines of MMSegmentation and MMDetection."""
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,16 +21,16 @@ _OF_SEVERAL = ('CachedMixUp', 'CachedMosaic', 'CopyPaste', 'MixUp', 'Mosaic', 'R
 
 @DATASETS.register_module()
 class UnlabelledImages(Dataset):
-    """Pictures of a folder or a list; no other file is looked at.
+    """Pictures of a folder or a list; no other files are read.
 
     Args:
         images: A folder, a text file with a path on every line, or paths.
         pipeline: Transforms without labels (:func:`without_labels`).
-        held_out: Give the tenth (:data:`MOST_HELD_OUT` at most) that is held out, or all others.
-        seed: Of that choice.
+        held_out: Whether to give the tenth (at most :data:`MOST_HELD_OUT`) that is held out, or all others.
+        seed: Determines that choice.
 
     Raises:
-        UserError: There are too few.
+        UserError: There are too few pictures.
     """
 
     def __init__(self, images: str | Sequence[str], pipeline: Sequence[Mapping[str, Any]], held_out: bool = False,
@@ -63,10 +63,10 @@ def image_list(images: str | os.PathLike | Sequence[str]) -> list[str]:
 
 
 def without_labels(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A pipeline's config with all that needs labels left out; crops do not look at how much is of one class.
+    """A pipeline's config without the steps that need labels, and without the limit on one class in crops.
 
     Raises:
-        UserError: It joins several labelled pictures.
+        UserError: A step joins several labelled pictures.
     """
     kept = []
     for step in pipeline:

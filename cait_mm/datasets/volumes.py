@@ -1,4 +1,4 @@
-"""ACDC and Synapse for MMSegmentation: slices to train on, volumes that are predicted slice by slice."""
+"""ACDC and Synapse for MMSegmentation: training on slices, predicting volumes slice by slice."""
 import os
 import re
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ from cait_mm.utils.inputs import read_lines
 
 
 class VolumeDataset(BaseSegDataset):
-    """Files of one slice each, or of one volume each, as items of one slice each.
+    """Slices as items, from files that hold a slice or a volume each.
 
-    An item's ``img_path`` and ``seg_map_path`` are addresses of :func:`cait_mm.datasets.slices.slice_uri`, which
-    MMSeg's ``LoadImageFromFile`` and ``LoadAnnotations`` read. It also carries ``subject`` (the patient), ``volume``
-    (the scan) and ``slice`` (its place there); :class:`cait_mm.evaluation.VolumeDice` wants the last two, so name them
-    in ``PackSegInputs(meta_keys=...)``.
+    The ``img_path`` and ``seg_map_path`` of an item are addresses of :func:`cait_mm.datasets.slices.slice_uri`, which
+    MMSeg's ``LoadImageFromFile`` and ``LoadAnnotations`` read. An item also has a ``subject`` (the patient), a
+    ``volume`` (the scan) and a ``slice`` (its number there). :class:`cait_mm.evaluation.VolumeDice` needs the last two,
+    so name them in ``PackSegInputs(meta_keys=...)``.
 
     Args:
-        volumes: A file is a volume (D, H, W); otherwise a slice (H, W) whose name ends in its number.
-        ann_file: A list of file names, with or without suffix, one a line; without it, all files of the folder.
-        subject_pattern: The part of a file's name that is the patient.
+        volumes: Whether a file is a volume (D, H, W), or a slice (H, W) whose name ends in its number.
+        ann_file: A list of file names, with or without suffix, one per line; without it, all files of the folder.
+        subject_pattern: A regular expression for the patient at the start of a file's name.
         **keywords: As :class:`mmseg.datasets.BaseSegDataset`; ``data_prefix.img_path`` is the folder.
 
     Raises:
-        UserError: A listed file is missing, a file cannot be read, a name says no patient or slice, or labels are not
-            those of the classes.
+        UserError: A listed file is missing, a file cannot be read, a name does not tell the patient or slice, or labels
+            are not those of the classes.
     """
     METAINFO: dict[str, Any] = {}
 
@@ -51,7 +51,7 @@ class VolumeDataset(BaseSegDataset):
         """The item after the pipeline.
 
         Raises:
-            UserError: Its labels are not those of the classes, as Synapse's 14 original ones are not.
+            UserError: Its labels are not those of the classes, like the 14 original labels of Synapse.
         """
         item = super().prepare_data(idx)
         sample, classes = item.get('data_samples'), len(self.metainfo['classes'])
@@ -88,7 +88,7 @@ class VolumeDataset(BaseSegDataset):
                 seg_fields=[])
 
     def _slices(self, path: str, stem: str) -> Iterator[tuple[str, int, int | None]]:
-        """Volume, number of the slice, and its index in the file."""
+        """Volume, number of a slice, and its index in the file."""
         if not self.volumes:
             number = re.search(r'_?(?:slice)?_?(\d+)$', stem)
             if not number:
@@ -113,7 +113,7 @@ class ACDCVolumes(VolumeDataset):
 
 
 class SynapseVolumes(VolumeDataset):
-    """Synapse's multi-organ CT with TransUNet's nine labels, background included.
+    """The multi-organ CT of Synapse with the nine labels of TransUNet, background included.
 
     Args:
         **keywords: As :class:`VolumeDataset`.

@@ -64,7 +64,7 @@ class OnnxModel(nn.Module):
     Its threads sleep while they wait: spinning ones would slow down whatever is timed in turn with them.
 
     Args:
-        path: What :func:`save_onnx` wrote; ``about`` is its metadata.
+        path: A file of :func:`save_onnx`; ``about`` is its metadata.
 
     Raises:
         UserError: ONNX Runtime is missing, or the file is damaged or not made by tools/export.py.
@@ -81,8 +81,8 @@ class OnnxModel(nn.Module):
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-            found = self.session.get_modelmeta().custom_metadata_map
-            self.about = {key: json.loads(value) for key, value in found.items()}
+            stored = self.session.get_modelmeta().custom_metadata_map
+            self.about = {key: json.loads(value) for key, value in stored.items()}
             self.shape: Sequence[int] = self.about['shape']
             self.in_channels = int(self.session.get_inputs()[0].shape[1])
         except Exception as error:  # ONNX Runtime's own exceptions are private

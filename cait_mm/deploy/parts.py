@@ -7,18 +7,13 @@ from mmcv.cnn.utils.fuse_conv_bn import fuse_conv_bn
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.tasks import Backbone, task_of
+from cait_mm.tasks import Backbone, Overall, task_of
 
-PARTS = ('whole', 'backbone')
+PARTS = ('overall', 'backbone')
 
 
-class Whole(nn.Module):
+class Logits(Overall):
     """A classifier or segmentor without the parts for training: normalised images (B, C, H, W) -> logits."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.task = model, task_of(model)
-        self.in_channels = self.task.in_channels
 
     def forward(self, images: Tensor) -> Tensor:
         return self.task.predict(images, count=1)[0]  # the number of images is no constant of the graph
@@ -37,12 +32,12 @@ def deployable(model: nn.Module, part: str) -> nn.Module:
     """The part of ``model`` to export, see :func:`deployed`.
 
     Raises:
-        UserError: The whole of a detector was asked for.
+        UserError: ``overall`` of a detector was asked for.
     """
-    if part == 'whole' and not task_of(model).fixed:
+    if part == 'overall' and not task_of(model).fixed:
         raise UserError('a detector\'s proposals and suppression differ from picture to picture, which no fixed graph '
                         'holds: export `part=backbone`.')
-    return {'whole': Whole, 'backbone': Backbone}[part](deployed(model)).eval()
+    return {'overall': Logits, 'backbone': Backbone}[part](deployed(model)).eval()
 
 
 def about_model(part: str, shape: tuple[int, int], macs: int, params: int, preprocessor: nn.Module | None,

@@ -27,10 +27,10 @@ def difference(module: nn.Module, saved: nn.Module, shape: tuple[int, int], batc
     for batch in batches:
         images = example(module, batch, shape)
         with torch.no_grad():
-            expected, found = (_listed(item(images)) for item in (module, saved))
-        if [item.shape for item in expected] != [item.shape for item in found]:
+            expected, actual = (_listed(item(images)) for item in (module, saved))
+        if [item.shape for item in expected] != [item.shape for item in actual]:
             return float('inf')
-        apart += [(mine - theirs).abs().max() / mine.abs().max().clamp(min=1) for mine, theirs in zip(expected, found)]
+        apart += [(mine - theirs).abs().max() / mine.abs().max().clamp(min=1) for mine, theirs in zip(expected, actual)]
     return torch.stack(apart).max().item()
 
 

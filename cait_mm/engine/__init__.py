@@ -1,4 +1,4 @@
-"""What training needs beyond MMEngine."""
+"""Additions to MMEngine for training: runner, loops, hooks, checkpoints, optimizer settings."""
 from cait_mm.engine.cdcp_hook import CDCPHook
 from cait_mm.engine.checkpoint_hook import SafeCheckpointHook
 from cait_mm.engine.ema import CompactorEMA

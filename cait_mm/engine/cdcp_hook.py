@@ -17,7 +17,7 @@ from cait_mm.classification.cdcp_settings import PREFIX
 from cait_mm.engine.run import unwrapped
 from cait_mm.errors import UserError, parameters_called
 from cait_mm.pruning.cdcp import CDCP
-from cait_mm.pruning.export import TRAINING_META, training_meta
+from cait_mm.pruning.training_checkpoint import TRAINING_META, training_meta
 from cait_mm.utils.images import load_batches, spread
 
 STATE = 'cdcp'
@@ -28,7 +28,7 @@ STATE = 'cdcp'
 class CDCPHook(Hook):
     """Attach :class:`~cait_mm.pruning.cdcp.CDCP` to a classifier's optimizer.
 
-    All settings are the model's (``model.cdcp``); on a model without them the hook does nothing. Scalars go to the
+    The settings are those in the model's config (``model.cdcp``); without them the hook does nothing. Scalars go to the
     visualizer under ``cdcp/`` whenever masks are rebuilt.
     """
 
@@ -37,7 +37,7 @@ class CDCPHook(Hook):
         self._resumed: dict[str, Any] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Calibrate where that is asked for, check that masked channels can vanish, attach to the optimizer.
+        """Calibrate if the settings ask for it, check that masked channels can vanish, and attach to the optimizer.
 
         Raises:
             UserError: The run's set-up cannot work with CDCP.
@@ -59,9 +59,9 @@ class CDCPHook(Hook):
                 for tensor in model.state_dict().values():
                     broadcast(tensor)
             if runner.iter > 0:
-                done = runner.iter - runner.iter % accumulated  # of a checkpoint without the pruner's state
+                done = runner.iter - runner.iter % accumulated  # for a checkpoint without the pruner's state
                 self.cdcp.load_state_dict(self._resumed or {'steps': done})
-            message = self.cdcp.attach(wrapper.optimizer, own_group=False, log=lambda found: _log(runner, found))
+            message = self.cdcp.attach(wrapper.optimizer, own_group=False, log=lambda scalars: _log(runner, scalars))
         if message:
             print_log(f'CDCP: {message}.', logger='current', level=logging.INFO)
         clip_after_the_rule(wrapper)
@@ -71,7 +71,7 @@ class CDCPHook(Hook):
             self.cdcp.detach()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Describe the classifier, so that tools/fold.py needs no config, and keep the pruner's state."""
+        """Add the classifier's description, so that tools/fold.py needs no config, and the pruner's state."""
         model = unwrapped(runner)
         if not hasattr(model, 'cdcp'):
             return
@@ -95,19 +95,19 @@ def _images(runner: Runner, count: int) -> Iterator[Tensor]:
         raise UserError('`start=calibrated` reads its images from a dataset with samples, such as ImageFolder; use '
                         '`start=identity` with another one.')
     paths = spread([path for path, _ in dataset.samples], count)
-    print_log(f'CDCP: channels are ordered by what they contribute to {len(paths)} training images.',
+    print_log(f'CDCP: channels are ordered by their contribution to {len(paths)} training images.',
               logger='current', level=logging.INFO)
     return load_batches(paths, unwrapped(runner).backbone.spec.arch.img_size[0])
 
 
-def _log(runner: Runner, found: dict[str, float]) -> None:
-    runner.visualizer.add_scalars({f'cdcp/{name}': value for name, value in found.items()}, step=runner.iter)
+def _log(runner: Runner, scalars: dict[str, float]) -> None:
+    runner.visualizer.add_scalars({f'cdcp/{name}': value for name, value in scalars.items()}, step=runner.iter)
     for name in ('reduction', 'masked_norm', 'flips'):
-        runner.message_hub.update_scalar(f'train/{name}', found[name])
+        runner.message_hub.update_scalar(f'train/{name}', scalars[name])
 
 
 def clip_after_the_rule(wrapper: OptimWrapper) -> None:
-    """Have ``clip_grad`` clip the gradients that the rule gives: in a step hook behind the rule's."""
+    """Make ``clip_grad`` clip the gradients that the rule returns, in a step hook that runs after the rule's."""
     if wrapper.clip_grad_kwargs:
         clip, wrapper._clip_grad = wrapper._clip_grad, lambda: None  # the wrapper unscales and calls it too early
         wrapper.optimizer.register_step_pre_hook(lambda *_: clip())

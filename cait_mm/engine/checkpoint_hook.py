@@ -11,25 +11,25 @@ from mmengine.runner import Runner
 from cait_mm.utils.files import atomic_path
 
 OUTDATED = 'outdated_ckpts'
-"""Entry of the message hub: names of files that the checkpoint it is saved in replaces."""
+"""Entry of the message hub: the names of the files that are replaced by the checkpoint in which it is saved."""
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, safe against a kill at any time; :class:`CheckedRunner` uses it in its place.
 
-    * What a checkpoint replaces (the former best one, and those beyond ``max_keep_ckpts``) is deleted after it was
-      written. It notes their names, and a resumed run deletes what a kill has left.
-    * After a validation the checkpoint of the same iteration is written again, so that it holds the metrics and the
-      best score that belongs to the best file.
-    * A best score whose file is gone is forgotten.
-    * Only names that this hook gives are ever deleted, and only in its own folder.
+    * Files that a checkpoint replaces (the former best one, and those beyond ``max_keep_ckpts``) are deleted after the
+      checkpoint is written. It holds their names, so a resumed run can delete those that a kill has left.
+    * After a validation the checkpoint of the same iteration is written again, to hold the metrics and the score of the
+      best file.
+    * A best score whose file is gone is dropped.
+    * Only files under names of this hook are ever deleted, and only in its own folder.
 
-    Arguments are MMEngine's.
+    The arguments are those of MMEngine's hook.
     """
 
     last_step: int | None = None
-    """What the last checkpoint counts: epochs or iterations."""
+    """The count of the last checkpoint, in epochs or iterations."""
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
@@ -57,11 +57,11 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, self.last_step, dict(epoch=runner.epoch, iter=runner.iter))
 
     def save_now(self, runner: Runner) -> None:
-        """Write a checkpoint after the current iteration, also between those that are due; a resume repeats the run.
+        """Write a checkpoint after the current iteration, even if none is due; runs can resume here.
 
-        For the ``after_train_iter`` of hooks whose priority is below this one's (schedulers and averaged weights have
-        moved by then), in every process. ``iter`` counts the iterations that are complete, so it is runner.iter + 1:
-        MMEngine counts an iteration after its hooks. ``epoch`` counts complete epochs.
+        To be called in every process, from the ``after_train_iter`` of a hook with a lower priority than this one:
+        schedulers and averaged weights have moved by then. ``iter`` counts complete iterations and is runner.iter + 1,
+        because MMEngine counts an iteration after its hooks. ``epoch`` counts complete epochs.
         """
         done = runner.iter + 1
         if not self.by_epoch:
@@ -72,7 +72,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._write(runner, self._between[0], dict(epoch=runner.epoch, iter=done), outdated)
 
     def save_before_validation(self, runner: Runner) -> None:
-        """Write a checkpoint of the iteration whose validation is running, unless that is there; in every process."""
+        """Write a checkpoint of the iteration that is being validated, unless there is one; in every process."""
         if self.last_step != self._now(runner):
             self._save_checkpoint_with_step(runner, self._now(runner), dict(epoch=runner.epoch, iter=runner.iter))
 
@@ -80,7 +80,7 @@ class SafeCheckpointHook(CheckpointHook):
         return runner.epoch if self.by_epoch else runner.iter
 
     def _best(self) -> dict[str, str | None]:
-        """The best files by the entry of the message hub that names them."""
+        """The best files, by the entries of the message hub that name them."""
         if len(self.key_indicators) == 1:
             return {'best_ckpt': self.best_ckpt_path}
         return {f'best_ckpt_{key}': self.best_ckpt_path_dict.get(key) for key in self.key_indicators}
@@ -92,13 +92,13 @@ class SafeCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = {key: files[f'best_ckpt_{key}'] for key in self.key_indicators}
 
     def _find_best(self, runner: Runner) -> None:
-        """Look for the best files in the folder as it is now; forget scores whose file is not there."""
-        hub, found = runner.message_hub, {}
+        """Look for the best files in the folder as it is now, and drop the scores of files that are gone."""
+        hub, best = runner.message_hub, {}
         for entry, path in self._best().items():
             inside = path and self.file_backend.join_path(self.out_dir, Path(path).name)
             there = [bool(inside) and self.file_backend.isfile(inside)]
             broadcast_object_list(there)
-            found[entry] = inside if there[0] else None
+            best[entry] = inside if there[0] else None
             if there[0]:
                 hub.update_info(entry, inside)
                 continue
@@ -108,13 +108,13 @@ class SafeCheckpointHook(CheckpointHook):
                 hub.pop_info(score)
             if entry in hub.runtime_info:
                 hub.pop_info(entry)
-        self._set_best(found)
+        self._set_best(best)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         if not self.save_best:
             return
         before = self._best()
-        self._set_best(dict.fromkeys(before))  # MMEngine deletes what it finds here before it writes
+        self._set_best(dict.fromkeys(before))  # MMEngine would delete these files before it writes
         self._former_best = before
         super()._save_best_checkpoint(runner, metrics)
         replaced = self._replaced_best()
@@ -125,7 +125,7 @@ class SafeCheckpointHook(CheckpointHook):
     _former_best: dict[str, str | None] = {}
 
     def _replaced_best(self) -> list[str]:
-        """Names of best files in whose place another one was written just now."""
+        """Names of the best files that were just replaced by others."""
         new = self._best() if self._former_best else {}
         return [Path(path).name for entry, path in self._former_best.items()
                 if path and new.get(entry) and new[entry] != path]
@@ -142,7 +142,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._write(runner, self.filename_tmpl.format(step), meta, outdated)
 
     def _write(self, runner: Runner, name: str, meta: dict, outdated: list[str]) -> None:
-        """Write a checkpoint, then the note that names it, then delete what it replaces."""
+        """Write a checkpoint, then the note that names it, then delete the files it replaces."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         outdated = [old for old in outdated if old != name]
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -169,7 +169,7 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 def safe_checkpoints(hook: Any) -> Any:
-    """A hook's config with :class:`SafeCheckpointHook` in the place of MMEngine's, and files replaced in one step."""
+    """A hook's config with :class:`SafeCheckpointHook` instead of MMEngine's hook, which replaces files in one step."""
     if not isinstance(hook, dict) or hook.get('type') not in ('CheckpointHook', 'mmengine.CheckpointHook',
                                                               CheckpointHook, SafeCheckpointHook.__name__):
         return hook

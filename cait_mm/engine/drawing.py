@@ -1,11 +1,11 @@
-"""What a run draws: predictions, and curves for TensorBoard."""
+"""Drawings of a run: predictions, and curves for TensorBoard."""
 from mmengine.config import Config
 
 from cait_mm.errors import UserError, reason_of
 
 
 def draw_predictions(config: Config, folder: str | None = None, interval: int = 1) -> None:
-    """Have the library's visualization hook draw every ``interval``-th prediction, into ``folder`` where given.
+    """Make the library's visualization hook draw every ``interval``-th prediction, into ``folder`` if one is given.
 
     Raises:
         UserError: The config has no such hook.
@@ -20,7 +20,7 @@ def draw_predictions(config: Config, folder: str | None = None, interval: int = 
 
 
 def add_tensorboard(config: Config) -> None:
-    """Have the run write TensorBoard scalars too.
+    """Make the run write TensorBoard scalars too.
 
     Raises:
         UserError: TensorBoard is not installed, or the config has no visualizer.

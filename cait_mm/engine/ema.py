@@ -9,10 +9,10 @@ from cait_mm.ops.compactor import Compactor
 
 @MODELS.register_module()
 class CompactorEMA(ExponentialMovingAverage):
-    """MMEngine's exponential moving average in which masked columns are the model's own, not averaged.
+    """MMEngine's exponential moving average, with masked columns copied from the model instead of averaged.
 
-    Their average would keep a share of what they were long after they vanished, and cutting them would change the
-    averaged model. ``dict(type='EMAHook', ema_type='CompactorEMA', momentum=...)`` uses it.
+    An average keeps a share of a column long after the column has vanished, so a cut would change the averaged model.
+    ``dict(type='EMAHook', ema_type='CompactorEMA', momentum=...)`` uses this class.
     """
 
     @torch.no_grad()

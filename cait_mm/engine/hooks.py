@@ -1,4 +1,4 @@
-"""Small guards of a training run: the same chance after a resume, finite numbers, the right classes."""
+"""Small guards of a training run: the same random numbers after a resume, finite numbers, the right classes."""
 import numbers
 from typing import Any
 
@@ -16,9 +16,9 @@ from cait_mm.errors import UserError
 class EpochSeedHook(Hook):
     """Seed all generators before every epoch from the run's seed, the epoch and the rank.
 
-    A run of epochs that is resumed then draws what the uninterrupted one would have drawn. Loaders need
-    ``worker_init_fn=dict(type='keep_torch_seed')``, because MMEngine's gives a worker the same seed in every epoch.
-    Both are for MMEngine's own Runner: :class:`~cait_mm.engine.runner.CheckedRunner` seeds every step and sample.
+    A resumed run then draws the same numbers as an uninterrupted one. Loaders need
+    ``worker_init_fn=dict(type='keep_torch_seed')``, because MMEngine's function gives a worker the same seed in every
+    epoch. Both serve MMEngine's own Runner: :class:`~cait_mm.engine.runner.CheckedRunner` seeds every step and sample.
     """
 
     priority = 'VERY_HIGH'
@@ -29,7 +29,7 @@ class EpochSeedHook(Hook):
 
 @FUNCTIONS.register_module()
 def keep_torch_seed(worker_id: int) -> None:
-    """A ``worker_init_fn`` that leaves the seeds PyTorch gave to a worker: they come from the main process's."""
+    """A ``worker_init_fn`` that keeps the seeds that PyTorch derives for a worker from the main process."""
 
 
 @HOOKS.register_module()
@@ -40,7 +40,7 @@ class FiniteHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: dict | None = None) -> None:
-        """Look at the losses.
+        """Check the losses.
 
         Raises:
             UserError: One is NaN or infinite.
@@ -52,7 +52,7 @@ class FiniteHook(Hook):
                                 f'{_last_checkpoint(runner)}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look at the weights that are about to be written.
+        """Check the weights before they are written.
 
         Raises:
             UserError: One is NaN or infinite.
@@ -92,10 +92,10 @@ def _classes(dataset: Any) -> list:
 
 
 def _check(runner: Runner, dataset: Any) -> None:
-    found, wanted = len(_classes(dataset)), getattr(unwrapped(runner), 'num_classes', None)
-    if wanted is None or not found or found == wanted:
+    have, wanted = len(_classes(dataset)), getattr(unwrapped(runner), 'num_classes', None)
+    if wanted is None or not have or have == wanted:
         return
-    if found < wanted and getattr(dataset, 'ann_file', ''):
-        return  # a list file names no classes, and the last ones may be missing from it
-    raise UserError(f'the data have {found} classes and the model {wanted}: set model.num_classes={found} (and '
+    if have < wanted and getattr(dataset, 'ann_file', ''):
+        return  # a list file names no classes, and may lack images of the last ones
+    raise UserError(f'the data have {have} classes and the model {wanted}: set model.num_classes={have} (and '
                     'model.data_preprocessor.mixup.num_classes), or point the loaders at the right folder.')

@@ -35,8 +35,8 @@ def pixels(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
     """Per-pixel KL of a decode head's logits (B, classes, h, w), the mean of them where it predicts several times."""
     with torch.no_grad():
         wanted = teacher.decode_head(wanted_maps)
-    found = student.decode_head(maps)
-    pairs = [(found, wanted)] if isinstance(found, Tensor) else list(zip(found, wanted))
+    own = student.decode_head(maps)
+    pairs = [(own, wanted)] if isinstance(own, Tensor) else list(zip(own, wanted))
     parts = [binary_kl(*pair).mean() if pair[0].shape[1] == 1 else kl(*pair) for pair in pairs]
     return dict(loss_kl=torch.stack(parts).mean())
 
@@ -72,23 +72,23 @@ def regions(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
             samples: Sequence[Any]) -> dict[str, Tensor]:
     """KL of the proposals' objectness, and on the teacher's proposals that of classes and masks; boxes by L1.
 
-    What is said of an anchor, box or mask counts by the teacher's certainty that something is there.
+    Every anchor, box and mask is weighted by the teacher's certainty that there is an object.
     """
     with torch.no_grad():
         scores, deltas = teacher.rpn_head(wanted_maps)
         rois = proposals(teacher, wanted_maps, samples)
         wanted = teacher.roi_head._bbox_forward(wanted_maps, rois)
     own_scores, own_deltas = student.rpn_head(maps)
-    found = student.roi_head._bbox_forward(maps, rois)
+    own = student.roi_head._bbox_forward(maps, rois)
     there = [score.float().sigmoid() for score in scores]
     total = sum(part.sum() for part in there).clamp(min=1)
     losses = dict(
         loss_rpn_kl=sum(binary_kl(*pair).sum() for pair in zip(own_scores, scores)) / total,
         loss_rpn_boxes=sum(certain_error(*parts) for parts in zip(own_deltas, deltas, there)) / total,
-        loss_kl=kl(found['cls_score'], wanted['cls_score']))
+        loss_kl=kl(own['cls_score'], wanted['cls_score']))
     certain = wanted['cls_score'].float().softmax(1)[:, :-1]
     weight, width = certain.sum().clamp(min=1), wanted['bbox_pred'].shape[1] // 4
-    error = F.smooth_l1_loss(found['bbox_pred'].float(), wanted['bbox_pred'].float(), reduction='none')
+    error = F.smooth_l1_loss(own['bbox_pred'].float(), wanted['bbox_pred'].float(), reduction='none')
     by_class = error.view(len(rois), width, 4).sum(-1)
     losses['loss_boxes'] = (by_class * (certain if width > 1 else certain.sum(1, keepdim=True))).sum() / weight
     if teacher.roi_head.with_mask:
@@ -105,8 +105,8 @@ def certain_error(own: Tensor, wanted: Tensor, there: Tensor) -> Tensor:
 @torch.no_grad()
 def proposals(teacher: nn.Module, maps: Any, samples: Sequence[Any], most: int = 128) -> Tensor:
     """The teacher's best proposals of every image as RoIs (n, 5), the image's number first."""
-    found = teacher.rpn_head.predict(maps, samples, rescale=False)
-    boxes = [getattr(result.bboxes, 'tensor', result.bboxes)[:most] for result in found]
+    predictions = teacher.rpn_head.predict(maps, samples, rescale=False)
+    boxes = [getattr(result.bboxes, 'tensor', result.bboxes)[:most] for result in predictions]
     return torch.cat([torch.cat([box.new_full((len(box), 1), number), box], 1) for number, box in enumerate(boxes)])
 
 
@@ -118,7 +118,7 @@ def masks_of(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any
     best = weight.topk(min(most, len(weight))).indices
     with torch.no_grad():
         wanted = teacher.roi_head._mask_forward(wanted_maps, rois[best])['mask_preds']
-    found = student.roi_head._mask_forward(maps, rois[best])['mask_preds']
+    own = student.roi_head._mask_forward(maps, rois[best])['mask_preds']
     each, channel = torch.arange(len(best), device=rois.device), label[best] if wanted.shape[1] > 1 else 0 * label[best]
-    error = binary_kl(found[each, channel], wanted[each, channel]).mean((-2, -1))
+    error = binary_kl(own[each, channel], wanted[each, channel]).mean((-2, -1))
     return (error * weight[best]).sum() / weight[best].sum().clamp(min=1)

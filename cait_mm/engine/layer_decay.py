@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay for any backbone that knows the depth of its parameters."""
+"""Layer-wise learning-rate decay for every backbone that can tell the depth of its parameters."""
 
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log

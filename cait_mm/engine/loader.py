@@ -1,10 +1,10 @@
-"""MMEngine's checkpoint loaders, replaced by one that never runs what it reads.
+"""One checkpoint loader in place of MMEngine's, which never runs code from a file.
 
 ``init_cfg``, ``load_from``, ``resume``, the inferencers and ``mmengine.load_checkpoint`` all ask MMEngine's
-``CheckpointLoader``. Its own loaders unpickle whatever an address gives (``torch.load(weights_only=False)``).
+``CheckpointLoader``. MMEngine's own loaders unpickle any content (``torch.load(weights_only=False)``).
 
-The Runner's checkpoints hold ``HistoryBuffer`` objects, which refer to their own methods. Exactly those are allowed
-here, by name, and only while a file is read.
+The Runner's checkpoints hold ``HistoryBuffer`` objects, which refer to their own methods. Only these are allowed here,
+by name, and only while a file is read.
 """
 from typing import Any
 
@@ -18,14 +18,14 @@ from cait_mm.utils import weights
 
 
 def load_file(path: Any, map_location: Any = 'cpu') -> Any:
-    """As :func:`cait_mm.utils.weights.load_file`, with the state of a run as MMEngine needs it to resume."""
+    """As :func:`cait_mm.utils.weights.load_file`, with the objects that MMEngine needs to resume a run."""
     allowed = [HistoryBuffer, (_history_buffer_method, 'builtins.getattr')]
     with torch.serialization.safe_globals(allowed):
         return weights.load_file(path, map_location)
 
 
 def _history_buffer_method(owner: Any, name: str) -> Any:
-    """Stands for pickle's ``getattr``, and names a method of HistoryBuffer or nothing."""
+    """In place of pickle's ``getattr``: a method of HistoryBuffer, and nothing else."""
     if owner is not HistoryBuffer:
         raise TypeError(f'a checkpoint may not refer to {owner!r}.{name}')
     return getattr(HistoryBuffer, name)
@@ -43,6 +43,6 @@ def load_from_checked(filename: str, map_location: Any = None) -> Any:
 
 
 def use_checked_loader() -> None:
-    """Register it for every scheme that MMEngine knows, local files included, and those schemes with the reader."""
+    """Register the loader for every scheme of MMEngine, local files included, and tell the reader about the schemes."""
     use_mmengine_schemes()
     CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), load_from_checked, force=True)

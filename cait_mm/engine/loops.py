@@ -1,4 +1,4 @@
-"""MMEngine's training loops, for runs that are interrupted and give what they would have given without that."""
+"""MMEngine's training loops, made to give the same result whether a run is interrupted or not."""
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -15,18 +15,18 @@ from cait_mm.engine.resume import POSITION
 from cait_mm.utils.seeding import STEPS, seed_of
 
 VALIDATED = 'last_validated_iter'
-"""Entry of the message hub: the iteration of the last complete validation. MMEngine logs names in val... as metrics."""
+"""Entry of the message hub: the iteration of the last complete validation. MMEngine logs ``val...`` as metrics."""
 
 
 class _SeededSteps:
-    """What both loops share: a seed for every step, and validation that a kill cut off."""
+    """Common to both loops: a seed for every step, and a repeat of the validation that a kill cut off."""
 
     runner: Runner
 
     def run_iter(self, *batch: Any) -> None:
-        """Train on a batch; dropout and whatever else draws here depends on the run's seed, the iteration and the rank.
+        """Train on a batch; random numbers, as of dropout, depend on the run's seed, the iteration and the rank.
 
-        The batch is loaded by now, so loading in this process (``num_workers=0``) moves nothing.
+        The batch is loaded by now, so loading in this process (``num_workers=0``) does not move the generators.
         """
         set_random_seed(seed_of(STEPS, self.runner.seed or 0, self._iter, get_rank()))
         super().run_iter(*batch)
@@ -36,14 +36,14 @@ class _SeededSteps:
                 and (done % self.val_interval == 0 or done == total))
 
     def _validate(self) -> None:
-        """Score what the checkpoint holds: the first process's weights and running statistics, in every process."""
+        """Score the checkpointed model, which has the first process's running statistics, in every process."""
         if get_world_size() > 1:
             for buffer in filter(torch.is_floating_point, self.runner.model.buffers()):
                 broadcast(buffer)
         self.runner.val_loop.run()
 
     def _validate_again(self, done: int, total: int) -> None:
-        """Validate before training continues, where the run was stopped before its validation was complete."""
+        """Validate before training continues, if the run was stopped before its validation was complete."""
         if not self._iter:
             return
         self._decide_current_val_interval()
@@ -53,7 +53,7 @@ class _SeededSteps:
 
 
 class _NotStarted:
-    """Stands in for a loader whose processes should not start yet."""
+    """In place of a loader whose processes should not start yet."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -64,9 +64,9 @@ class _NotStarted:
 
 @LOOPS.register_module()
 class SeededIterLoop(_SeededSteps, IterBasedTrainLoop):
-    """MMEngine's ``IterBasedTrainLoop``, which a resume repeats bit for bit and continues without loading past batches.
+    """MMEngine's ``IterBasedTrainLoop``, resumed bit for bit and without loading past batches.
 
-    Arguments are MMEngine's.
+    The arguments are those of MMEngine's loop.
     """
 
     def __init__(self, runner: Runner, dataloader: Any, **settings: Any) -> None:
@@ -78,7 +78,7 @@ class SeededIterLoop(_SeededSteps, IterBasedTrainLoop):
         self.dataloader = dataloader
 
     def run(self) -> torch.nn.Module:
-        """Train; MMEngine's ``run`` but for the first two steps of a resumed run."""
+        """Train as MMEngine's ``run``; a resumed run first validates if that is due and finds its place."""
         self.runner.call_hook('before_train')
         self._validate_again(self._iter, self._max_iters)
         self.runner.call_hook('before_train_epoch')
@@ -96,22 +96,22 @@ class SeededIterLoop(_SeededSteps, IterBasedTrainLoop):
 
 @LOOPS.register_module()
 class SeededEpochLoop(_SeededSteps, EpochBasedTrainLoop):
-    """MMEngine's ``EpochBasedTrainLoop``, which a resume repeats bit for bit, also from the middle of an epoch.
+    """MMEngine's ``EpochBasedTrainLoop``, resumed bit for bit, also from the middle of an epoch.
 
-    Arguments are MMEngine's.
+    The arguments are those of MMEngine's loop.
     """
 
     epoch_began = 0
-    """The iteration with which the current epoch began."""
+    """The iteration at which the current epoch began."""
 
     def batches_done(self, meta: Mapping[str, Any] | None = None) -> int:
-        """Batches of its epoch that are done now, or at the time of a checkpoint with this ``meta``."""
+        """Batches of the epoch that are done now, or were done when a checkpoint with this ``meta`` was written."""
         if meta is None:
             return self._iter - self.epoch_began
         return meta['iter'] - self.epoch_began if meta['epoch'] == self._epoch else 0
 
     def run(self) -> torch.nn.Module:
-        """Train; MMEngine's ``run`` but for the first step of a resumed run."""
+        """Train as MMEngine's ``run``; a resumed run first validates if that is due."""
         self.runner.call_hook('before_train')
         if not self.batches_done():
             self._validate_again(self._epoch, self._max_epochs)
@@ -124,7 +124,7 @@ class SeededEpochLoop(_SeededSteps, EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train on the epoch's batches, in a resumed run on those that are left."""
+        """Train on the epoch's batches, or in a resumed run on those that are left."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self.batches_done()
@@ -141,11 +141,11 @@ class SeededEpochLoop(_SeededSteps, EpochBasedTrainLoop):
 
 
 class PositionHook(Hook):
-    """Note in every checkpoint what MMEngine leaves out and a resumed run needs.
+    """Add to every checkpoint the state that a resumed run needs and MMEngine leaves out.
 
-    That is the position in the epoch, the data it refers to, and gradients that wait for more accumulation steps, one
-    dict by parameter names for each process. The message hub gets the iteration of the last complete validation. A
-    checkpoint that a run resumes from is checked before the other hooks take what is theirs.
+    This is the position in the epoch, the data that it refers to, and gradients that wait for more accumulation steps:
+    a dict for each process, by the names of parameters. The message hub gets the iteration of the last complete
+    validation. A checkpoint to resume from is checked before the other hooks read their parts of it.
     """
 
     priority = 'VERY_HIGH'
@@ -166,7 +166,7 @@ class PositionHook(Hook):
 
 
 def data_of(loader: DataLoader) -> dict[str, int]:
-    """What a position in the data counts in."""
+    """The units in which a position in the data counts."""
     return dict(batch_size=getattr(loader.batch_sampler, 'batch_size', None) or 1, processes=get_world_size(),
                 images=len(loader.dataset))
 
@@ -174,12 +174,12 @@ def data_of(loader: DataLoader) -> dict[str, int]:
 _LOOPS = {key: loop for by_epoch, parent, loop in ((False, IterBasedTrainLoop, SeededIterLoop),
                                                    (True, EpochBasedTrainLoop, SeededEpochLoop))
           for key in (by_epoch, parent, parent.__name__, f'mmengine.{parent.__name__}')}
-"""What takes the place of MMEngine's loops, by ``by_epoch`` and by every form of ``type``."""
+"""The replacements of MMEngine's loops, by ``by_epoch`` and by every form of ``type``."""
 
 
 def seeded_loop(loop: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A training loop's config with the loop of this module in the place of MMEngine's; others stay as they are."""
-    ours = _LOOPS.get(loop.get('type', loop.get('by_epoch')))
-    if ours is None or ('type' in loop and 'by_epoch' in loop):
+    """A training loop's config with a loop of this module instead of MMEngine's; other loops stay as they are."""
+    replacement = _LOOPS.get(loop.get('type', loop.get('by_epoch')))
+    if replacement is None or ('type' in loop and 'by_epoch' in loop):
         return loop
-    return {**{key: value for key, value in loop.items() if key != 'by_epoch'}, 'type': ours}
+    return {**{key: value for key, value in loop.items() if key != 'by_epoch'}, 'type': replacement}

@@ -1,4 +1,4 @@
-"""Which metrics an evaluator gives, so that a run does not look for another one after its first validation."""
+"""The names of the metrics that an evaluator gives: a run that asks for another stops after its first validation."""
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,21 +11,21 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _iou(node: Mapping[str, Any]) -> list[str]:
-    beside = {'mIoU': ['mIoU', 'mAcc'], 'mDice': ['mDice', 'mAcc'], 'mFscore': ['mFscore', 'mPrecision', 'mRecall']}
-    return ['aAcc', *(name for metric in _listed(node.get('iou_metrics', 'mIoU')) for name in beside.get(metric, ()))]
+    given = {'mIoU': ['mIoU', 'mAcc'], 'mDice': ['mDice', 'mAcc'], 'mFscore': ['mFscore', 'mPrecision', 'mRecall']}
+    return ['aAcc', *(name for metric in _listed(node.get('iou_metrics', 'mIoU')) for name in given.get(metric, ()))]
 
 
 def _coco(node: Mapping[str, Any]) -> list[str]:
-    found = []
+    names = []
     for metric in _listed(node.get('metric', 'bbox')):
         if metric == 'proposal_fast':
-            found += [f'AR@{count}' for count in node.get('proposal_nums', (100, 300, 1000))]
+            names += [f'AR@{count}' for count in node.get('proposal_nums', (100, 300, 1000))]
         elif metric == 'proposal':
-            found += node.get('metric_items') or ['AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000']
+            names += node.get('metric_items') or ['AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000']
         else:
             items = node.get('metric_items') or ['mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l']
-            found += [f'{metric}_{item}' for item in items]
-    return found + ['*_precision'] * bool(node.get('classwise'))
+            names += [f'{metric}_{item}' for item in items]
+    return names + ['*_precision'] * bool(node.get('classwise'))
 
 
 def _dice(defaults: tuple[str, ...], unit: str) -> Names:
@@ -39,14 +39,14 @@ _KNOWN: dict[str, tuple[str, Names]] = {
     'ImageDice': ('', _dice(('dice', 'iou'), 'images')),
     'TopK': ('', lambda node: [f'top{k}' for k in node.get('topk', (1, 5))]),
 }
-"""By class: the prefix that it has by default, and its names, with ``*`` for any word."""
+"""By class: the default prefix and the names of its metrics, with ``*`` for any word."""
 
 
 def metric_names(evaluator: Any) -> list[str] | None:
-    """The names of the metrics that an evaluator's config gives, with ``*`` for any word; None where it is unknown."""
+    """The names of the metrics of an evaluator's config, with ``*`` for any word; None if the evaluator is unknown."""
     if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
         return metric_names(evaluator['metrics'])
-    found = []
+    result = []
     for node in _listed(evaluator):
         kind = node.get('type') if isinstance(node, Mapping) else None
         default, names = _KNOWN.get(str(getattr(kind, '__name__', kind)).rpartition('.')[2], (None, None))
@@ -54,8 +54,8 @@ def metric_names(evaluator: Any) -> list[str] | None:
             return None
         prefix = node.get('prefix') or default
         given = [] if node.get('format_only') else names(node)
-        found += [f'{prefix}/{name}' if prefix else name for name in given]
-    return found
+        result += [f'{prefix}/{name}' if prefix else name for name in given]
+    return result
 
 
 def metric_problems(config: Mapping[str, Any]) -> list[str]:

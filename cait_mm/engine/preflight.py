@@ -1,7 +1,7 @@
-"""What a run would stumble over after minutes or days, said before its first step.
+"""Checks before the first step, for mistakes that would stop a run after minutes or days.
 
-:func:`config_problems` looks at the config alone, :func:`run_problems` at what a Runner has built, which costs nothing
-more. :class:`Rehearsal` is for ``--check-only``: it does all that a run does, up to the loss of its first pictures.
+:func:`config_problems` looks at the config alone, :func:`run_problems` at the parts that a Runner has built anyway.
+:class:`Rehearsal` serves ``--check-only``: it does everything that a run does, up to the loss of the first pictures.
 """
 import math
 import sys
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from cait_mm.classification.mixup import ODD
 from cait_mm.datasets.agreement import dataset_problems, loader_problems
-from cait_mm.datasets.check import LOADERS
+from cait_mm.datasets.check_files import LOADERS
 from cait_mm.datasets.heads import head_problems
 from cait_mm.engine.metrics import metric_problems
 from cait_mm.engine.run import build_runner, unwrapped
@@ -27,27 +27,27 @@ from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError, reason_of
 
 PICTURES = 2
-"""How many pictures of the first batch a rehearsal takes the loss of."""
+"""The number of pictures of the first batch for which a rehearsal computes the loss."""
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Raise a UserError that lists ``problems``, one a line, where there are any."""
+    """Raise a UserError that lists ``problems``, one per line, if there are any."""
     if problems:
         raise UserError('\n'.join(problems))
 
 
 def config_problems(config: Config, training: bool) -> list[str]:
-    """What does not go together in a config, one sentence each; its data are there."""
+    """The mismatches in a config whose data are there, a sentence for each."""
     loaders = LOADERS if training else ('test_dataloader', )
     return [*(metric_problems(config) if training else ()), *loader_problems(config, loaders)]
 
 
 def run_problems(runner: CheckedRunner, processes: int | None = None) -> list[str]:
-    """What does not go together in the parts that a Runner builds for training, one sentence each.
+    """The mismatches between the parts that a Runner builds for training, a sentence for each.
 
     Args:
-        runner: Its loops are built where they are not yet.
-        processes: How many the run will have, if not the Runner's own number.
+        runner: The Runner; its loops are built unless they are there.
+        processes: The number of processes of the run, if it is not the Runner's own.
     """
     processes = processes or runner.world_size
     datasets = {}
@@ -65,7 +65,7 @@ def run_problems(runner: CheckedRunner, processes: int | None = None) -> list[st
 
 @contextmanager
 def _empty_named(runner: CheckedRunner, name: str) -> Iterator[None]:
-    """Build a loop in here: MMEngine cannot put the items of an empty dataset together."""
+    """Build a loop in this context: MMEngine fails on the items of an empty dataset without naming it."""
     try:
         yield
     except UserError as error:
@@ -76,7 +76,7 @@ def _empty_named(runner: CheckedRunner, name: str) -> Iterator[None]:
 
 
 def _batches(runner: CheckedRunner, processes: int) -> Iterator[str]:
-    """Epochs without a batch, and batches that a layer or mixup cannot take."""
+    """Sentences about epochs without a batch, and about batches that a layer or mixup cannot take."""
     loader, model = runner.cfg.train_dataloader, unwrapped(runner)
     size, whole = loader.get('batch_size', 1), loader.get('drop_last', False)
     samples = _samples(runner.train_loop.dataloader)
@@ -100,37 +100,37 @@ def _batches(runner: CheckedRunner, processes: int) -> Iterator[str]:
 
 
 def _samples(loader: DataLoader) -> int:
-    """How many pictures an epoch takes from ``loader`` in this process."""
+    """The number of pictures that an epoch takes from ``loader`` in this process."""
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
     return len(sampler) if hasattr(sampler, '__len__') else len(loader.dataset)
 
 
 def _synchronised(runner: CheckedRunner, processes: int) -> bool:
-    """Whether several processes will share the statistics of their batches; a check alone starts none of them."""
+    """Whether several processes will share the statistics of their batches; a check does not start them."""
     wanted = runner.cfg.get('sync_bn') or 'SyncBN' in repr(runner.cfg.model)
     return processes > 1 and runner.world_size == 1 and get_device() != 'cpu' and bool(wanted)
 
 
 def lone_norms(model: nn.Module) -> list[str]:
-    """The BatchNorms of ``model`` that see one value per channel of each picture in training, after pooling to 1x1.
+    """The names of BatchNorms that see one value per channel of each picture in training, after pooling to 1x1.
 
-    UperNet's pyramid at scale 1 and ASPP's image pooling have one. Synchronised ones of several processes are fine.
+    UperNet's pyramid at scale 1 and ASPP's image pooling have one. A norm that is synchronised over processes is fine.
     """
     model.train()
-    found = []
+    names = []
     for name, module in model.named_modules():
         pooled = False
         for child in module if isinstance(module, nn.Sequential) else ():
             pooled = pooled or isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1), [1, 1])
             norms = [inner for inner in child.modules() if isinstance(inner, _BatchNorm)]
             if pooled and any(norm.training and not isinstance(norm, SyncBatchNorm) for norm in norms):
-                found.append(name)
+                names.append(name)
                 break
-    return found
+    return names
 
 
 class Rehearsal(CheckedRunner):
-    """A Runner whose training is all that comes before the first step, and the loss of the first pictures."""
+    """A Runner whose training ends before the first step, with the loss of the first pictures."""
 
     def build_train_loop(self, loop: Any) -> Any:
         loop = super().build_train_loop(loop)
@@ -138,10 +138,10 @@ class Rehearsal(CheckedRunner):
         return loop
 
     def _rehearse(self) -> nn.Module:
-        """Have every hook look, and take the first batch of training and the first picture of validation.
+        """Call the hooks, and take the first batch of training and the first picture of validation.
 
         Raises:
-            UserError: Says what cannot work.
+            UserError: Something cannot work; the message names it.
         """
         self.model.train()
         self.call_hook('before_train')
@@ -166,12 +166,12 @@ class Rehearsal(CheckedRunner):
 
 
 def rehearse(config: Config, processes: int = 1) -> None:
-    """Do all that a run of ``config`` does before its first step, in a folder that is removed again.
+    """Do everything that a run of ``config`` does before its first step, in a folder that is removed afterwards.
 
     Raises:
-        UserError: Says what cannot work.
+        UserError: Something cannot work; the message names it.
     """
-    # the text that MMEngine writes four times need not be beautiful, which takes seconds
+    # MMEngine writes the config four times, and formatting it takes seconds
     config = Config(config.to_dict(), filename=config.filename, format_python_code=False)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         config.work_dir, config.log_level = folder, 'ERROR'
@@ -181,7 +181,7 @@ def rehearse(config: Config, processes: int = 1) -> None:
 
 
 def _first_items(loader: DataLoader) -> list[Any]:
-    """The samples of a loader's first batch, read in this process."""
+    """The samples of the first batch of ``loader``, read in this process."""
     return [loader.dataset[index] for index in next(iter(loader.batch_sampler))]
 
 
@@ -191,6 +191,6 @@ def _first(what: str, runner: CheckedRunner) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # whatever a pipeline or a model may raise
+    except Exception as error:  # a pipeline or a model may raise anything
         raise UserError(f'the first {what} of config {runner.cfg.filename} cannot be used: {type(error).__name__}, '
                         f'{reason_of(error)}. CAIT_DEBUG=1 shows where.') from error

@@ -1,4 +1,4 @@
-"""The processes of a run, and the work directory that is theirs alone."""
+"""The processes of a run, and their lock on the work directory."""
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,15 +16,15 @@ _RANK = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RAN
 
 
 def process_count(launcher: str) -> int:
-    """How many processes ``launcher`` started, from what it left in the environment."""
+    """The number of processes that ``launcher`` started, from its variables in the environment."""
     return int(os.environ.get(_WORLD_SIZE.get(launcher, ''), 1))
 
 
 def require_free(config: Config) -> None:
-    """Look whether another run is using the work directory; make nothing.
+    """Check that no other run is using the work directory, without creating it.
 
     Raises:
-        UserError: One is.
+        UserError: Another run is using it.
     """
     if Path(config.work_dir).is_dir():
         with alone(config):
@@ -32,7 +32,7 @@ def require_free(config: Config) -> None:
 
 
 def alone(config: Config) -> AbstractContextManager:
-    """Have the work directory for this run alone in here; of several processes the first one has it.
+    """A context in which this run alone has the work directory; of several processes the first one locks it.
 
     Raises:
         UserError: Another run is using it.
@@ -42,9 +42,9 @@ def alone(config: Config) -> AbstractContextManager:
 
 
 def start_processes(config: Config, launcher: str) -> None:
-    """Note the launcher and, without an accelerator, start the process group over gloo (MMEngine would ask for CUDA).
+    """Set the launcher and, without an accelerator, start the process group over gloo (MMEngine would ask for CUDA).
 
-    MMEngine also pins DDP to the device of the local rank, which a CPU module cannot have.
+    MMEngine also ties DDP to the device of the local rank, which fails for modules on a CPU.
     """
     config.launcher = launcher
     if launcher == 'none' or get_device() != 'cpu':

@@ -1,4 +1,4 @@
-"""The command line's changes to a training recipe: precision, length, batch."""
+"""Changes to a training recipe by options of the command line: precision, length, batch."""
 import logging
 
 from mmengine.config import Config
@@ -15,7 +15,7 @@ def use_amp(config: Config, dtype: str = 'float16') -> None:
     """Switch the config to mixed precision in ``dtype``.
 
     Raises:
-        UserError: There is no accelerator, or the optimizer wrapper is a special one.
+        UserError: There is no accelerator, or the optimizer wrapper is not one of MMEngine's two.
     """
     if get_device() == 'cpu':
         raise UserError('--amp needs an accelerator: leave it out on a CPU.')
@@ -29,8 +29,7 @@ def use_amp(config: Config, dtype: str = 'float16') -> None:
 
 
 def set_epochs(config: Config, epochs: int) -> None:
-    """Make a recipe of epochs longer or shorter: its length, its schedulers and the start of CDCP's ramp keep their
-    proportions.
+    """Make a recipe that counts epochs longer or shorter; its schedulers and the start of CDCP's ramp are scaled along.
 
     Raises:
         UserError: The config counts iterations.
@@ -55,7 +54,7 @@ def set_epochs(config: Config, epochs: int) -> None:
 
 
 def set_total_batch(config: Config, total: int | None, processes: int) -> None:
-    """Divide ``total`` over the processes and accumulated steps; without it, say when the recipe wants another one.
+    """Divide ``total`` over the processes and accumulated steps, or warn if the recipe is for another total.
 
     Raises:
         UserError: ``total`` does not divide evenly.

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold for a run to continue from it, and a sentence for whatever is missing."""
+"""Checks that a checkpoint holds all that a run needs to continue, with an error that names the missing part."""
 import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ from cait_mm.errors import UserError
 from cait_mm.utils.files import numbered_checkpoints
 
 POSITION = 'resume'
-"""Key of a checkpoint under which :class:`cait_mm.engine.runner.CheckedRunner` notes the rest of its state."""
+"""Key of a checkpoint under which :class:`cait_mm.engine.runner.CheckedRunner` stores the rest of its state."""
 WEIGHTS_ONLY = 'to start a new run from its weights, use --cfg-options load_from={path} without --resume'
 
 
 def cannot_resume(path: str, reason: str) -> UserError:
-    """The sentence about a checkpoint that a run cannot continue from."""
+    """The error about a checkpoint that a run cannot continue from."""
     return UserError(f'cannot resume from {path}: {reason}; {WEIGHTS_ONLY.format(path=path)}.')
 
 
 def with_others(error: UserError, path: str) -> UserError:
-    """The sentence about a checkpoint that cannot be resumed from, with the remaining ones in its folder."""
+    """The error about a checkpoint that cannot be resumed from, with the other checkpoints in its folder."""
     sentence = str(error).rstrip('.')
     if not sentence.startswith('cannot resume'):
         sentence = f'cannot resume: {sentence}'
@@ -33,14 +33,14 @@ def with_others(error: UserError, path: str) -> UserError:
 
 
 def require_state(content: Any, path: str) -> None:
-    """Check what can be known without the model: that a training checkpoint is complete and of the right types.
+    """Check, without the model, that a training checkpoint is complete and its parts are of the right types.
 
     Args:
-        content: What the file holds.
-        path: Its name, for the sentence.
+        content: The content of the file.
+        path: Its name, for the error.
 
     Raises:
-        UserError: Says what is missing or damaged.
+        UserError: A part is missing or damaged; the message names it.
     """
     for reason in _problems(content):
         raise cannot_resume(path, reason)
@@ -118,13 +118,13 @@ def require_fit(content: Mapping, path: str, model: Mapping[str, Tensor], averag
     """Check that a checkpoint's weights are the model's, each by name, shape and type.
 
     Args:
-        content: What passed :func:`require_state`.
-        path: Its name, for the sentence.
+        content: Checked by :func:`require_state`.
+        path: Its name, for the error.
         model: The ``state_dict`` of the model.
-        averaged: That of its moving average, or None where the run keeps none.
+        averaged: The ``state_dict`` of its moving average, or None if the run keeps none.
 
     Raises:
-        UserError: Names the first weights that do not fit.
+        UserError: Some weights do not fit; the message names the first ones.
     """
     pairs = [('model', {key.removeprefix('module.'): value for key, value in content['state_dict'].items()}, model)]
     if (averaged is None) != ('ema_state_dict' not in content):
@@ -160,7 +160,7 @@ def require_optimizer(content: Mapping, path: str, optimizer: torch.optim.Optimi
     """Check that a checkpoint's optimizer state belongs to ``optimizer``.
 
     Raises:
-        UserError: Says which part does not fit.
+        UserError: It does not; the message names the part.
     """
     for reason in _optimizer_problems(content['optimizer'], optimizer, content['meta']['iter']):
         raise cannot_resume(path, f'its optimizer does not fit: {reason}')
@@ -206,7 +206,7 @@ def _are_numbers(parameters: Any) -> bool:
 
 
 def _alike(saved: Any, own: Any) -> bool:
-    """Whether two settings are of one kind: both numbers, both words, sequences of the same kinds, or one is None."""
+    """Whether two settings are of one kind: numbers, words, sequences of the same kinds; None and any other."""
     if saved is None or own is None or isinstance(own, bool):
         return own is None or saved is None or isinstance(saved, bool)
     if isinstance(own, (numbers.Real, np.number)):
@@ -219,15 +219,15 @@ def _alike(saved: Any, own: Any) -> bool:
 
 
 def require_schedulers(content: Mapping, path: str, schedulers: Any) -> None:
-    """Check that a checkpoint's schedulers are as many and of the same form as the run's.
+    """Check that a checkpoint has as many schedulers as the run, of the same form.
 
     Args:
-        content: What passed :func:`require_state`.
-        path: Its name, for the sentence.
-        schedulers: The run's, a list or a dict of lists by optimizer.
+        content: Checked by :func:`require_state`.
+        path: Its name, for the error.
+        schedulers: Those of the run, a list or a dict of lists by optimizer.
 
     Raises:
-        UserError: Says which one does not fit.
+        UserError: One does not fit; the message names it.
     """
     saved = content.get('param_schedulers')
     if not isinstance(schedulers, Mapping):
@@ -248,14 +248,14 @@ def require_schedulers(content: Mapping, path: str, schedulers: Any) -> None:
 
 def require_same_run(content: Mapping, path: str, *, by_epoch: bool, lengths: dict[str, int],
                      classes: Sequence[str] | None, warn: Callable[[str], None], **data: int) -> None:
-    """Check that a checkpoint and this config count alike and train on the same classes; warn of other differences.
+    """Check that a checkpoint and this config count alike and have the same classes; warn about other differences.
 
     Args:
-        content: What passed :func:`require_state`.
-        path: Its name, for the sentence.
+        content: Checked by :func:`require_state`.
+        path: Its name, for the error.
         by_epoch: Whether the run counts epochs.
         lengths: ``max_iters`` and ``max_epochs`` of the run.
-        classes: The names of its data's classes, where they have some.
+        classes: The names of the classes of its data, if they have any.
         warn: Takes a sentence.
         data: ``batch_size``, ``processes`` and ``images`` of the run.
 

@@ -1,4 +1,4 @@
-"""A config's Runner, its model, and its result."""
+"""The Runner of a config, its model, and its result."""
 import os
 from itertools import count
 from pathlib import Path
@@ -24,8 +24,8 @@ def build_runner(config: Config, kind: type[CheckedRunner] = CheckedRunner) -> C
     """The Runner of a config, with one name per work directory so that several can live in one process.
 
     Raises:
-        UserError: A key or value of the config is wrong, or it asks for a strategy (FSDP, DeepSpeed, ColossalAI) that
-            this Runner would ignore, or that splits the weights CDCP needs whole.
+        UserError: A key or value of the config is wrong, or the config asks for a strategy (FSDP, DeepSpeed,
+            ColossalAI), which this Runner would ignore, or which splits the weights that CDCP needs whole.
     """
     split = (config.get('strategy') or {}).get('type') or (config.get('model_wrapper_cfg') or {}).get('type', '')
     if config.get('strategy') or 'FullySharded' in split:
@@ -33,12 +33,12 @@ def build_runner(config: Config, kind: type[CheckedRunner] = CheckedRunner) -> C
         raise UserError(f'the config asks for {split}: {why}; train with DDP (bash tools/dist_train.sh).')
     config.setdefault('experiment_name', f'{Path(config.work_dir).name}_{os.getpid()}_{next(_RUNS)}')
     if config.get('visualizer'):
-        config.visualizer['name'] = config.experiment_name  # MMEngine hands out the same one for the same name
+        config.visualizer['name'] = config.experiment_name  # MMEngine returns the same visualizer for the same name
     return kind.from_cfg(config)
 
 
 def final_metrics(runner: CheckedRunner) -> dict[str, float]:
-    """The metrics of a run's last iteration; empty where it was not validated."""
+    """The metrics of the last iteration of a run; empty if it was not validated."""
     hub = runner.message_hub
     if hub.get_info(VALIDATED, None) != runner.iter:
         return {}

@@ -1,4 +1,4 @@
-"""The config that a command line describes, with the data and weights that it names in place."""
+"""The config of a command line, checked to have its data and weights in place."""
 import argparse
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from cait_mm.config.cli import add_json_option
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
-from cait_mm.datasets.check import LOADERS, require_data
+from cait_mm.datasets.check_files import LOADERS, require_data
 from cait_mm.datasets.root import move_data
 from cait_mm.engine.processes import LAUNCHERS
 from cait_mm.engine.start import require_weights
@@ -20,7 +20,7 @@ TEST_PARTS = ('model', 'test_cfg', 'test_dataloader', 'test_evaluator')
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every command that starts a Runner takes; :func:`read_run_config` reads it."""
+    """Add the options of every command that starts a Runner; :func:`read_run_config` reads them."""
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     add_cfg_options(parser, 'change the config, for example train_cfg.max_iters=1000')
@@ -31,12 +31,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_run_config(args: argparse.Namespace, training: bool) -> Config:
-    """The config that :func:`add_run_options` describe, with its work directory; its data, and weights to train from,
-    are there.
+    """The config that the options of :func:`add_run_options` describe, with its work directory.
 
     Raises:
-        UserError: The config cannot be read or lacks a part, data or weights are missing, or the work directory can be
-            no folder.
+        UserError: The config cannot be read or lacks a part, its data or the weights to train from are missing, or the
+            work directory cannot be a folder.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
@@ -55,6 +54,6 @@ def read_run_config(args: argparse.Namespace, training: bool) -> Config:
 
 
 def forget_training(config: Config) -> None:
-    """Leave only what an evaluation needs: a hook that asks for the iteration would have the Runner build the training
-    loop, whose data may not be there."""
+    """Remove the training parts: the Runner would build the training loop for any hook that asks for the iteration, and
+    its data may not be there."""
     config.update(train_cfg=None, train_dataloader=None, optim_wrapper=None, param_scheduler=None)

@@ -1,4 +1,4 @@
-"""MMEngine's Runner, for people who make mistakes in configs and train on CPUs."""
+"""MMEngine's Runner with checks of the config, exact resuming, and training on CPUs."""
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -38,16 +38,16 @@ from cait_mm.utils.signals import leave_stopping_to_parent
 
 
 class CheckedRunner(Runner):
-    """A Runner that builds with a sentence where the config is wrong; a bug while it runs keeps its traceback.
+    """A Runner that turns a mistake in the config into a :class:`UserError`; a bug while it runs keeps its traceback.
 
-    On CPUs, where SyncBN does not exist, several processes normalise on their own. The hundreds of lines that MMEngine
-    logs about the parameters' options are left out.
+    On CPUs, where SyncBN does not exist, every process normalises its own part of a batch. The hundreds of lines that
+    MMEngine logs about options of parameters are left out.
 
     A run that was stopped and resumed gives the same bits as one that was not, with the same data, batch size, number
     of processes and threads, on the same machine: every training step is seeded by its number and every sample by its
     place in the run (:mod:`cait_mm.engine.loops`, :mod:`cait_mm.datasets.samplers`), for MMEngine's two training loops.
-    A checkpoint that does not hold all of a run's state is refused (:mod:`cait_mm.engine.resume`).
-    A run that is asked to stop saves its state first (:class:`StopHook`).
+    A checkpoint without the whole state of a run is refused (:mod:`cait_mm.engine.resume`). A run that is asked to stop
+    saves its state first (:class:`StopHook`).
     """
 
     waiting_gradients: list[dict[str, Tensor]] = []
@@ -82,7 +82,7 @@ class CheckedRunner(Runner):
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
         if isinstance(dataloader, Mapping):
-            seed = (seed or 0) - (get_rank() if diff_rank_seed else 0)  # the order of the data is that of all processes
+            seed = (seed or 0) - (get_rank() if diff_rank_seed else 0)  # all processes share the order of the data
             dataloader = with_seeded_batches(dataloader, seed)
         loader = Runner.build_dataloader(dataloader, seed=seed)
         if loader is not dataloader:
@@ -114,7 +114,7 @@ class CheckedRunner(Runner):
             return super().build_param_scheduler(scheduler)
 
     def dump_config(self) -> None:
-        """Write the config into the work directory; a run that resumes does so once its checkpoint was found to fit."""
+        """Write the config into the work directory; a resumed run does it once its checkpoint is known to fit."""
         if not self._resume:
             self._write_config()
 
@@ -126,7 +126,7 @@ class CheckedRunner(Runner):
 
     def load_or_resume(self) -> None:
         asked = self._resume and not self._has_loaded
-        if asked and self._load_from is None:  # MMEngine would follow a note to anywhere
+        if asked and self._load_from is None:  # MMEngine would follow the note to any place
             self._load_from = newest_checkpoint(self.work_dir)
             self._resume = self._load_from is not None
         super().load_or_resume()
@@ -134,7 +134,7 @@ class CheckedRunner(Runner):
             self._write_config()
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint; to be called in every process.
+        """Write a checkpoint. Call it in every process.
 
         ``meta['iter']`` counts complete iterations and ``meta['epoch']`` complete epochs. Between ``after_train_iter``
         and the next iteration MMEngine's ``runner.iter`` changes from the former count to this one.
@@ -153,7 +153,7 @@ class CheckedRunner(Runner):
         """Continue from a checkpoint that holds the whole state of a run of this config.
 
         Raises:
-            UserError: Says what is missing, damaged or of another run; nothing was written.
+            UserError: Something is missing, damaged or of another run; the message names it, and nothing was written.
         """
         path = self.resumed_from = str(filename)
         try:
@@ -169,7 +169,7 @@ class CheckedRunner(Runner):
         self._take_position(self._position)
 
     def check_resumed(self, content: Any) -> None:
-        """Look at what was read of the checkpoint that is resumed from, before anything of it is used.
+        """Check the content of the checkpoint to resume from, before any of it is used.
 
         Raises:
             UserError: It does not hold the whole state of a run of this config.
@@ -198,7 +198,7 @@ class CheckedRunner(Runner):
             require_schedulers(content, path, self.param_schedulers)
 
     def _seed_like(self, seed: int | None) -> None:
-        """Use the seed of the run that is resumed, for the order of the data too: MMEngine has built that before."""
+        """Use the seed of the run that is resumed, also for the order of the data, which MMEngine has built by now."""
         current = self._randomness_cfg.get('seed')
         if seed is None or seed == current:
             return

@@ -1,4 +1,4 @@
-"""Files that a run starts from: pretrained weights, the checkpoint of an earlier run, an export."""
+"""Files that a run starts from: pretrained weights, the checkpoint of an earlier run, a compressed classifier."""
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,18 @@ from cait_mm.utils.inputs import require_file
 
 
 def require_weights(config: Config, resumed: bool = False) -> None:
-    """Stop before a run whose model starts from a local file that is not there.
+    """Refuse a run whose model starts from a local file that is not there.
 
     Args:
-        config: Its ``load_from`` counts where the run does not resume from another file.
-        resumed: The command line names what to resume from.
+        config: Its ``load_from`` is checked unless the run resumes from another file.
+        resumed: Whether the command line names a checkpoint to resume from.
 
     Raises:
-        UserError: Names the file and the key that names it.
+        UserError: A file is missing; the message names it and its key in the config.
     """
     model = dict(config.model)
     if not (model.get('distillation') or {}).get('alpha'):
-        model.pop('distillation', None)  # a teacher that nobody listens to is not loaded
+        model.pop('distillation', None)  # a teacher whose loss has no weight is not loaded
     start = {} if resumed or not config.get('load_from') else {'load_from': config.load_from}
     for key, path in [*_pretrained(model, 'model'), *start.items()]:
         if '://' not in path and not Path(path).is_file():
@@ -50,10 +50,10 @@ def _pretrained(node: Any, key: str) -> Iterator[tuple[str, str]]:
 def resume_from(config: Config, checkpoint: str) -> None:
     """Continue from ``checkpoint``, or for ``auto`` from the newest one in the work directory, if there is one.
 
-    What is in it is read once, by the Runner.
+    Only the Runner reads its content.
 
     Raises:
-        UserError: It is missing, cut off or no local file; names the older ones that are left.
+        UserError: It is missing, cut off or no local file; the message names the older ones that are left.
     """
     path, note = checkpoint, Path(config.work_dir, 'last_checkpoint')
     try:
@@ -74,11 +74,11 @@ def resume_from(config: Config, checkpoint: str) -> None:
         config.load_from = path
 
 
-def use_export(config: Config, path: str) -> None:
-    """Have a classification config evaluate a folded classifier: its weights and widths are those of the file.
+def use_compressed(config: Config, path: str) -> None:
+    """Make a classification config evaluate a compressed classifier, with the weights and widths of the file.
 
     Raises:
-        UserError: The config is no classifier's: the file has no weights for other heads.
+        UserError: The config is not for a classifier: the file has no weights for other heads.
     """
     kind = config.model.get('type')
     if kind != 'Classifier':

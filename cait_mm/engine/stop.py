@@ -1,4 +1,4 @@
-"""Leave a training when a signal asks for it, with a checkpoint that a resume continues from."""
+"""Stopping a training on a signal, with a checkpoint that a resumed run continues from."""
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ _KEY, _AHEAD = 'cait_mm/stop', 2
 
 
 class StopHook(Hook):
-    """After Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 finish the iteration, save, say how to continue, and stop.
+    """After Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, finish the iteration, save, say how to continue, and stop.
 
-    The checkpoint is of this very iteration, in the middle of an epoch too, so a resume repeats nothing. All processes
-    of a run stop after the same iteration, or leave the same validation. :class:`CheckedRunner` adds this hook.
+    The checkpoint is written after this iteration, also in the middle of an epoch, so a resumed run repeats nothing.
+    All processes of a run stop after the same iteration or leave the same validation. :class:`CheckedRunner` adds this
+    hook.
     """
 
     priority = 'LOWEST'
@@ -36,10 +37,10 @@ class StopHook(Hook):
         SIGNALS.noting = False
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Save and stop here where that was asked for.
+        """Save and stop if a signal asked for it.
 
         Raises:
-            Stopped: It was.
+            Stopped: A signal did.
         """
         if self._is_last(runner):
             if self.saver is not None:
@@ -47,10 +48,10 @@ class StopHook(Hook):
             self._stop(runner)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Leave a validation during training where that was asked for; a resume begins with it.
+        """Leave a validation during training if a signal asked for it; a resumed run begins with the validation.
 
         Raises:
-            Stopped: It was.
+            Stopped: A signal did.
         """
         if not SIGNALS.noting or not self._leaves_validation(runner, batch_idx):
             return
@@ -64,8 +65,8 @@ class StopHook(Hook):
     def _is_last(self, runner: Runner) -> bool:
         """Whether all processes stop after the current iteration.
 
-        The process that a signal reaches first names an iteration far enough ahead for all others to read of it: none
-        is more than one synchronisation of gradients behind or ahead.
+        The process that a signal reaches first names an iteration far enough ahead for all others to read it in time:
+        none is more than one synchronisation of gradients behind or ahead.
         """
         if get_world_size() == 1:
             return SIGNALS.received is not None
@@ -74,10 +75,10 @@ class StopHook(Hook):
         return self.last is not None and runner.iter >= self.last
 
     def _leaves_validation(self, runner: Runner, batch_idx: int) -> bool:
-        """Whether all processes leave the current validation; none leaves alone, and none is left in the evaluator.
+        """Whether all processes leave the current validation. They leave it together, so none waits in the evaluator.
 
-        Processes do not wait for each other within a validation. Each comes here once to agree: with its last batch,
-        or before, where it hears of a signal.
+        Processes do not wait for each other within a validation. Each takes part in one exchange: with its last batch,
+        or earlier if it hears of a signal.
         """
         if get_world_size() == 1:
             return SIGNALS.received is not None
@@ -96,14 +97,14 @@ class StopHook(Hook):
         elif self.saver is None:
             message = f'{path} is the last checkpoint: the same command with --resume continues from there'
         else:
-            message = f'{path} holds what was done: the same command with --resume continues from there'
+            message = f'{path} holds the state of the run: the same command with --resume continues from there'
         raise Stopped(SIGNALS.received, message if runner.rank == 0 else '')
 
 
 def _told(last: int) -> int | None:
-    """The last iteration that a process of the group has named, first of all this one, where a signal has reached it.
+    """The last iteration that a process of the group has named; this process names ``last`` if it has got a signal.
 
-    From then on the signal counts as received here too.
+    From then on the signal counts as received in this process too.
     """
     store = torch.distributed.distributed_c10d._get_default_store()
     if SIGNALS.received is not None:

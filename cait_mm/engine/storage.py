@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all."""
+"""Checkpoint files that are written completely or not at all."""
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -16,14 +16,14 @@ class AtomicBackend(LocalBackend):
         """Write ``obj``.
 
         Raises:
-            UserError: The file cannot be written; what was there before is still there.
+            UserError: The file cannot be written; an earlier file is still there.
         """
         try:
             with atomic_path(filepath) as temporary:
                 temporary.write_bytes(obj)
         except UserError as error:
             sentence = str(error).rstrip('.')
-            raise UserError(f'{sentence}; what was written before is kept, continue with --resume.') from error
+            raise UserError(f'{sentence}; earlier files are kept, continue with --resume.') from error
 
 
 register_backend('atomic', AtomicBackend, force=True)

@@ -1,15 +1,15 @@
-"""Test-time augmentation: pictures flipped and at several sizes, predictions merged."""
+"""Test-time augmentation: the predictions on flipped and resized pictures are merged."""
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
 
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.errors import UserError
 
 SEG_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""MMSegmentation's sizes; MMDetection flips only."""
+"""The sizes of MMSegmentation; MMDetection only flips."""
 SEGMENTOR = dict(type='cait_mm.evaluation.segmentor_tta.SegmentorTTAModel')
 DETECTOR = dict(
     type='cait_mm.evaluation.instance_tta.InstanceTTAModel',
@@ -18,13 +18,14 @@ FLIPS = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
 
 
 def use_tta(config: Config, ratios: Sequence[float] | None = None) -> None:
-    """Have a test merge the predictions on flipped and resized pictures.
+    """Make a test merge the predictions on flipped and resized pictures.
 
-    A config's own ``tta_model`` and ``tta_pipeline`` are used where it has them. Otherwise the test pipeline's size
-    times each of ``ratios`` (default: MMSegmentation's six for segmentors, 1 for detectors), flipped and not.
+    The config's ``tta_model`` and ``tta_pipeline`` are used if it has them. Otherwise pictures are taken at the size of
+    the test pipeline times each of ``ratios`` (default: MMSegmentation's six for segmentors, 1 for detectors), both
+    unflipped and flipped.
 
     Raises:
-        UserError: The config is no segmentor's or detector's, or its pipeline cannot be changed.
+        UserError: The config is not for a segmentor or detector, or its pipeline cannot be changed.
     """
     scope = config.get('default_scope')
     if scope not in ('mmseg', 'mmdet'):
@@ -40,10 +41,10 @@ def use_tta(config: Config, ratios: Sequence[float] | None = None) -> None:
 
 
 def augmented(pipeline: Sequence[Mapping[str, Any]], ratios: Sequence[float]) -> list[dict[str, Any]]:
-    """A test pipeline that gives every picture at ``ratios`` of its size, not flipped and flipped.
+    """A test pipeline that gives every picture at ``ratios`` of its size, both unflipped and flipped.
 
     Raises:
-        UserError: A ratio is not positive, or the pipeline does not end by packing.
+        UserError: A ratio is not positive, or the pipeline does not end with packing.
     """
     if min(ratios) <= 0:
         raise UserError(f'--tta wants sizes above 0, not {min(ratios):g}.')

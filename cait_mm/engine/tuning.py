@@ -15,7 +15,7 @@ from cait_mm.pruning.imitate import MAPS, map_error
 from cait_mm.utils.weights import fitting, load_file
 
 STUDENT = 'student.'
-"""Before the names of the tuned model's weights in a checkpoint."""
+"""The prefix of the tuned model's weights in a checkpoint."""
 
 
 @MODELS.register_module()
@@ -28,7 +28,7 @@ class LabelFreeTuning(BaseModel):
     Args:
         student, teacher: Configs of the models.
         student_checkpoint, teacher_checkpoint: Files with all of their weights.
-        maps: Weight of the error of the backbone's maps beside the KL of predictions.
+        maps: The weight of the error of the backbone's maps, relative to the KL of predictions.
 
     Raises:
         UserError: Weights do not fit, or it is a kind of model that cannot be tuned.

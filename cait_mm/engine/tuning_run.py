@@ -1,4 +1,4 @@
-"""A tuning run of whole segmentors and detectors: its config, and what it gave."""
+"""A tuning run of whole segmentors and detectors: its config and its result."""
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.datasets.unlabelled import without_labels
 from cait_mm.engine.run import build_runner
 from cait_mm.engine.runner import CheckedRunner
@@ -69,10 +69,11 @@ def pipeline_of(config: Config, loader: str) -> Sequence[Mapping[str, Any]]:
     Raises:
         UserError: It has none.
     """
-    found = [node['pipeline'] for node in datasets_of((config.get(loader) or {}).get('dataset')) if 'pipeline' in node]
-    if not found:
+    datasets = datasets_of((config.get(loader) or {}).get('dataset'))
+    pipelines = [node['pipeline'] for node in datasets if 'pipeline' in node]
+    if not pipelines:
         raise UserError(f'config {config.filename} has no pipeline in its {loader}, which tuning needs.')
-    return found[0]
+    return pipelines[0]
 
 
 def model_of(config: Config) -> ConfigDict:

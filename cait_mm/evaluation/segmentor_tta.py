@@ -1,4 +1,4 @@
-"""Test-time augmentation of segmentors, heads of one channel included, where MMSegmentation takes a sigmoid twice."""
+"""Test-time augmentation of segmentors that is also right for heads of one channel."""
 from collections.abc import Sequence
 from itertools import chain
 
@@ -9,8 +9,8 @@ from mmseg.structures import SegDataSample
 
 @MODELS.register_module()
 class SegmentorTTAModel(SegTTAModel):
-    """MMSegmentation's merging of views. Heads of one channel predict probabilities already, which its second
-    sigmoid would lift above every threshold; they are made logits again before. Arguments as there.
+    """MMSegmentation's merging of views, with its arguments. It applies a sigmoid to the predictions of a head of one
+    channel, which are probabilities already, and so lifts them above every threshold. Here they become logits first.
     """
 
     def merge_preds(self, data_samples_list: Sequence[list[SegDataSample]]) -> list[SegDataSample]:

@@ -17,25 +17,25 @@ _NAMES = {'dice': 'Dice', 'iou': 'IoU', 'hd95': 'HD95'}
 
 
 def overlap(pred: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Dice and IoU of two boolean arrays of one shape, between 0 and 1 (MedPy's); two empty ones agree: 1."""
+    """Dice and IoU of two boolean arrays of one shape, between 0 and 1 (by MedPy); 1 for two empty ones."""
     from medpy.metric import binary
     return (binary.dc(pred, truth), binary.jc(pred, truth)) if pred.any() or truth.any() else (1., 1.)
 
 
 def hd95(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float] | None = None) -> float:
-    """MedPy's HD95: the 95th percentile of the distances between two surfaces, from each to the other taken together.
+    """MedPy's HD95: the 95th percentile of the distances between two surfaces, in both directions together.
 
     Args:
         pred, truth: Boolean arrays of one shape, of any dimension.
-        spacing: The side lengths of a pixel or voxel; None is 1: the distance is then in voxels.
+        spacing: The side lengths of a pixel or voxel; None gives the distance in voxels.
 
     Returns:
-        NaN where one of the two is empty, 0 where both are.
+        The distance; NaN if one of the two is empty, 0 if both are.
     """
     from medpy.metric import binary
     if not pred.any() or not truth.any():
         return 0. if pred.any() == truth.any() else float('nan')
-    # nothing outside the box around both changes a distance inside; a margin keeps the border as it is
+    # distances depend only on the box around both; a margin leaves their borders as they are
     box = ndimage.find_objects((pred | truth).astype(np.uint8))[0]
     box = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in box)
     return float(binary.hd95(pred[box], truth[box], spacing))
@@ -45,25 +45,25 @@ def hd95(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float] | None = 
 class VolumeDice(BaseMetric):
     """Measures by foreground class and volume, averaged over volumes and then over classes (as TransUNet and CASCADE).
 
-    Every process keeps its slices' labels with volume and slice number; they are put together at the end, so that a
-    volume may be spread over batches and processes. ``mDice``, ``mIoU`` (in percent) and ``mHD95`` average the classes
-    that ``Dice.NAME`` and so on give. Class 0 is background and counts nowhere.
+    Every process keeps the labels of its slices with volume and slice number. They are assembled at the end, so the
+    slices of a volume may be in several batches and processes. ``mDice``, ``mIoU`` (in percent) and ``mHD95`` average
+    over classes; ``Dice.NAME`` and its like are the values of a class. Class 0 is background and is not counted.
 
-    Empty sides: a class in neither prediction nor truth of a volume agrees (Dice 100, HD95 0); one that is in a single
-    of them has Dice 0 and no distance, so HD95 leaves the volume out. ``empty='transunet'`` counts as TransUNet's and
-    CASCADE's code do, for comparing with their tables: a prediction without truth is Dice 100, every other empty side
-    Dice 0, and the distance is 0 in all these cases.
+    If a class is in neither prediction nor truth of a volume, they agree (Dice 100, HD95 0). If it is in only one of
+    them, its Dice is 0, and HD95 leaves the volume out because there is no distance. ``empty='transunet'`` counts like
+    the code of TransUNet and CASCADE, for comparisons with their tables: a prediction without truth has Dice 100, every
+    other empty side Dice 0, and the distance is 0 in all these cases.
 
     Args:
-        measures: Of ``dice``, ``iou``, ``hd95``.
+        measures: Some of ``dice``, ``iou``, ``hd95``.
         spacing: The side lengths (slice distance, y, x) of a voxel for HD95; None counts in voxels, as TransUNet does.
-        ignore_index: The label that counts nowhere.
+        ignore_index: The label of pixels that are not counted.
         empty: ``'strict'`` or ``'transunet'``.
         **keywords: As :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
-        UserError: MedPy is not installed; an unknown measure or way to count; a slice that does not say its volume;
-            slices of one volume that differ in shape.
+        UserError: MedPy is not installed; a measure or ``empty`` is unknown; a slice does not say its volume; slices of
+            one volume differ in shape.
     """
     unit = 'volumes'
 
@@ -95,14 +95,14 @@ class VolumeDice(BaseMetric):
         return _array(sample, 'pred_sem_seg').astype(np.uint8)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the labels of some slices, compressed: they are mostly background."""
+        """Keep the labels of some slices, compressed because they are mostly background."""
         for sample in data_samples:
             pred, truth = self.predicted(sample), _array(sample, 'gt_sem_seg').astype(np.uint8)
             volume, number = self.place(sample)
             self.results.append((volume, number, truth.shape, zlib.compress(np.stack([pred, truth]).tobytes(), 1)))
 
     def compute_metrics(self, results: list[tuple[str, int, tuple[int, ...], bytes]]) -> dict[str, float]:
-        """Put the slices together and average."""
+        """Assemble the volumes and average."""
         volumes: dict[str, dict[int, tuple[tuple[int, ...], bytes]]] = defaultdict(dict)
         for volume, number, shape, labels in results:
             volumes[volume][number] = shape, labels
@@ -131,20 +131,20 @@ class VolumeDice(BaseMetric):
             agree = 100. if pred.any() else 0.
             return [0. if measure == 'hd95' else agree for measure in self.measures]
         dice, iou = self.overlap(pred, truth)
-        found = {'dice': 100 * dice, 'iou': 100 * iou}
+        values = {'dice': 100 * dice, 'iou': 100 * iou}
         if 'hd95' in self.measures:
-            found['hd95'] = hd95(pred, truth, self.spacing)
-        return [found[measure] for measure in self.measures]
+            values['hd95'] = hd95(pred, truth, self.spacing)
+        return [values[measure] for measure in self.measures]
 
 
 @METRICS.register_module()
 class ImageDice(VolumeDice):
-    """Measures by image, averaged over the images: how polyps are reported.
+    """Measures by image, averaged over the images, as usual for polyps.
 
-    ``protocol='cascade'`` scores as CASCADE's test_polyp.py does, for comparing with its tables: the probabilities of
-    an image are stretched to 0..1 before the threshold of 0.5, so every image gets a polyp, and the fractions are
-    ``(2 |A and B| + 1) / (|A| + |B| + 1)`` and ``(|A and B| + 1) / (|A or B| + 1)``. (Its code also rounds every
-    image's score to four digits.)
+    ``protocol='cascade'`` scores like CASCADE's test_polyp.py, for comparisons with its tables: the probabilities of an
+    image are stretched to 0..1 before the threshold of 0.5, so every image gets a polyp, and the fractions are
+    ``(2 |A and B| + 1) / (|A| + |B| + 1)`` and ``(|A and B| + 1) / (|A or B| + 1)``. (Its code also rounds the score of
+    every image to four digits.)
 
     Args:
         measures: As :class:`VolumeDice`.
@@ -152,7 +152,7 @@ class ImageDice(VolumeDice):
         **keywords: As :class:`VolumeDice`.
 
     Raises:
-        UserError: Another protocol; ``cascade`` with HD95, which it lacks, or with a head of several channels.
+        UserError: The protocol is unknown, or is ``cascade`` with HD95 or with a head of several channels.
     """
     unit = 'images'
 
@@ -164,7 +164,7 @@ class ImageDice(VolumeDice):
         self.protocol = protocol
 
     def predicted(self, sample: Mapping[str, Any]) -> np.ndarray:
-        """The labels (H, W) that a sample predicts, of stretched probabilities where the protocol has it so."""
+        """The labels (H, W) that a sample predicts, in CASCADE's protocol from stretched probabilities."""
         if self.protocol == 'plain':
             return super().predicted(sample)
         chance = _array(sample, 'seg_logits')  # after MMSeg's sigmoid
@@ -175,7 +175,7 @@ class ImageDice(VolumeDice):
         return ((chance - low) / (high - low + 1e-8) >= 0.5).astype(np.uint8)
 
     def overlap(self, pred: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-        """Dice and IoU of the polyp, between 0 and 1, smoothed where the protocol has it so."""
+        """Dice and IoU of the polyp, between 0 and 1, in CASCADE's protocol smoothed."""
         if self.protocol == 'plain':
             return super().overlap(pred, truth)
         both, total = np.count_nonzero(pred & truth), np.count_nonzero(pred) + np.count_nonzero(truth)
@@ -203,6 +203,6 @@ def _stacked(name: str, slices: Mapping[int, tuple[tuple[int, ...], bytes]]) -> 
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of the values that are not NaN; NaN where there are none."""
+    """The mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float('nan')

@@ -1,1 +1,1 @@
-"""Decode heads and losses that MMSegmentation lacks; they need it, so configs name their modules in full."""
+"""Decode heads and losses that MMSegmentation lacks. They import it, so configs name their modules in full."""

@@ -55,7 +55,7 @@ class SpatialAttention(nn.Module):
 
 @MODELS.register_module()
 class CascadeHead(BaseDecodeHead):
-    """CASCADE's decoder (Rahman and Marculescu, WACV 2023), which the paper's section IV-B3 puts on its backbones.
+    """CASCADE's decoder (Rahman and Marculescu, WACV 2023), which the paper puts on its backbones (section IV-B3).
 
     From the coarsest map to the finest: upsample by two and convolve, gate the skip map, concatenate, attend to
     channels and pixels (CAM), convolve twice. Each of the four decoded maps has a 1x1 prediction; training adds their
@@ -64,14 +64,14 @@ class CascadeHead(BaseDecodeHead):
     Args:
         in_channels: Channels of the four maps, 1/4 to 1/32 of the image.
         widths: Channels of the decoder at these scales; None keeps ``in_channels``, as CASCADE does on a hierarchical
-            backbone. A map of another width gets a 1x1 convolution first. A plain ViT's maps are equally wide, which
-            at 1/4 would cost more than the backbone: configs give the widths of CASCADE's own backbone.
-        norm_cfg: None is ``SyncBN``, which MMEngine turns into BN where one process trains.
+            backbone. A map of another width gets a 1x1 convolution first. The maps of a plain ViT are all equally wide,
+            and at 1/4 that would cost more than the backbone, so configs give the widths of CASCADE's backbone.
+        norm_cfg: None is ``SyncBN``, which MMEngine turns into BN if one process trains.
         **keywords: As :class:`mmseg.models.decode_heads.decode_head.BaseDecodeHead`, ``num_classes`` at least. For one
             foreground class take ``num_classes=2, out_channels=1, threshold=0.5`` and losses of a sigmoid.
 
     Raises:
-        UserError: Other than four maps or widths.
+        UserError: There are not four maps and four widths.
     """
 
     def __init__(self,
@@ -91,7 +91,7 @@ class CascadeHead(BaseDecodeHead):
             nn.Identity() if have == width and scale < 3 else nn.Conv2d(have, width, 1)
             for scale, (have, width) in enumerate(zip(in_channels, widths)))
         self.up = nn.ModuleList(self._conv(coarse, fine) for fine, coarse in zip(widths, widths[1:]))
-        # inside a gate: the width one scale finer, at the finest half its own (CASCADE's 64 -> 32)
+        # the width inside a gate is that of the next finer scale, or half at the finest (64 -> 32 in CASCADE)
         hidden = [max(widths[0] // 2, 1), *widths[:2]]
         self.gate = nn.ModuleList(AttentionGate(width, inside, norm_cfg) for width, inside in zip(widths, hidden))
         joined = [2 * width for width in widths[:3]] + widths[3:]
@@ -124,10 +124,10 @@ class CascadeHead(BaseDecodeHead):
         return [self.cls_seg(finest), *(head(x) for head, x in zip(self.coarse_seg, coarse))]
 
     def loss_by_feat(self, seg_logits: Sequence[Tensor], batch_data_samples: list) -> dict[str, Tensor]:
-        """The sum over the four predictions of every loss; ``acc_seg`` is the finest one's, of several classes only."""
+        """Every loss summed over the four predictions; ``acc_seg`` of the finest one if there are several channels."""
         parts = [super(CascadeHead, self).loss_by_feat(logits, batch_data_samples) for logits in seg_logits]
         losses = {name: sum(part[name] for part in parts) for name in parts[0] if name != 'acc_seg'}
-        # MMSeg's accuracy takes the arg-max, which of a single channel says nothing
+        # MMSeg's accuracy takes the arg-max, which is meaningless for a single channel
         return losses if self.out_channels == 1 else {**losses, 'acc_seg': parts[0]['acc_seg']}
 
     def predict_by_feat(self, seg_logits: Sequence[Tensor], batch_img_metas: list[dict]) -> Tensor:

@@ -1,4 +1,4 @@
-"""CASCADE's two losses besides cross entropy: Dice by class, and PraNet's structure loss for one foreground class."""
+"""The two losses of CASCADE that MMSegmentation lacks: Dice by class, and PraNet's structure loss."""
 from typing import Any
 
 from mmengine.registry import MODELS
@@ -12,15 +12,15 @@ from cait_mm.errors import UserError
 
 @MODELS.register_module()
 class ClasswiseDiceLoss(DiceLoss):
-    """One minus the Dice of each class over the whole batch, averaged over the classes (TransUNet's and CASCADE's).
+    """One minus the Dice of each class over the whole batch, averaged over the classes (TransUNet, CASCADE).
 
-    MMSeg's :class:`mmseg.models.losses.DiceLoss` takes one Dice over all classes of an image together, in which a
-    background of nine tenths hides a small organ. The formula is MMSeg's: squares in the denominator.
+    :class:`mmseg.models.losses.DiceLoss` takes one Dice over all classes of an image together, in which a background of
+    nine tenths hides a small organ. The formula is the same, with squares in the denominator.
 
     Args:
-        loss_weight: The factor.
+        loss_weight: A factor.
         eps: Added to the denominator.
-        loss_name: As in the log.
+        loss_name: Name in the log.
     """
 
     def __init__(self, loss_weight: float = 1.0, eps: float = 1e-5, loss_name: str = 'loss_dice') -> None:
@@ -28,7 +28,7 @@ class ClasswiseDiceLoss(DiceLoss):
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = 255,
                 **keywords: Any) -> Tensor:
-        """Logits (B, K, H, W) and labels (B, H, W) -> a scalar; pixels of ``ignore_index`` count nowhere."""
+        """Logits (B, K, H, W) and labels (B, H, W) -> a scalar; pixels of ``ignore_index`` are not counted."""
         known = (target != ignore_index)[:, None]
         labels = functional.one_hot(target.where(known[:, 0], 0), pred.shape[1]).permute(0, 3, 1, 2)
         # MMSeg's function takes a Dice per row of its first axis: here a class
@@ -41,18 +41,18 @@ class ClasswiseDiceLoss(DiceLoss):
 class StructureLoss(nn.Module):
     """Binary cross entropy plus an IoU whose pixels weigh one to six times more near edges (F3Net, PraNet, CASCADE).
 
-    A pixel's weight is ``1 + 5 |mean of the 31x31 pixels around it - its label|``. The papers weigh the cross entropy
-    too. Their code does not: ``reduce='none'`` in ``binary_cross_entropy_with_logits`` is a true value of an old
-    argument and gives the mean, of which weighing makes the mean again (PraNet's MyTrain.py, CASCADE's
+    The weight of a pixel is ``1 + 5 |mean of the 31x31 pixels around it - its label|``. The papers weight the cross
+    entropy too. Their code does not: ``binary_cross_entropy_with_logits(reduce='none')`` takes the string as a true
+    value of an old argument and returns the mean, which the weights leave unchanged (PraNet's MyTrain.py, CASCADE's
     train_polyp.py). Their published models were trained that way.
 
     Args:
-        loss_weight: The factor.
-        loss_name: As in the log.
-        entropy: ``mean``, the cross entropy of the authors' code, over the batch, or ``weighted``, their papers'.
+        loss_weight: A factor.
+        loss_name: Name in the log.
+        entropy: ``mean``, the cross entropy over the batch as in the authors' code, or ``weighted`` as in their papers.
 
     Raises:
-        UserError: Another ``entropy``.
+        UserError: ``entropy`` is neither.
     """
 
     def __init__(self, loss_weight: float = 1.0, loss_name: str = 'loss_structure', entropy: str = 'mean') -> None:
@@ -63,7 +63,7 @@ class StructureLoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = 255,
                 **keywords: Any) -> Tensor:
-        """Logits (B, 1, H, W) and labels (B, H, W) of 0 and 1 -> a scalar; pixels of ``ignore_index`` count nowhere."""
+        """Logits (B, 1, H, W) and labels (B, H, W), 0 or 1 -> a scalar; pixels of ``ignore_index`` are not counted."""
         known = (target != ignore_index)[:, None].to(pred.dtype)
         label = (target == 1)[:, None].to(pred.dtype)
         near = functional.avg_pool2d(label, 31, stride=1, padding=15)

@@ -1,8 +1,8 @@
 """Mask2Former in mixed precision and in sliding windows.
 
 Under autocast the backbone and the transformer decoder run in fp16 or bf16. Parts that overflow or have no kernel in 16
-bits stays in fp32, as its authors train it: MMCV's deformable attention has no bf16 kernel on a GPU, and MMDetection's
-matching sums thousands of points in fp16, where 65504 is the end, so the matrix that the assignment gets is infinite.
+bits stay in fp32, as in the authors' training: MMCV's deformable attention has no bf16 kernel on a GPU, and
+MMDetection's matching sums thousands of points, which overflows fp16 (65504) and makes the cost matrix infinite.
 """
 from collections.abc import Sequence
 
@@ -17,19 +17,19 @@ from torch import Tensor
 
 @MODELS.register_module()
 class FP32PixelDecoder(MSDeformAttnPixelDecoder):
-    """MMDetection's pixel decoder, in fp32 whatever autocast says. Arguments as there."""
+    """MMDetection's pixel decoder with its arguments, in fp32 also under autocast."""
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Maps of the backbone's strides, finest first, to the mask features and the decoder's maps, in fp32."""
+        """Maps of the backbone, finest first -> the mask features and the maps of the decoder, in fp32."""
         with torch.autocast(feats[0].device.type, enabled=False):
             return super().forward([feat.float() for feat in feats])
 
 
 @MODELS.register_module()
 class MixedMask2FormerHead(Mask2FormerHead):
-    """MMSegmentation's head with matching and losses in fp32 whatever autocast says, and with sliding windows.
+    """MMSegmentation's head with matching and losses in fp32, also under autocast, and with sliding windows.
 
-    Arguments as there.
+    The arguments are the same.
     """
 
     def loss_by_feat(self, all_cls_scores: Sequence[Tensor], all_mask_preds: Sequence[Tensor],
@@ -43,8 +43,8 @@ class MixedMask2FormerHead(Mask2FormerHead):
     def predict(self, x: tuple[Tensor], batch_img_metas: list[dict], test_cfg: ConfigType) -> Tensor:
         """Scores (B, classes, H, W) of an image, or with ``test_cfg.mode='slide'`` of a window.
 
-        MMSegmentation resizes masks to ``pad_shape``, which is the whole image's. Its sliding window notes the size of
-        the window in ``img_shape`` of the first image.
+        MMSegmentation resizes masks to ``pad_shape``, which is that of the whole image. With a sliding window,
+        ``img_shape`` of the first image is the size of the window.
         """
         if test_cfg.get('mode') == 'slide':
             window = batch_img_metas[0]['img_shape']

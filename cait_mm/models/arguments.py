@@ -1,4 +1,4 @@
-"""What a backbone accepts as arguments: every check is here, once, and says in one sentence what is wrong."""
+"""Checks of a backbone's arguments, in one place and with clear errors."""
 from numbers import Integral
 from typing import Any
 
@@ -8,11 +8,11 @@ from cait_mm.errors import UserError
 from cait_mm.ops.token_merge import Grid
 
 MOST_PIXELS = 16384
-"""The longest side of ``img_size``; a positional embedding of a million patches belongs to it."""
+"""The longest side of ``img_size``; its positional embedding has a million patches."""
 
 
 def checked_whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """``value`` as an int of at least ``least`` and at most ``most``; NumPy's integers are fine.
+    """``value`` as an int from ``least`` to ``most``; integers of NumPy are accepted.
 
     Raises:
         UserError: It is no whole number, or out of range.
@@ -57,7 +57,7 @@ def checked_outputs(out_indices: Any, count: int, what: str) -> tuple[int, ...]:
     """``out_indices`` sorted, negative ones counted from the end; one number is one output.
 
     Raises:
-        UserError: One does not exist or comes twice, or there is none; ``what`` names the existing ones.
+        UserError: One does not exist or occurs twice, or there is none. ``what`` describes the outputs in the message.
     """
     given = _as_tuple(out_indices)
     given = (out_indices,) if given is None else given
@@ -65,14 +65,14 @@ def checked_outputs(out_indices: Any, count: int, what: str) -> tuple[int, ...]:
     if not given or any(isinstance(index, (bool, np.bool_)) or not isinstance(index, Integral) or
                         not -count <= index < count for index in given):
         raise UserError(f'out_indices={out_indices!r}: {there}.')
-    found = tuple(sorted(int(index) % count for index in given))
-    if len(set(found)) < len(found):
+    indices = tuple(sorted(int(index) % count for index in given))
+    if len(set(indices)) < len(indices):
         raise UserError(f'out_indices={out_indices!r} names an output twice: {there}.')
-    return found
+    return indices
 
 
 def checked_grid(stated: Any) -> Grid | None:
-    """The grid (H, W) that a file states, or None where it states none that could be one."""
+    """The grid (H, W) that a file states, or None if it states no valid one."""
     sides = _as_tuple(stated)
     if not sides or len(sides) != 2 or any(isinstance(side, bool) or not isinstance(side, Integral) or side < 1
                                            for side in sides):

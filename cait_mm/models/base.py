@@ -1,4 +1,4 @@
-"""The base of the ViTs of all families: a spec, tokens that stream through blocks, frozen stages."""
+"""The base class of the ViTs of all families: a spec, tokens that stream through blocks, frozen stages."""
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ class Backbone(nn.Module, ABC):
         self._register_state_dict_hook(state_grid)
 
     def _final_spec(self, spec: Spec, channels_stated: bool) -> Spec:
-        """The spec to build, where a subclass knows more than its arguments say."""
+        """The spec to build; subclasses may take it from a checkpoint instead of the arguments."""
         return spec
 
     @property
@@ -81,7 +81,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def grid(self) -> Grid | None:
-        """The grid (H, W) that this backbone's positions are held for; None where positions have none."""
+        """The grid (H, W) of this backbone's positional embedding; None if it has none."""
         return None
 
     @abstractmethod
@@ -98,18 +98,18 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, checkpoint: Checkpoint) -> list[str]:
-        """Bring a checkpoint's names and position parameters to this backbone's, in place; sentences for the log."""
+        """Convert, in place, the names and position parameters of a checkpoint; returns sentences for the log."""
 
     @abstractmethod
     def unused(self) -> list[str]:
-        """Prefixes of checkpoint keys that this backbone has no use for."""
+        """Prefixes of checkpoint keys that this backbone does not use."""
 
     def optional(self) -> list[str]:
-        """Prefixes of this backbone's keys that any checkpoint may lack, because a classifier has no such thing."""
+        """Prefixes of keys of this backbone that a checkpoint may lack, because classifiers do not have them."""
         return []
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> LoadReport:
-        """Load an official, timm or exported checkpoint; all of the backbone's weights must arrive.
+        """Load an official, timm or compressed checkpoint; all of the backbone's weights must arrive.
 
         Merges may be absent from a dense checkpoint and then start as means. Position parameters are resampled to this
         backbone's grid, a stem of 3 channels is adapted to more or fewer.
@@ -122,7 +122,7 @@ class Backbone(nn.Module, ABC):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, local_metadata: Mapping[str, Any],
                               strict: bool, missing_keys: list[str], unexpected_keys: list[str],
                               error_msgs: list[str]) -> None:
-        """PyTorch's own loading, which does not see that as many positions lie on another grid."""
+        """PyTorch's loading, with a check that positions of the same number are on the same grid."""
         stated = checked_grid(local_metadata.get(GRID_META))
         if self.grid is not None and stated not in (None, self.grid):
             error_msgs.append(f'{prefix}pos_embed is for a grid of {stated[0]}x{stated[1]} patches, and this model '
@@ -131,7 +131,7 @@ class Backbone(nn.Module, ABC):
                                       error_msgs)
 
     def rebuild(self, spec: Spec) -> None:
-        """Become what ``spec`` says, of the same architecture: blocks and merges start from random weights."""
+        """Change to ``spec``, of the same architecture; blocks and merges start from random weights."""
         like, training = next(self.parameters()), self.training
         self.spec = spec
         self._build_blocks()
@@ -161,8 +161,7 @@ class Backbone(nn.Module, ABC):
         return block(x, *grid)
 
     def _map(self, tokens: Tensor, grid: Grid, lost: Tensor | None, size: Grid, norm: nn.Module | None) -> Tensor:
-        """Patch tokens (B, N, C) on ``grid`` as the map (B, C, H, W) of ``size``, with the difference that merges made.
-        """
+        """Patch tokens (B, N, C) on ``grid`` as a map (B, C, H, W) of ``size``, with the differences of merges."""
         if lost is not None:
             tokens, grid = (spread(tokens, grid, size) + lost).flatten(2).transpose(1, 2), size
         tokens = tokens if norm is None else norm(tokens)
@@ -171,7 +170,7 @@ class Backbone(nn.Module, ABC):
 
     def _lost(self, lost: Tensor | None, before: tuple[Tensor, Grid], after: tuple[Tensor, Grid],
               size: Grid) -> Tensor | None:
-        """``lost`` and the difference that a merge makes to every patch; None unless maps are restored by it."""
+        """``lost`` plus the difference that a merge makes to every patch; None unless maps are restored with it."""
         if self.restore_mode != 'residual':
             return None
         difference = spread(*before, size) - spread(*after, size)

@@ -1,4 +1,4 @@
-"""The spec that a compressed checkpoint carries, compared with the one that is wanted."""
+"""The spec in a compressed checkpoint, compared with the one that is wanted."""
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, 
 
 
 def stated_size(checkpoint: Checkpoint, spec: Spec) -> tuple[int, int] | None:
-    """Pixels (H, W) of the images that a file says its positions are for; None where it says none or has others."""
+    """Pixels (H, W) of the images that a file states for its positions; None if it states none or they do not fit."""
     grid, held = checkpoint.grid, len(checkpoint.state_dict.get('pos_embed', ((), ))[0])
     if grid is None or held - grid[0] * grid[1] not in (0, 1):
         return None
@@ -38,11 +38,11 @@ def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False
     """The spec to build for a compressed checkpoint: its widths, with merges and channels of the image as wanted.
 
     Args:
-        path: For the sentence.
-        carried: The checkpoint's. Its merges may be weighted where plain ones are wanted.
-        wanted: Of another source, whose widths do not matter.
-        channels_stated: Whether 3 channels are wanted or only the default.
-        who: Says where ``wanted`` comes from.
+        path: Of the checkpoint, for the message.
+        carried: The spec in the checkpoint. Its merges may be weighted even if plain ones are wanted.
+        wanted: The spec to agree with; its widths do not matter.
+        channels_stated: Whether 3 channels were asked for or are the default.
+        who: The origin of ``wanted``, for the message.
 
     Raises:
         UserError: The checkpoint is of another architecture or has other merges.

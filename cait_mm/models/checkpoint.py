@@ -14,23 +14,22 @@ from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
 
 CLASSIFIER_KEYS = ('head.', 'aux_head.', 'head_dist.', 'fc_norm.', 'pre_logits.')
-"""The part of a classifier's checkpoint behind the backbone."""
+"""Prefixes of the keys in a classifier's checkpoint that follow the backbone."""
 
 __all__ = [
     'CLASSIFIER_KEYS', 'Checkpoint', 'HEAD_KEYS', 'LoadReport', 'WEIGHTS_PAGE', 'load_file', 'read_checkpoint',
     'matching', 'state_grid', 'strict_load'
 ]
 SPEC_META, VERSION_META = 'cait_spec', 'cait_mm_version'
-"""Where a compressed checkpoint states its spec, and the version that wrote it."""
+"""The keys of a compressed checkpoint's spec and of the version that wrote it."""
 GRID_META = 'cait_grid'
-"""Where files state the grid (H, W) of their positional embedding."""
+"""The key of the grid (H, W) of the positional embedding."""
 WEIGHTS_PAGE = 'docs/prepare_data.md#weights'
 
 
 @dataclass
 class Checkpoint:
-    """A file's weights under the backbone's own names, with the spec and the grid of positions that it states, if any.
-    """
+    """The weights of a file under the backbone's names, with the spec and grid of positions that it states, if any."""
 
     path: str
     state_dict: dict[str, Tensor]
@@ -44,8 +43,8 @@ class Checkpoint:
     """Whether the file holds a segmentor or detector, or a training's checkpoint, of which this is the backbone."""
 
     @property
-    def is_export(self) -> bool:
-        """Whether the file is a compressed classifier and says so."""
+    def is_compressed(self) -> bool:
+        """Whether the file is a compressed classifier: it has a spec and is not part of a larger model."""
         return self.spec is not None and not self.whole
 
 
@@ -73,25 +72,25 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
 
     Args:
         path: The file or address.
-        prefix: Where the backbone stands in the file, if not in its usual place, such as ``teacher.backbone.``.
+        prefix: The prefix of the backbone's keys if it is not the usual one, such as ``teacher.backbone.``.
 
     Raises:
         UserError: The file is missing, damaged, holds no weights (or none under ``prefix``) or those of a model that
             this package does not have.
     """
     path, content = str(path), load_file(path)
-    found, notes = find_weights(path, content)
+    everything, notes = find_weights(path, content)
     if prefix:
-        found = _below(path, found, prefix)
-    weights = backbone_of(found)
+        everything = _below(path, everything, prefix)
+    weights = backbone_of(everything)
     check_dimensions(path, weights)
     meta = content.get('meta')
     spec = meta.get(SPEC_META) if isinstance(meta, Mapping) else None
-    if spec is None and not any(key.startswith('backbone.') for key in found):
+    if spec is None and not any(key.startswith('backbone.') for key in everything):
         weights, more = as_plain_vit(path, weights)
         notes += more
     checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix),
-                            whole=any(key.startswith('backbone.') for key in found))
+                            whole=any(key.startswith('backbone.') for key in everything))
     if spec is not None:
         checkpoint.spec = _carried_spec(path, spec, weights)
         checkpoint.provenance = {key: value for key, value in meta.items()
@@ -100,28 +99,28 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
 
 
 def _carried_spec(path: str, spec: Any, weights: Mapping[str, Tensor]) -> Spec:
-    """The spec of a compressed checkpoint, which describes no more than the file holds."""
+    """The spec of a compressed checkpoint, checked not to describe more weights than the file holds."""
     try:
-        found = Spec.from_dict(spec)
+        carried = Spec.from_dict(spec)
     except UserError as error:
         raise UserError(f'checkpoint {path} carries a broken spec: {error}') from error
     held = sum(value.numel() for value in weights.values())
-    if found.block_params > held:
-        raise UserError(f'checkpoint {path} carries a spec of {found.block_params} parameters and holds {held}: it is '
-                        'damaged, make it again.')
-    return found
+    if carried.block_params > held:
+        raise UserError(f'checkpoint {path} carries a spec of {carried.block_params} parameters and holds {held}: it '
+                        'is damaged, make it again.')
+    return carried
 
 
 def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights under ``prefix``; if it ends in ``backbone.``, those next to the backbone too, such as a head."""
+    """The weights under ``prefix``; if it ends in ``backbone.``, also those next to the backbone, such as a head."""
     prefix = prefix.rstrip('.') + '.'
-    found = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
-             if any(key.startswith(name) for key in weights)]
-    if not found:
+    places = [name for name in (prefix, prefix.removeprefix('module.'), prefix.removeprefix('model.'))
+              if any(key.startswith(name) for key in weights)]
+    if not places:
         there = dict.fromkeys(key.split('.')[0] for key in weights)
         raise UserError(f'checkpoint {path} holds nothing under {prefix!r}, its names start with '
                         f'{_listing(list(there))}: correct the prefix in init_cfg.')
-    prefix = found[0]
+    prefix = places[0]
     parent = prefix.removesuffix('backbone.') if f'.{prefix}'.endswith('.backbone.') else prefix
     return {key.removeprefix(parent): value for key, value in weights.items() if key.startswith(parent)}
 
@@ -129,17 +128,17 @@ def _below(path: str, weights: Mapping[str, Tensor], prefix: str) -> dict[str, T
 def stated_grid(content: Any, prefix: str | None = None) -> Grid | None:
     """The grid (H, W) of positions that a file's content states.
 
-    Exports state it in their meta, state dicts in the metadata that PyTorch keeps for the backbone's module
-    (:func:`state_grid`).
+    A compressed checkpoint states it in its meta, a state dict in the metadata that PyTorch keeps for the backbone's
+    module (:func:`state_grid`).
     """
     inside = content.values() if isinstance(content, Mapping) else ()
     meta = content.get('meta') if isinstance(content, Mapping) else None
     modules = [getattr(weights, '_metadata', None) for weights in (content, *inside)]
     names = [f'{prefix.rstrip(".")}{end}' for end in ('', '.backbone')] if prefix else ['backbone', '']
-    stated = [meta, *(found.get((wrapper + name).rstrip('.')) for found in modules if isinstance(found, Mapping)
+    stated = [meta, *(entry.get((wrapper + name).rstrip('.')) for entry in modules if isinstance(entry, Mapping)
                       for name in names for wrapper in ('', 'module.', 'model.'))]
-    return next((checked_grid(found[GRID_META]) for found in stated
-                 if isinstance(found, Mapping) and GRID_META in found), None)
+    return next((checked_grid(entry[GRID_META]) for entry in stated
+                 if isinstance(entry, Mapping) and GRID_META in entry), None)
 
 
 def state_grid(module: torch.nn.Module, state_dict: Any, prefix: str, local_metadata: dict[str, Any]) -> None:
@@ -155,9 +154,9 @@ def matching(module: torch.nn.Module, checkpoint: Checkpoint, unused: Sequence[s
     Args:
         module: The module to fill.
         checkpoint: Weights under the module's names.
-        unused: Prefixes of checkpoint keys that this module has no use for (a classifier's head, say).
+        unused: Prefixes of checkpoint keys that this module does not use, such as a classifier's head.
         optional: Prefixes of module keys that may be absent from the checkpoint (merges, in a dense one).
-        hint: The remedy, where something does not match.
+        hint: A remedy for the message if something does not match.
 
     Raises:
         UserError: Lists every missing, unexpected and misshapen key.

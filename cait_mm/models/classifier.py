@@ -1,4 +1,4 @@
-"""A whole classifier as a plain PyTorch module, which is loaded, compressed, trained and saved."""
+"""A whole classifier as a plain PyTorch module that can be loaded, compressed, trained and saved."""
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from cait_mm.errors import UserError
 from cait_mm.models.base import Backbone
 from cait_mm.models.carried import spec_to_load, stated_size
 from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
-from cait_mm.models.export import make_export, save_export
+from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.families import classifier_backbone
 from cait_mm.models.formats import HEAD_KEYS
 from cait_mm.spec import Spec
@@ -32,11 +32,11 @@ class Classifier(nn.Module):
             (:func:`~cait_mm.models.families.classifier_backbone`).
         num_classes: Classes of the head.
         provenance: Where the weights come from, as plain types; :meth:`save` keeps it.
-        base: For a class that is another's too.
+        base: Arguments for another base class of a subclass.
     """
 
     parameters_of: ClassVar[str] = ''
-    """The prefix of parameter names in errors: ``model.`` where they are a config's."""
+    """The prefix of parameter names in errors: ``model.`` in a config."""
 
     def __init__(self, backbone: Backbone, num_classes: int = 1000, provenance: Mapping[str, Any] | None = None,
                  **base: Any) -> None:
@@ -71,7 +71,7 @@ class Classifier(nn.Module):
 
     def load_checkpoint(self, checkpoint: Checkpoint, head_rows: Sequence[int] | None = None,
                         new_head: bool = False) -> LoadReport:
-        """Load backbone and head strictly from an official, timm or exported checkpoint.
+        """Load backbone and head strictly from an official, timm or compressed checkpoint.
 
         Args:
             checkpoint: From :func:`~cait_mm.models.checkpoint.read_checkpoint`; its weights are taken out of it.
@@ -95,7 +95,7 @@ class Classifier(nn.Module):
         return self.backbone.load_checkpoint(checkpoint)
 
     def _refuse_more_head(self, checkpoint: Checkpoint, new_head: bool) -> None:
-        """Raise where the head of a checkpoint is more than a linear layer: without the rest its outputs are others."""
+        """Raise if the head of a checkpoint is more than a linear layer: without the rest its outputs would differ."""
         more = next((part for part in ('pre_logits.', 'fc_norm.')
                      if any(key.startswith(part) for key in checkpoint.state_dict)), None)
         if more and not new_head:
@@ -117,7 +117,7 @@ class Classifier(nn.Module):
         strict_load(modules, Checkpoint(path, heads), unused=(), optional=())
         return f'its head of {rows} classes' + (f', {self.num_classes} of them' if head_rows else '')
 
-    def export(self) -> dict[str, Any]:
+    def as_checkpoint(self) -> dict[str, Any]:
         """The content of a compressed checkpoint: weights, spec, grid of positions and provenance, in plain types on
         the CPU.
 
@@ -128,16 +128,16 @@ class Classifier(nn.Module):
                    if key.startswith(('backbone.', *HEAD_KEYS))}
         if any('.parametrizations.' in key for key in weights):
             raise UserError('the model still holds compactors: fold it before it is saved.')
-        return make_export(weights, self.spec, self.backbone.grid, **self.provenance)
+        return compressed_content(weights, self.spec, self.backbone.grid, **self.provenance)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a compressed checkpoint, completely or not at all; :func:`load_classifier` and ``init_cfg`` in configs
         read it.
 
         Raises:
-            UserError: As :meth:`export`, or the file cannot be written.
+            UserError: As :meth:`as_checkpoint`, or the file cannot be written.
         """
-        save_export(self.export(), path)
+        save_compressed(self.as_checkpoint(), path)
 
 
 def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[str, Any] = None,
@@ -152,7 +152,7 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
         num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
         head_rows, new_head: See :meth:`Classifier.load_checkpoint`.
         options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``. ``img_size`` is by default
-            the one that the file states for its positions, or the architecture's.
+            that of the file's positions, or else of the architecture.
 
     Raises:
         UserError: The file cannot be read, or is not the model that is asked for.

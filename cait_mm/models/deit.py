@@ -94,7 +94,7 @@ class DeiT(Backbone):
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """Pixels (H, W) that the positional embedding's grid covers."""
+        """Pixels (H, W) that the grid of the positional embedding covers."""
         patch = self.arch.patch_size
         return self.pos_grid[0] * patch, self.pos_grid[1] * patch
 
@@ -145,9 +145,8 @@ class DeiT(Backbone):
         return tokens[:, 0]
 
     def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
-        """Yield after every block the tokens (B, N, C), CLS first where there is one, their grid (H, W), and with
-        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges
-        took from every patch.
+        """Yield after every block the tokens (B, N, C), CLS first if there is one, their grid (H, W), and with
+        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges removed from every patch.
         """
         maps = self.patch_embed(x)
         grid = size = tuple(maps.shape[-2:])
@@ -175,7 +174,7 @@ class DeiT(Backbone):
         return [*([] if self.norm else ['norm.']), *behind, *([] if self.num_cls else ['cls_token', *proportions])]
 
     def fit(self, checkpoint: Checkpoint) -> list[str]:
-        """Resample the checkpoint's pos_embed to this backbone's grid; say so."""
+        """Resample the checkpoint's pos_embed to this backbone's grid; returns a sentence if it has changed."""
         pos_embed = checkpoint.state_dict.get('pos_embed')
         if pos_embed is None or pos_embed.dim() != 3:
             return []

@@ -1,4 +1,4 @@
-"""The model of every family."""
+"""The model class of every family."""
 from typing import Any
 
 from cait_mm.models.base import Backbone
@@ -11,5 +11,5 @@ FAMILIES: dict[str, type[Backbone]] = {model.family: model for model in (DeiT, L
 
 
 def classifier_backbone(spec: Spec, **kwargs: Any) -> Backbone:
-    """The backbone of ``spec`` as a classifier has it: the last output alone, behind the final norm."""
+    """The backbone of ``spec`` for a classifier: only the last output, after the final norm."""
     return FAMILIES[spec.arch.family](spec=spec, out_indices=(-1,), final_norm=True, **kwargs)

@@ -12,13 +12,13 @@ from cait_mm.utils.weights import WEIGHTS
 Weights = dict[str, Tensor]
 
 HEAD_KEYS = ('head.', 'aux_head.')
-"""The keys of a classifier's checkpoint behind the backbone that classifiers here use."""
+"""The keys in a classifier's checkpoint that follow the backbone and that classifiers here use."""
 
 
 _DIMENSIONS = ((r'patch_embed\.proj\.weight', 4), (r'pos_embed|cls_token', 3),
                (r'head\.weight|.*\bblocks\..*\.(attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.weight', 2),
                (r'.*\.relative_position_bias_table', 2))
-"""Of the tensors whose shapes tell what the model is."""
+"""Dimensions of the tensors whose shapes determine the sizes of a model."""
 
 
 def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
@@ -43,8 +43,8 @@ def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
     if not isinstance(weights, Mapping) or not any(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f'checkpoint {path} holds no state_dict{_keys(weights)}: its weights have to stand under one '
                         f'of {", ".join(WEIGHTS)}, or be all that it holds.')
-    found = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
-    return without_wrappers(found, notes), notes
+    tensors = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    return without_wrappers(tensors, notes), notes
 
 
 def without_wrappers(weights: Weights, notes: list[str]) -> Weights:
@@ -63,7 +63,7 @@ def without_wrappers(weights: Weights, notes: list[str]) -> Weights:
 
 
 def backbone_of(weights: Weights) -> Weights:
-    """What belongs to the backbone of an OpenMMLab model, and a classifier's head; other weights as they are."""
+    """The weights of the backbone in an OpenMMLab model and of a classifier's head; other weights are unchanged."""
     if any(key.startswith('backbone.') for key in weights):
         weights = {key.removeprefix('backbone.'): value for key, value in weights.items()
                    if key.startswith(('backbone.', *HEAD_KEYS))}
@@ -73,7 +73,7 @@ def backbone_of(weights: Weights) -> Weights:
 
 
 def check_dimensions(path: str, weights: Weights) -> None:
-    """Raise where a tensor that tells the model's sizes is empty or has another number of dimensions."""
+    """Raise if a tensor that determines the sizes of the model is empty or has another number of dimensions."""
     for name, value in weights.items():
         wanted = next((number for pattern, number in _DIMENSIONS if re.fullmatch(pattern, name)), value.dim())
         if value.dim() != wanted or not value.numel():
@@ -85,7 +85,7 @@ def check_dimensions(path: str, weights: Weights) -> None:
 
 
 def as_plain_vit(path: str, weights: Weights) -> tuple[Weights, list[str]]:
-    """A relative of DeiT as a plain one, where that computes the same; sentences for the log.
+    """A relative of DeiT as a plain DeiT that computes the same, and sentences for the log.
 
     DeiT-III and timm's ``no_embed_class`` have no position for CLS: a zero is put there. Layer scale (``ls1.gamma`` in
     timm, ``gamma_1`` in DeiT-III's files) multiplies the output of a residual branch, so it goes into the branch's last
@@ -128,7 +128,7 @@ def _scale(weights: Weights, layer: str, gamma: str) -> None:
     """Multiply a linear layer's outputs by ``gamma``, which is taken out of ``weights``."""
     names = [name for name in (f'{layer}.weight', f'{layer}.bias') if name in weights]
     if not names or any(len(weights[name]) != weights[gamma].numel() for name in names):
-        return  # strict loading lists it
+        return  # strict loading reports it
     scale = weights.pop(gamma).flatten().double()
     for name in names:
         value = weights[name]

@@ -1,4 +1,4 @@
-"""Bringing a checkpoint to a backbone's names and shapes, and loading all of it or nothing."""
+"""Converting a checkpoint to a backbone's names and shapes, and loading all of it or nothing."""
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Fitted(NamedTuple):
-    """How a checkpoint that was brought to a backbone's names and shapes is to be loaded."""
+    """How to load a checkpoint that was converted to a backbone's names and shapes."""
 
     unused: list[str]
     """Prefixes of keys that the backbone does not use."""
     optional: list[str]
-    """Prefixes of keys that may be absent."""
+    """Prefixes of keys that may be missing."""
     notes: list[str]
     """Sentences for the log."""
     hint: str
-    """The remedy where the rest does not match."""
+    """A remedy for the message if something does not match."""
 
 
 def load_checkpoint(backbone: 'Backbone', checkpoint: Checkpoint) -> LoadReport:
@@ -38,7 +38,7 @@ def load_checkpoint(backbone: 'Backbone', checkpoint: Checkpoint) -> LoadReport:
 
 
 def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
-    """Bring a checkpoint to a backbone's names and shapes, in place.
+    """Convert a checkpoint to a backbone's names and shapes, in place.
 
     Raises:
         UserError: It holds compactors, or is of another architecture or other channels of the image.
@@ -67,7 +67,7 @@ def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
 
 
 def _fit_channels(backbone: 'Backbone', checkpoint: Checkpoint) -> list[str]:
-    """Adapt a stem of 3 channels to this backbone's, as timm does."""
+    """Adapt a stem of 3 channels to the channels of this backbone, as timm does."""
     stem, wanted = checkpoint.state_dict.get(backbone.stem_key), backbone.arch.in_channels
     if stem is None or stem.dim() != 4 or stem.shape[1] == wanted:
         return []
@@ -79,7 +79,7 @@ def _fit_channels(backbone: 'Backbone', checkpoint: Checkpoint) -> list[str]:
 
 
 def _refuse_other_size(backbone: 'Backbone', checkpoint: Checkpoint) -> None:
-    """Raise where the checkpoint's sizes are those of another architecture with a name."""
+    """Raise if the sizes in the checkpoint are those of another known architecture."""
     arch = backbone.arch
     sizes = arch.sizes(checkpoint.state_dict)
     own = {key: getattr(arch, key) for key in sizes}

@@ -13,7 +13,7 @@ from cait_mm.models.deit import DeiT
 class ConvStem(nn.Module):
     """Four convolutions that make patches: (B, in, H, W) -> (B, C, ceil(H / patch), ceil(W / patch)).
 
-    Names are the official checkpoints'. Partial patches are padded with zeros at the right and the bottom.
+    Names are those of the official checkpoints. Partial patches are padded with zeros at the right and the bottom.
     """
 
     def __init__(self, patch_size: int, stem_dim: int, embed_dim: int, in_channels: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""Weights of MMSegmentation's and MMDetection's own ViT and Swin, brought to this package's names."""
+"""Weights of the ViT and Swin of MMSegmentation and MMDetection, converted to the names of this package."""
 import re
 
 import torch
@@ -19,12 +19,12 @@ def vit_weights(weights: Weights, depth: int, with_cls_token: bool, final_norm: 
     """The weights of MMSegmentation's ``VisionTransformer`` under DeiT's names.
 
     Args:
-        weights: Of the backbone alone.
-        depth: Blocks that are built; the rest is left out.
-        with_cls_token: Whether CLS takes part; it is in the weights in any case.
+        weights: The weights of the backbone.
+        depth: The number of blocks that are built; the others are dropped.
+        with_cls_token: Whether CLS is used; it is in the weights in any case.
         final_norm: Whether the norm behind the last block is wanted.
     """
-    found = {}
+    renamed = {}
     for key, value in weights.items():
         for pattern, name in _VIT:
             key = re.sub(pattern, name, key)
@@ -32,26 +32,26 @@ def vit_weights(weights: Weights, depth: int, with_cls_token: bool, final_norm: 
         if (block and int(block[1]) >= depth or key.startswith('norm.') and not final_norm
                 or key == 'cls_token' and not with_cls_token):
             continue
-        found[key] = value[:, 1:] if key == 'pos_embed' and not with_cls_token else value
-    return with_biases(found, ('patch_embed.proj', 'attn.qkv', 'attn.proj'))
+        renamed[key] = value[:, 1:] if key == 'pos_embed' and not with_cls_token else value
+    return with_biases(renamed, ('patch_embed.proj', 'attn.qkv', 'attn.proj'))
 
 
 def swin_weights(weights: Weights, stages: int) -> Weights:
-    """The weights of MMSegmentation's or MMDetection's ``SwinTransformer`` under the official names; of ``stages``
-    stages, which are all that are built.
+    """The weights of MMSegmentation's or MMDetection's ``SwinTransformer`` under the official names, of the first
+    ``stages`` stages.
     """
     behind = tuple(f'layers.{stage}.' for stage in range(stages, MOST_STAGES))
-    found = {key: value for key, value in official_names(weights).items()
-             if not key.startswith((*behind, f'layers.{stages - 1}.downsample.'))}
-    return with_biases(found, ('attn.qkv', ))
+    renamed = {key: value for key, value in official_names(weights).items()
+               if not key.startswith((*behind, f'layers.{stages - 1}.downsample.'))}
+    return with_biases(renamed, ('attn.qkv', ))
 
 
 def with_biases(weights: Weights, layers: tuple[str, ...]) -> Weights:
-    """Zeros for the bias of every layer of these names that has none."""
-    found = {}
+    """The weights with zero biases for those of ``layers`` that have none."""
+    complete = {}
     for key, value in weights.items():
-        found[key] = value
+        complete[key] = value
         bias = key.removesuffix('weight') + 'bias'
         if key.endswith(tuple(f'{layer}.weight' for layer in layers)) and bias not in weights:
-            found[bias] = torch.zeros(len(value), dtype=value.dtype)
-    return found
+            complete[bias] = torch.zeros(len(value), dtype=value.dtype)
+    return complete

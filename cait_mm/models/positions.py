@@ -1,4 +1,4 @@
-"""Positions on other grids: which grid a checkpoint's embedding is on, resampling it, and Swin's bias tables."""
+"""Positions on other grids: the grid of a checkpoint's embedding, resampling, and the bias tables of Swin."""
 import math
 
 import torch
@@ -34,8 +34,8 @@ def grid_of(positions: int, stated: Grid | None, pretraining: Grid, wanted: Grid
     Args:
         positions: Patches in the checkpoint, without CLS.
         stated: The grid stated in the file, if any; files of this project state it.
-        pretraining: The grid of the architecture's ``img_size``, which a config may set to the file's.
-        wanted: The model's own grid. It comes after the square one, because files that say nothing are square.
+        pretraining: The grid of the architecture's ``img_size``, which a config may set to that of the file.
+        wanted: The grid of the model. It comes after the square one, because files that state none are square.
 
     Raises:
         UserError: No grid has as many.
@@ -57,8 +57,8 @@ def resize_bias_table(table: Tensor, window: int) -> Tensor:
 def widen_bias_table(table: Tensor, window: int) -> Tensor:
     """Put a table of a smaller window into the middle of one of side ``window``, where the same offsets stand.
 
-    Offsets that the smaller window does not have get the nearest one that it has. A window as small as the table's
-    reads what it read before.
+    Offsets that the smaller window does not have get the value of the nearest one. A window of the old size reads the
+    same values as before.
     """
     border = (2 * window - 1 - round(table.shape[0]**.5)) // 2
     maps = F.pad(_as_maps(table).float(), (border,) * 4, mode='replicate')
@@ -66,7 +66,7 @@ def widen_bias_table(table: Tensor, window: int) -> Tensor:
 
 
 def window_of_table(table: Tensor) -> int | None:
-    """The side of the square window that a table (rows, heads) is for; None where there is none."""
+    """The side of the square window of a table (rows, heads); None if there is no such window."""
     window = (math.isqrt(table.shape[0]) + 1) // 2 if table.dim() == 2 else 0
     return window if window and (2 * window - 1)**2 == table.shape[0] else None
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from cait_mm.arch.cost import Cost
 from cait_mm.errors import UserError
-from cait_mm.macs import classifier_cost
+from cait_mm.macs import classifier_cost, reduction
 from cait_mm.models.classifier import Classifier
 from cait_mm.spec import Spec
 from cait_mm.utils.tables import table
@@ -12,12 +12,20 @@ from cait_mm.utils.tables import table
 
 @dataclass(frozen=True)
 class Summary:
-    """A classifier against another of its architecture; ``str()`` is a table for people."""
+    """A classifier against another of its architecture; ``str()`` is a table for people.
+
+    Args:
+        before, after: The specs.
+        cost_before, cost_after: MACs and parameters of the classifiers.
+        selected_reduction: The share of the dense model's MACs that ``after`` would save if its widths were not padded
+            with zeros; None where that is not known.
+    """
 
     before: Spec
     after: Spec
     cost_before: Cost
     cost_after: Cost
+    selected_reduction: float | None = None
 
     @property
     def reduction(self) -> float:
@@ -28,7 +36,7 @@ class Summary:
         """Plain JSON types."""
         return {'spec': self.after.to_dict(), 'macs': self.cost_after.macs, 'macs_before': self.cost_before.macs,
                 'params': self.cost_after.params, 'params_before': self.cost_before.params,
-                'reduction': self.reduction}
+                'reduction': self.reduction, 'selected_reduction': self.selected_reduction}
 
     def __str__(self) -> str:
         arch, fields = self.after.arch, ('qk_dim', 'v_dim', 'ffn_dim')
@@ -39,7 +47,15 @@ class Summary:
         return '\n'.join([
             table(['block', 'merge before', 'q, k per head', 'v per head', 'FFN'], rows),
             f'{arch.name}: MACs {old.macs / 1e9:.3f} => {new.macs / 1e9:.3f} G ({self.reduction:.1%} saved), '
-            f'parameters {old.params / 1e6:.2f} => {new.params / 1e6:.2f} M'])
+            f'parameters {old.params / 1e6:.2f} => {new.params / 1e6:.2f} M', *self._padding()])
+
+    def _padding(self) -> list[str]:
+        """A line about the cost of zeros in widths, if there are any."""
+        saved, selected = reduction(self.after), self.selected_reduction
+        if selected is None or selected <= saved:
+            return []
+        return [f'widths are padded with zeros, which fast kernels need. That costs MACs and parameters: {saved:.1%} '
+                f'of the dense MACs are saved, and {selected:.1%} without padding (`pad_to=0`), which is slower']
 
 
 def summary(model: Classifier, against: Classifier | None = None) -> Summary:
@@ -54,9 +70,9 @@ def summary(model: Classifier, against: Classifier | None = None) -> Summary:
     if other.arch != model.spec.arch:
         raise UserError(f'against is a {other.arch.name}, the model a {model.spec.arch.name}: blocks of one '
                         'architecture can be compared.')
-    whole = model if against is None else against
-    return Summary(other, model.spec, *(classifier_cost(spec, shown.backbone.img_size, shown.num_classes)
-                                        for spec, shown in ((other, whole), (model.spec, model))))
+    costs = [classifier_cost(spec, shown.backbone.img_size, shown.num_classes)
+             for spec, shown in ((other, against or model), (model.spec, model))]
+    return Summary(other, model.spec, *costs, model.provenance.get('selected_reduction'))
 
 
 def _kind(spec: Spec, block: int) -> str:

@@ -186,8 +186,7 @@ class Swin(Backbone):
 
     def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
         """Yield at the end of every stage, before the next one's, the tokens (B, N, C), their grid (H, W), and with
-        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges
-        took from every token.
+        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges removed from every token.
         """
         x = self.patch_embed(x)
         grid = size = tuple(x.shape[1:3])
@@ -218,7 +217,7 @@ class Swin(Backbone):
         return [f'norm{stage}.' for stage in self.out_indices]
 
     def fit(self, checkpoint: Checkpoint) -> list[str]:
-        """Translate others' names, leave out computed buffers, bring bias tables to this window."""
+        """Convert names of other packages, drop computed buffers, and resize bias tables to this window."""
         checkpoint.state_dict = official_names(checkpoint.state_dict)
         notes = set(self._fit_bias_tables(checkpoint.state_dict))
         missing = [stage for stage in self.out_indices
@@ -228,7 +227,7 @@ class Swin(Backbone):
         return sorted(notes)
 
     def _fit_bias_tables(self, state: dict[str, Tensor]) -> Iterator[str]:
-        """Bring tables to this window, in place, and describe the changes.
+        """Resize tables to this window, in place, and describe the changes.
 
         The largest table of a checkpoint is of its window. A stage whose grid was smaller has a table of that grid (as
         in the official code and timm), whose offsets are tokens as here; the others are resampled.

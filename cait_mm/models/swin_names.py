@@ -1,10 +1,10 @@
-"""Swin's weights under the names of timm, MMSegmentation and MMDetection, brought to the official ones."""
+"""Swin's weights from timm, MMSegmentation and MMDetection, converted to the official names."""
 import re
 
 from torch import Tensor
 
 BUFFERS = ('attn_mask', 'relative_position_index')
-"""Buffers in checkpoints that are computed here."""
+"""Buffers in checkpoints that this package computes itself."""
 _OPENMMLAB: tuple[tuple[str, str], ...] = (
     (r'^stages\.', 'layers.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'), (r'\.attn\.w_msa\.', '.attn.'),
     (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'), (r'\.ffn\.layers\.1\.', '.mlp.fc2.'))
@@ -18,7 +18,7 @@ def official_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if any(key.startswith('layers.0.downsample.') for key in state):
         return state
     # timm puts the step between stages at the start of the later one, official checkpoints at the end of the earlier.
-    return {re.sub(r'^layers\.(\d+)\.downsample', lambda found: f'layers.{int(found[1]) - 1}.downsample', key): value
+    return {re.sub(r'^layers\.(\d+)\.downsample', lambda match: f'layers.{int(match[1]) - 1}.downsample', key): value
             for key, value in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""Widths and sizes of blocks as the shapes of weights tell them."""
+"""Widths of blocks, derived from the shapes of weights."""
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,10 +9,10 @@ from cait_mm.spec import Spec
 
 
 def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: str = '') -> Spec:
-    """``spec`` with the block widths that the shapes in ``state_dict`` tell, and weighted merges where it holds their
-    powers; blocks that are not in it keep theirs.
+    """``spec`` with the block widths from the shapes in ``state_dict``, and with weighted merges if it holds their
+    powers; blocks that are not in it keep their widths.
 
-    Shapes that no model has are ignored: strict loading lists them.
+    Impossible shapes are ignored, because strict loading reports them.
     """
     blocks = []
     for index, block in enumerate(spec.blocks):
@@ -33,12 +33,12 @@ def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: s
 
 
 def merge_path(spec: Spec, block: int) -> str:
-    """Where the merge before block number ``block`` stands in a state dict, without a final dot."""
+    """The prefix of the merge before block number ``block`` in a state dict, without the final dot."""
     return spec.arch.block_path(block).replace('blocks.', 'merges.')
 
 
 def told_widths(spec: Spec, state_dict: Mapping[str, Tensor]) -> Spec:
-    """As :func:`widths_in_state_dict`, for weights of any origin: ``spec`` where their shapes are no model's."""
+    """As :func:`widths_in_state_dict`, for weights of any origin: returns ``spec`` if their shapes are impossible."""
     try:
         return widths_in_state_dict(spec, state_dict)
     except (ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""Self-attention whose query/key width and value width are free, as channel pruning leaves them."""
+"""Self-attention with any width of query and key and of value, for pruned channels."""
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Multi-head self-attention on PyTorch's fused kernels, or unfused (``fused_attn``, timm's name).
 
-    The softmax scale is the dense model's ``head_dim ** -0.5`` whatever width is left: removing a channel that is zero
-    must not change the others. State-dict names are DeiT's and timm's (``qkv``, ``proj``).
+    The softmax scale is ``head_dim ** -0.5`` of the dense model for every width: removing a channel that is zero must
+    not change the others. State-dict names are those of DeiT and timm (``qkv``, ``proj``).
 
     Args:
         dim: Channels of a token.
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Queries, keys and values as :meth:`project` gives them -> (B, N, C)."""
+        """Queries, keys and values from :meth:`project` -> (B, N, C)."""
         if self.fused_attn:
             mask = None if bias is None else bias.to(q)
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)

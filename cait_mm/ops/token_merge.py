@@ -16,7 +16,7 @@ kind                fuses                                      in the paper
 
 With ``_weighted`` behind its name (``horizontal_weighted``, ...) a merge weighs the tokens that it fuses: the further
 a token is from the mean of its image's tokens, the more it counts. A plain mean blurs an object's token with the wall
-next to it, which costs accuracy where no training follows. A merged token then also counts in attention as often as
+next to it, which costs accuracy if no training follows. A merged token then also counts in attention as often as
 it has patches, as in ToMe. Neither is in the paper.
 """
 
@@ -29,7 +29,7 @@ Grid = tuple[int, int]
 RESTORE_MODES = ('nearest', 'bilinear', 'residual')
 
 LEAST_DISTANCE = 1e-6
-"""Where all tokens are equal, their distances are this and their weights equal."""
+"""The smallest distance: if all tokens are equal, so are their weights."""
 WEIGHTED = '_weighted'
 MERGE_KINDS = ('horizontal', 'vertical', 'symmetric', 'diagonal', 'horizontal_conv', 'vertical_conv',
                *(f'{kind}{WEIGHTED}' for kind in ('horizontal', 'vertical', 'symmetric', 'diagonal')))

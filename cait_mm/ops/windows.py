@@ -1,7 +1,7 @@
 """Attention in windows of a token grid (Swin), on grids of any size.
 
-On each axis the window is ``min(window_size, side)``; an axis that fits into one window is not shifted. Merged grids
-and small images so get smaller windows, whose relative positions are a part of the full table.
+On each axis the window is ``min(window_size, side)``; an axis that fits into one window is not shifted. Thus merged
+grids and small images get smaller windows, whose relative positions are a part of the full table.
 """
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -18,8 +18,8 @@ from cait_mm.ops.token_merge import Grid
 def _kept(size: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Keep the last ``size`` results of a function of plain values.
 
-    What is kept may be needed in training later, so it is made outside of inference mode; and what torch.compile or
-    torch.export traces is no tensor to keep.
+    Results may be needed in training later, so they are computed outside of inference mode. Under torch.compile and
+    torch.export they are no real tensors and are not kept.
     """
     def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         kept = lru_cache(maxsize=size)(torch.inference_mode(False)(function))
@@ -49,7 +49,7 @@ def window_count(grid: Grid, window: Grid) -> int:
 
 
 def shift_of(grid: Grid, window: Grid, rule: str = 'fitted') -> Grid:
-    """By how much a shifted block moves the grid: half a window, nothing on an axis of one ``fitted`` window."""
+    """The shift of the grid in a shifted block: half a window, or 0 on an axis of one ``fitted`` window."""
     return tuple(0 if rule == 'fitted' and side <= length else length // 2 for side, length in zip(grid, window))
 
 
@@ -103,7 +103,7 @@ def shift_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device | Non
 class WindowAttention(Attention):
     """Multi-head self-attention within windows, with a bias by relative position for each head.
 
-    State-dict names are Swin's and timm's.
+    State-dict names are those of Swin and timm.
 
     Args:
         dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias: As in :class:`~cait_mm.ops.attention.Attention`.

@@ -1,7 +1,7 @@
-"""A start that knows which channels matter, from some dozens of unlabelled images and no training.
+"""The importance of channels from some dozens of unlabelled images, without training.
 
-At identity all compactor columns have norm 1, so the first selections are random. Here every attention is turned into a
-basis that keeps its outputs and orders its channels by their contribution:
+At identity all compactor columns have norm 1, so the first selections are random. Here the basis of every attention is
+changed, which keeps its outputs and orders its channels by their contribution:
 
 - q and k of a head: with ``E[q q^T] = Rq^T Rq`` and ``E[k k^T] = Rk^T Rk`` over the images (biases included), the SVD
   ``Rq Rk^T = U S V^T`` gives ``q' = S^1/2 U^T Rq^-T q`` and ``k' = S^1/2 V^T Rk^-T k``: the same products q.k, and
@@ -53,7 +53,7 @@ class Calibration:
 
 @torch.no_grad()
 def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
-    """Turn a full-width backbone into its singular basis, in place; its outputs stay the same.
+    """Change a full-width backbone to its singular basis, in place; its outputs stay the same.
 
     Args:
         backbone: Pretrained, merges in place, full widths, no compactors yet.
@@ -76,11 +76,11 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
     scores, hidden, values = [], [], []
-    for block, found in zip(backbone.flat_blocks(), statistics):
-        moments = found['qkv'] / found['tokens']
+    for block, collected in zip(backbone.flat_blocks(), statistics):
+        moments = collected['qkv'] / collected['tokens']
         qk, v, to_v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
-        values.append(found['values'].moments().turned(torch.block_diag(*to_v)))
-        hidden.append(found['ffn'].moments())
+        values.append(collected['values'].moments().turned(torch.block_diag(*to_v)))
+        hidden.append(collected['ffn'].moments())
         ffn = hidden[-1].second.diagonal().sqrt() * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
     return Calibration(scores, hidden, values, count)
@@ -103,7 +103,7 @@ def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
 
 @torch.no_grad()
 def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> None:
-    """Put compactors on every block whose column norms follow the importance; the function stays the same."""
+    """Put compactors whose column norms follow the importance on every block; the outputs stay the same."""
     for block, score in zip(backbone.flat_blocks(), start_norms(calibration.scores)):
         for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), score.by_layer(),
                                            (block.attn.qkv, block.mlp.fc1)):
@@ -117,9 +117,9 @@ def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> N
 @contextmanager
 def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
     """Collect, in double precision, second moments of q, k and v per head, and the inputs of the projection and fc2."""
-    found: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
+    statistics: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
     hooks = []
-    for block, into in zip(backbone.flat_blocks(), found):
+    for block, into in zip(backbone.flat_blocks(), statistics):
         heads = block.attn.num_heads
 
         def on_qkv(_: nn.Module, __: tuple, output: Tensor, into: dict = into, heads: int = heads) -> None:
@@ -132,7 +132,7 @@ def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
                   block.mlp.fc2.register_forward_pre_hook(partial(_on_input, into['ffn'])),
                   block.attn.proj.register_forward_pre_hook(partial(_on_input, into['values']))]
     try:
-        yield found
+        yield statistics
     finally:
         for hook in hooks:
             hook.remove()
@@ -167,6 +167,6 @@ def _rotate_attention(attention: Attention, moments: Tensor) -> tuple[Tensor, Te
 
 
 def _root(moments: Tensor) -> Tensor:
-    """Upper triangular R with ``moments = R^T R``; a trace of ridge keeps directions that never occurred invertible."""
+    """Upper triangular R with ``moments = R^T R``; a small ridge makes it invertible in unused directions."""
     ridge = 1e-8 * moments.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     return torch.linalg.cholesky(moments + ridge * torch.eye(moments.shape[-1]).to(moments)).mT

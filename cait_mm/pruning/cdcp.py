@@ -1,4 +1,4 @@
-"""CDCP over a training run of any loop: its masks, their schedule, and its part in every step of the optimizer."""
+"""CDCP in a training run of any loop: masks, their schedule, and hooks in every step of the optimizer."""
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -90,7 +90,7 @@ class CDCP:
 
     def attach(self, optimizer: Optimizer, *, lr_mult: float = 1., own_group: bool = True,
                log: Callable[[dict[str, float]], Any] | None = None) -> str:
-        """Have every step of ``optimizer`` do its part: Eq. 2's gradient and new masks before, proximal steps after.
+        """Add CDCP to every step of ``optimizer``: new masks and the gradient of Eq. 2 before, proximal steps after.
 
         Gradients are changed inside ``optimizer.step()``, when DDP has averaged them, ``GradScaler`` has unscaled them
         and a loop has clipped them. A loop that wants to clip the result of Eq. 2 does so in a hook that it
@@ -99,7 +99,7 @@ class CDCP:
         Args:
             optimizer: Of the whole model; ``torch.optim``'s or one derived from it, fused or not, with a closure or
                 without.
-            lr_mult: The compactors' learning rate as a multiple of the other weights'. Short runs want 0.1: Adam's
+            lr_mult: The learning rate of compactors as a multiple of that of other weights. Short runs want 0.1: Adam's
                 first steps, all signs, shake a pretrained model.
             own_group: Move the compactors into a parameter group of their own, with beta1 0.99 and without weight
                 decay, unless they have one. False leaves all groups as they are.
@@ -152,7 +152,7 @@ class CDCP:
         return fold(self.backbone, self.masks(), tolerance, pad_to).backbone
 
     def state_dict(self) -> dict[str, Any]:
-        """The pruner's own state, which a continued run needs with the model's and the optimizer's."""
+        """The state of the pruner, which a continued run needs together with those of model and optimizer."""
         return {'steps': self.steps, 'rule': self.rule}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -178,10 +178,10 @@ class CDCP:
 
     @torch.no_grad()
     def apply_gradient_rule(self, scale: float = 1.) -> None:
-        """Turn the compactors' gradients into Eq. 2's; the proximal rule only silences masked channels.
+        """Change the compactors' gradients to those of Eq. 2; the proximal rule only silences masked channels.
 
         Args:
-            scale: A factor that the gradients carry.
+            scale: The factor by which the gradients are scaled.
         """
         strength = self.settings.strength * scale if self.rule == 'lasso' else None
         for compactor in compactors_of(self.backbone):
@@ -189,7 +189,7 @@ class CDCP:
                 lasso_gradient_(compactor.columns.grad, compactor.columns, compactor.mask, strength)
 
     def _before_step(self) -> None:
-        """Rebuild the masks from scratch where a batch of this step is one at which the schedule says so."""
+        """Rebuild the masks if they are due at one of the batches of this step."""
         last, interval = self.steps + self.accumulation - 1, self.settings.interval
         due = last - (last - self.ramp_start) % interval
         if due < max(self.steps, self.ramp_start):
@@ -206,11 +206,11 @@ class CDCP:
         self.steps += self.accumulation
 
     def check_vanishing(self, lr: float, beta2: float | None = 0.999) -> str:
-        """Decide on the rule where that was left open, and say when masked channels vanish by it.
+        """Choose the rule unless it is given, and return a sentence about when masked channels vanish by it.
 
         Args:
             lr: The compactors' peak learning rate.
-            beta2: Adam's; None where the optimizer is another one, for which there is no estimate.
+            beta2: That of Adam; None for other optimizers, for which there is no estimate.
 
         Raises:
             UserError: They cannot vanish before the run ends, and ``allow_remnants`` does not permit that.

@@ -77,7 +77,7 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     Args:
         backbone: At full width; it stays as it is.
         images: As in :func:`compress`.
-        how: What is wanted.
+        how: The kind and amount of compression.
         saved: The share of the MACs that a spec saves; by default that of the classifier.
 
     Returns:
@@ -140,11 +140,11 @@ def backbone_inside(model: nn.Module) -> Backbone:
     Raises:
         UserError: There is none, or there are several.
     """
-    found = [module for module in model.modules() if isinstance(module, Backbone)]
-    if len(found) != 1:
-        raise UserError(f'`model`: {type(model).__name__} holds {len(found) or "no"} backbones of cait_mm, and one is '
-                        'wanted: CAITDeiT, CAITLVViT or CAITSwin.')
-    return found[0]
+    backbones = [module for module in model.modules() if isinstance(module, Backbone)]
+    if len(backbones) != 1:
+        raise UserError(f'`model`: {type(model).__name__} holds {len(backbones) or "no"} backbones of cait_mm, and one '
+                        'is wanted: CAITDeiT, CAITLVViT or CAITSwin.')
+    return backbones[0]
 
 
 def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[Spec], float]:

@@ -29,7 +29,7 @@ whose sides are no multiple of 8 cost a sixth more on a CPU (docs/performance.md
 
 @dataclass(frozen=True)
 class Folded:
-    """A backbone without compactors, and how it came about.
+    """A backbone without compactors, with the selection behind it.
 
     Args:
         backbone: A copy of the widths that are left, in eval mode.
@@ -43,17 +43,17 @@ class Folded:
 
     @property
     def spec(self) -> Spec:
-        """Of the folded backbone."""
+        """The spec of the folded backbone."""
         return self.backbone.spec
 
     @property
     def state_dict(self) -> dict[str, Tensor]:
-        """The folded backbone's."""
+        """The weights of the folded backbone."""
         return self.backbone.state_dict()
 
 
 def channel_scores(backbone: Backbone) -> list[BlockChannels]:
-    """The importance of every channel of a backbone with compactors: its column's norm."""
+    """The importance of every channel of a backbone with compactors: the norm of its column."""
     return [BlockChannels.of_layers(*(compactor.column_norms().detach() for compactor in block_compactors(block)))
             for block in backbone.flat_blocks()]
 
@@ -73,7 +73,7 @@ def removable(masks: BlockChannels, scores: BlockChannels) -> BlockChannels:
 
 def fold(backbone: Backbone, masks: Sequence[BlockChannels], tolerance: float | None = 1e-3,
          pad_to: int = 0) -> Folded:
-    """Multiply the compactors of a full-width backbone into its layers and cut what ``masks`` drop.
+    """Multiply the compactors of a full-width backbone into its layers and cut the channels that ``masks`` drop.
 
     Args:
         backbone: A backbone whose blocks carry compactors; it is left as it is.
@@ -98,8 +98,8 @@ def fold(backbone: Backbone, masks: Sequence[BlockChannels], tolerance: float | 
     largest = float(torch.cat(lost).max())
     if tolerance is not None and not largest <= tolerance:  # NaN is not below it
         raise UserError(f'the largest channel that would be cut has norm {largest:.3g}, not below {tolerance:g}: it '
-                        'has not vanished, so cutting it changes the model. Train longer, use the proximal rule, or '
-                        'allow it with a higher tolerance.')
+                        'has not vanished, and cutting it changes the model. Train longer or with `rule=proximal`, or '
+                        'allow a larger `tolerance` or any norm (`tolerance=None`).')
     return Folded(_of_widths(backbone, state), pruned_spec(backbone.spec, masks), largest)
 
 

@@ -27,11 +27,11 @@ def own_options(options: Mapping[str, Any], lr_mult: float = 1., beta1: float = 
 
 
 def give_own_group(optimizer: Optimizer, columns: Mapping[str, nn.Parameter], lr_mult: float = 1.) -> None:
-    """Move ``columns``, parameters by name, out of the optimizer's groups, or newly into one; groups that hold nothing
-    else are the caller's wish and stay as they are.
+    """Move ``columns``, parameters by name, from the optimizer's groups to a new one; groups that hold nothing else are
+    the caller's choice and stay as they are.
 
     Raises:
-        UserError: A scheduler was made before, which keeps a learning rate for every group.
+        UserError: A scheduler exists already, which keeps a learning rate for every group.
     """
     ours = set(map(id, columns.values()))
     holding = [group for group in optimizer.param_groups if any(id(value) in ours for value in group['params'])]

@@ -10,7 +10,7 @@ from cait_mm.models import Classifier
 from cait_mm.ops.token_merge import spread
 
 MAPS = 0.3
-"""The maps' error beside the predictions' KL in a loss."""
+"""The weight of the maps' error in a loss, relative to the KL of predictions."""
 LEAST_SURE = 0.4
 """Below this mean highest probability the images are called unlike those that a classifier was trained on."""
 

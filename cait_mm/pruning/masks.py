@@ -23,7 +23,7 @@ def masks_of(backbone: Backbone) -> list[BlockChannels]:
 
 
 def set_masks(backbone: Backbone, masks: Sequence[BlockChannels]) -> int:
-    """Have the compactors hold ``masks``; returns how many channels flipped."""
+    """Store ``masks`` in the compactors; returns how many channels flipped."""
     flips = 0
     for compactor, mask in zip(compactors_of(backbone), _stacked(masks)):
         flips += int((compactor.mask != mask).sum())
@@ -48,13 +48,13 @@ def mask_scalars(backbone: Backbone) -> dict[str, float]:
     the channels kept per module and the widths that a cut would leave.
     """
     masks = masks_of(backbone)
-    found = {'reduction': reduction_of(backbone, masks), 'masked_norm': largest_masked_norm(backbone, masks)}
+    scalars = {'reduction': reduction_of(backbone, masks), 'masked_norm': largest_masked_norm(backbone, masks)}
     pruned = pruned_spec(backbone.spec, masks)
     for index, (mask, block) in enumerate(zip(masks, pruned.blocks)):
         name = pruned.arch.block_name(index)
-        found.update({f'kept/{name}.{part}': int(stays.sum()) for part, stays in mask.items()})
-        found.update({f'width/{name}.qk': block.qk_dim, f'width/{name}.v': block.v_dim})
-    return found
+        scalars.update({f'kept/{name}.{part}': int(stays.sum()) for part, stays in mask.items()})
+        scalars.update({f'width/{name}.qk': block.qk_dim, f'width/{name}.v': block.v_dim})
+    return scalars
 
 
 def _stacked(masks: Sequence[BlockChannels]) -> Iterator[Tensor]:

@@ -21,7 +21,7 @@ PAPER_MERGES = {
 PAPER_RANGE = 0.2
 """Where the target exceeds the savings of the paper's merges by more than this, merges are planned instead."""
 MERGING_SHARE = 0.8
-"""Of a target that is far from the paper's; the paper too gives most of the reduction to merging."""
+"""The share of merging in a target that is far from the paper's; in the paper, too, merging gives most of it."""
 
 
 def even_placement(depth: int, count: int) -> list[int]:

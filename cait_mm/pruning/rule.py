@@ -69,8 +69,8 @@ def vanishing_steps(norm: float, lr: float, begin: float, iterations: int, stren
         lr: Peak learning rate.
         begin: When it is masked, as a share of the run.
         iterations: Length of the run.
-        strength: The paper's lambda.
-        beta2: Adam's.
+        strength: The lambda of the paper.
+        beta2: That of Adam.
         usual_grad: Size of a compactor's gradients before.
 
     Returns:

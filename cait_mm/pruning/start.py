@@ -20,8 +20,8 @@ def backbone_of(model: Classifier | Backbone) -> Backbone:
     """
     backbone = model.backbone if isinstance(model, Classifier) else model
     if not isinstance(backbone, Backbone):
-        raise UserError(f'`model` is a {type(model).__name__}: give what cait_mm.load returns, or its backbone, before '
-                        'it is wrapped in DistributedDataParallel.')
+        raise UserError(f'`model` is a {type(model).__name__}: give a classifier of cait_mm.load, or its backbone, '
+                        'before it is wrapped in DistributedDataParallel.')
     return backbone
 
 
@@ -32,7 +32,7 @@ def has_compactors(backbone: Backbone) -> bool:
 
 
 def ensure_compactors(backbone: Backbone) -> None:
-    """Put compactors, at identity, behind every block where there are none.
+    """Put compactors, at identity, behind every block that has none.
 
     Raises:
         UserError: The backbone is pruned already.

@@ -54,5 +54,5 @@ def hook_steps(optimizer: Optimizer, before: Callable[[], None], gradients: Call
 
 def _will_skip(optimizer: Optimizer) -> bool:
     """Whether a fused optimizer will leave its parameters as they are, because gradients are infinite."""
-    found = getattr(optimizer, 'found_inf', None)
-    return found is not None and bool(found)
+    overflow = getattr(optimizer, 'found_inf', None)
+    return overflow is not None and bool(overflow)

@@ -19,7 +19,7 @@ from cait_mm.utils.seeding import STEPS, OwnRandomness
 from cait_mm.utils.weights import load_file
 
 LEAST_IMAGES = 32
-"""Fewer are refused: what is learned from them is not what a model does on others."""
+"""Fewer are refused: learning from them does not carry over to other images."""
 LOOKS = 10
 """How often the images held out are looked at in a run."""
 
@@ -45,7 +45,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning gave.
+    """The result of tuning.
 
     Args:
         before, after: The watched distance (a KL in nats) on the images held out, with the weights that the student had

@@ -1,6 +1,7 @@
-"""The local file that a checkpoint's path or address names; addresses are downloaded once.
+"""The local file of a checkpoint's path or address; addresses are downloaded once.
 
-``http(s)://`` is understood here; :func:`register_scheme` adds others (``cait_mm/config/addresses.py`` MMEngine's).
+This module understands ``http(s)://``. :func:`register_scheme` adds other schemes, such as MMEngine's in
+``cait_mm/config/addresses.py``.
 """
 import hashlib
 import os
@@ -16,14 +17,14 @@ from torch import distributed
 from cait_mm.errors import UserError, reason_of
 
 _CONTENT_NAMED = re.compile(r'-[0-9a-f]{8,}\.')
-"""Names that end in a piece of the file's digest, as torchvision's and OpenMMLab's do, stand for one content."""
+"""Names that end in a part of the file's digest, as in torchvision and OpenMMLab, stand for one content."""
 _SCHEMES: dict[str, Callable[[str], str]] = {}
 
 
 def register_scheme(scheme: str, find: Callable[[str], str]) -> None:
-    """Let ``find`` say which file or web address stands behind ``scheme://NAME``; it is given the NAME.
+    """Let ``find`` map the NAME in ``scheme://NAME`` to a file or web address.
 
-    It raises ``KeyError`` where there is none.
+    It raises ``KeyError`` for an unknown name.
     """
     _SCHEMES[scheme] = find
 
@@ -32,9 +33,9 @@ def local_file(path: str) -> str:
     """The file on this machine behind ``path``.
 
     Args:
-        path: A local path, an address, or a name under a registered scheme. A downloaded file is kept in PyTorch's
-            folder of downloads (``torch.hub.get_dir()``) and fetched once; in a distributed run the first process
-            fetches it before the others look.
+        path: A local path, an address, or a name under a registered scheme. A file is downloaded once and kept in
+            PyTorch's folder of downloads (``torch.hub.get_dir()``); in a distributed run the first process downloads it
+            while the others wait.
 
     Raises:
         UserError: There is no such file, the scheme or name is unknown, or the address cannot be fetched.
@@ -51,14 +52,14 @@ def local_file(path: str) -> str:
     finally:
         if together:
             distributed.barrier()
-    _fetch(address, target)  # on another machine's disk it may be missing still
+    _fetch(address, target)  # another machine of the run has a disk of its own
     return str(target)
 
 
 def download_path(address: str) -> Path:
-    """Where the download of ``address`` is kept: under its own name where that stands for the content.
+    """The path of the download of ``address``, under its own name if that identifies the content.
 
-    Other names, such as ``best.pth``, get a piece of the address's digest, because two servers may both use them.
+    Other names, such as ``best.pth``, get a part of the address's digest, because two servers may use the same name.
     """
     name = os.path.basename(unquote(urlparse(address).path)) or 'weights'
     if not _CONTENT_NAMED.search(name):
@@ -77,7 +78,7 @@ def _existing(path: str, named: str) -> str:
 
 
 def _web_address(path: str) -> str:
-    """The address, or the local path, that ``path`` stands for."""
+    """The web address or local path that ``path`` stands for."""
     scheme, _, name = path.partition('://')
     if scheme in ('http', 'https'):
         return path
@@ -90,7 +91,7 @@ def _web_address(path: str) -> str:
 
 
 def _fetch(address: str, target: Path) -> None:
-    """Download ``address`` whole or not at all, unless ``target`` is there."""
+    """Download ``address`` completely or not at all, unless ``target`` exists."""
     if target.is_file():
         return
     advice = 'check the address and the network, or download it and name the file'

@@ -1,4 +1,4 @@
-"""Unlabelled images to tune on: the batch of a step follows from the seed and the step, and some are held out."""
+"""Unlabelled images to tune on: seed and step determine a batch, and some images are held out."""
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,17 @@ def order(count: int, seed: int, epoch: int) -> list[int]:
 class Draws:
     """A function from a step to its batch (B, C, H, W); epochs follow each other without a gap.
 
-    Pictures of files are cropped at random (half of the area at least) and mirrored, tensors are only mirrored.
+    Pictures from files are cropped at random (to at least half of the area) and flipped, tensors are only flipped.
 
     Args:
         items: Paths, or tensors (C, H, W) of one size.
         size: Pixels of the crops.
         batch_size: Images in a batch.
-        seed: Of the order, the crops and the images that are held out: a tenth, :data:`MOST_HELD_OUT` at most.
+        seed: Determines the order, the crops and the images that are held out (a tenth, at most
+            :data:`MOST_HELD_OUT`).
 
     Attributes:
-        held_out: Batches that are never drawn, as in a test.
+        held_out: Batches that are never drawn; their pictures are not augmented.
     """
 
     def __init__(self, items: Sequence[Path] | Sequence[Tensor], size: int | tuple[int, int], batch_size: int = 32,
@@ -65,11 +66,11 @@ class Draws:
 
 
 def draws_of(images: Any, size: int | tuple[int, int], steps: int, batch_size: int = 32, seed: int = 0) -> Draws:
-    """Draws from what :func:`~cait_mm.utils.images.as_batches` takes: all images of a folder, and of tensors or a
-    loader as many as ``steps`` can use.
+    """Draws from any argument of :func:`~cait_mm.utils.images.as_batches`: from all images of a folder, or from as many
+    tensors as ``steps`` can use.
 
     Raises:
-        UserError: It gives something else, no images, or tensors of several sizes.
+        UserError: There are no images, something is no image, or tensors have several sizes.
     """
     if isinstance(images, (str, Path)):
         return Draws(find_images(images, 10**9), size, batch_size, seed)

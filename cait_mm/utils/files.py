@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the newest one of a training run."""
+"""Writing files completely or not at all, and finding the newest checkpoint of a run."""
 import errno
 import json
 import os
@@ -24,9 +24,9 @@ _DESCRIPTOR = re.compile(r'/(?:dev|proc/self)/fd/(\d+)')
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path whose content becomes that of ``path`` on success and vanishes on failure.
 
-    A regular file is replaced in one step and keeps its mode; where ``path`` is a symbolic link, its target is
-    replaced and the link stays. Anything but a regular file (a device, a FIFO, a descriptor such as ``/dev/stdout`` or
-    ``/dev/fd/63``) is never replaced: the finished content is written into it. A missing parent folder is made.
+    A regular file is replaced in one step and keeps its mode. If ``path`` is a symbolic link, its target is replaced
+    and the link stays. Anything else (a device, a FIFO, a descriptor such as ``/dev/stdout`` or ``/dev/fd/63``) is
+    never replaced: the finished content is written into it. A missing parent folder is created.
 
     Raises:
         UserError: The file cannot be written; an earlier one is still there.
@@ -40,10 +40,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def require_file_place(path: str | Path) -> None:
-    """Look, before the work is done, whether :func:`atomic_path` could write a file to ``path``; make nothing.
+    """Check, before work begins, that :func:`atomic_path` could write a file to ``path``; nothing is created.
 
     Raises:
-        UserError: It is a folder, is below a file, or a right is missing.
+        UserError: It is a folder, is below a file, or a permission is missing.
     """
     path = Path(path)
     try:
@@ -59,10 +59,10 @@ def require_file_place(path: str | Path) -> None:
 
 
 def require_folder_place(path: str | Path) -> None:
-    """Look whether ``path`` is a folder that can be written to, or could become one; make nothing.
+    """Check that ``path`` is a folder that can be written to, or could become one; nothing is created.
 
     Raises:
-        UserError: It is a file, is below one, or a right is missing.
+        UserError: It is a file, is below one, or a permission is missing.
     """
     try:
         _require_writable(_first_folder(Path(path)))
@@ -74,7 +74,7 @@ def require_folder_place(path: str | Path) -> None:
 
 
 def unwritable(path: str | Path, error: OSError) -> UserError:
-    """The sentence about a file or folder that ``error`` kept from being written."""
+    """The error about a file or folder that could not be written because of ``error``."""
     if isinstance(error, IsADirectoryError):
         return UserError(f'{path} is a folder: name a file in it.')
     return UserError(f'{path} could not be written ({error.strerror or error}): choose another place, or make room in '
@@ -82,21 +82,21 @@ def unwritable(path: str | Path, error: OSError) -> UserError:
 
 
 def remove_temporaries(folder: str | Path) -> None:
-    """Remove the files of :func:`atomic_path` in ``folder`` that killed processes left; nobody may be writing there."""
+    """Remove the temporary files that killed processes left in ``folder``; no process may be writing there."""
     for path in Path(folder).iterdir():
         if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink(missing_ok=True)
 
 
 def _target(path: Path) -> Path:
-    """The target of a link, dangling or not. A loop is an OSError."""
+    """The target of a link, dangling or not; raises an OSError for a loop."""
     with suppress(FileNotFoundError, NotADirectoryError):
         os.stat(path)
     return Path(os.path.realpath(path))
 
 
 def _is_special(path: Path) -> bool:
-    """Whether ``path`` is there and no regular file. A folder is an OSError."""
+    """Whether ``path`` exists and is no regular file; raises an OSError for a folder."""
     if _descriptor(path) is not None:
         return True
     try:
@@ -109,12 +109,12 @@ def _is_special(path: Path) -> bool:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of this process's open file that ``path`` or a link on its way names."""
+    """The number of the open file of this process that ``path``, or a link on the way to it, names."""
     name = os.path.abspath(path)
     for _ in range(40):  # as many links as Linux follows
-        found = _DESCRIPTOR.fullmatch(name)
-        if found:
-            return int(found.group(1))
+        match = _DESCRIPTOR.fullmatch(name)
+        if match:
+            return int(match.group(1))
         if not os.path.islink(name):
             return None
         name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
@@ -122,7 +122,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _first_folder(path: Path) -> Path:
-    """The nearest folder on the way to ``path`` that is there. A file in its place is an OSError."""
+    """The nearest existing folder on the way to ``path``; raises an OSError for a file in its place."""
     folder = _target(path)
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -138,7 +138,7 @@ def _require_writable(path: Path) -> None:
 
 @contextmanager
 def _filled(path: Path) -> Iterator[Path]:
-    """A temporary elsewhere, because writers seek, whose content is then written into ``path``."""
+    """A temporary file, because writers seek, whose content is then written into ``path``."""
     handle, name = tempfile.mkstemp(suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -148,7 +148,7 @@ def _filled(path: Path) -> Iterator[Path]:
         if number is not None:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-        # opening a descriptor by its name would start at the file's beginning
+        # opened by its name, a descriptor would start at the beginning of the file
         target = os.open(path, os.O_WRONLY) if number is None else os.dup(number)
         with open(temporary, 'rb') as source, open(target, 'wb') as sink:
             shutil.copyfileobj(source, sink)
@@ -158,7 +158,7 @@ def _filled(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
-    """A temporary in the folder of the file that ``path`` leads to, which it then replaces."""
+    """A temporary file in the folder of the target of ``path``, which it then replaces."""
     path = _target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -180,7 +180,7 @@ def _replaced(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = 2) -> None:
-    """Write ``content`` as JSON, whole or not at all; ``indent=None`` is compact."""
+    """Write ``content`` as JSON, completely or not at all; ``indent=None`` is compact."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent) + '\n')
 
@@ -199,19 +199,19 @@ def read_json(path: str | Path) -> Any:
 
 
 def kept(path: Path, compute: Callable[[], Any]) -> Any:
-    """The JSON in ``path``, computed and written there first where it is missing."""
+    """The JSON in ``path``, which is computed and written first if it is missing."""
     if not path.is_file():
         write_json(path, compute())
     return read_json(path)
 
 
 def newest_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint that MMEngine noted last, or the furthest one where a kill has kept it from taking the note.
+    """The checkpoint in MMEngine's last note, or the one of the latest step if a kill has prevented the note.
 
-    A note that names no local file is passed over. None if nothing is left.
+    A note that names no local file is ignored. None if there is no checkpoint.
 
     Raises:
-        UserError: The file that is noted was cut off.
+        UserError: The file in the note is cut off.
     """
     folder = Path(work_dir)
     noted = _noted(folder / 'last_checkpoint')
@@ -226,10 +226,10 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
 
 
 def checkpoint_of(path: str) -> str:
-    """``path``, or the newest checkpoint where it is a work directory.
+    """``path``, or if it is a work directory, its newest checkpoint.
 
     Raises:
-        UserError: It is a directory without one.
+        UserError: The directory has none.
     """
     if not Path(path).is_dir():
         return path
@@ -240,13 +240,13 @@ def checkpoint_of(path: str) -> str:
 
 
 def numbered_checkpoints(folder: Path, kind: str = 'iter|epoch') -> list[Path]:
-    """Whole checkpoints in ``folder`` that a run can continue from: no temporary files, no best ones."""
+    """The undamaged checkpoints in ``folder`` that a run can continue from, neither temporary nor best ones."""
     named = (path for path in folder.glob('*.pth') if re.fullmatch(rf'(?:{kind})_[0-9]{{1,18}}', path.stem))
     return sorted(path for path in named if path.is_file() and zipfile.is_zipfile(path))
 
 
 def _noted(note: Path) -> str:
-    """The path in a ``last_checkpoint``, or '' where it holds none."""
+    """The path in a ``last_checkpoint``, or '' if there is none."""
     if not note.is_file():
         return ''
     with note.open('rb') as file:

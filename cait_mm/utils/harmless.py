@@ -1,8 +1,8 @@
 """Types that training scripts leave in their checkpoints next to the weights, and their harmless replacements.
 
-``torch.load(weights_only=True)`` refuses every type that is not named to it. The ones here hold settings and records.
-Plain ones are read as they are; classes of other packages are read as inert holders of the same data, so that nothing
-of those packages runs and none has to be installed.
+``torch.load(weights_only=True)`` refuses every type that it was not told of. The types here hold settings and records.
+Plain types are read unchanged. Classes of other packages are read as inert holders of the same data, so no code of
+those packages runs and they need not be installed.
 """
 import argparse
 import collections
@@ -18,21 +18,21 @@ import torch
 
 
 class _Settings:
-    """Stands for classes that are dicts: unpickling one gives an ``OrderedDict``."""
+    """Replaces classes that are dicts: unpickling one gives an ``OrderedDict``."""
 
     def __new__(cls, *args: Any) -> Any:
         return collections.OrderedDict()
 
 
 class _Inert:
-    """Stands for other classes: unpickling one gives an object with the same attributes and no behaviour."""
+    """Replaces other classes: unpickling one gives an object with the same attributes and no behaviour."""
 
     def __new__(cls, *args: Any) -> '_Inert':
         return super().__new__(cls)
 
 
 def _method(owner: Any, name: str) -> str:
-    """Stands for ``getattr``, by which MMEngine's history buffers name their own methods, and does nothing else."""
+    """Replaces ``getattr``, with which MMEngine's history buffers refer to their own methods; returns the name."""
     if owner is not _Inert:
         raise TypeError(f'a checkpoint may not refer to {owner!r}.{name}')
     return name
@@ -86,9 +86,9 @@ def _named() -> list[tuple[Callable, str]]:
 
 
 def harmless_types() -> AbstractContextManager:
-    """While it is entered, ``torch.load(weights_only=True)`` reads these types too.
+    """A context in which ``torch.load(weights_only=True)`` also reads these types.
 
-    A type that was allowed before is read as its owner wishes.
+    Types that were allowed before keep their own way to be read.
     """
     allowed = {item[1] if isinstance(item, tuple) else f'{item.__module__}.{item.__qualname__}'
                for item in torch.serialization.get_safe_globals()}

@@ -1,4 +1,4 @@
-"""Images of a folder, and batches of them without labels to calibrate on."""
+"""The images of a folder, and batches of unlabelled images to calibrate on."""
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ Item = TypeVar('Item')
 
 
 def walk_images(folder: str | Path) -> Iterator[str]:
-    """The paths of everything below ``folder`` whose name is a picture's and that is no folder, by name.
+    """The paths below ``folder`` with the suffix of a picture, sorted by name.
 
-    Links are followed, except back into a folder that they are in. Files that are not regular are listed too, so that
-    their reader can name them.
+    Links are followed, except back into a folder that contains them. Special files are listed too, so that the reader
+    can report them.
 
     Raises:
         UserError: A folder cannot be listed.
@@ -36,25 +36,25 @@ def walk_images(folder: str | Path) -> Iterator[str]:
 
 
 def find_images(folder: str | Path, count: int) -> list[Path]:
-    """``count`` images below ``folder``, evenly spread over the sorted list of all.
+    """``count`` images below ``folder``, evenly spread over the sorted list.
 
     Raises:
         UserError: There are none.
     """
-    found = sorted(map(Path, walk_images(folder)))
-    if not found:
+    paths = sorted(map(Path, walk_images(folder)))
+    if not paths:
         raise UserError(f'there are no images below {folder}: give a folder of a few dozen, labels are not needed.')
-    return spread(found, count)
+    return spread(paths, count)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """``count`` of ``items`` (all, where there are fewer), evenly spread."""
+    """``count`` of ``items``, evenly spread; all of them if there are fewer."""
     step = max(1, len(items) / count)
     return [items[int(i * step)] for i in range(min(count, len(items)))]
 
 
 def load_batches(paths: Sequence[str | Path], size: int | tuple[int, int], batch_size: int = 16) -> Iterator[Tensor]:
-    """Images resized (bicubic), cropped to ``size`` and normalised as ImageNet's, in batches (B, 3, H, W)."""
+    """Images resized (bicubic), cropped to ``size`` and normalised as for ImageNet, in batches (B, 3, H, W)."""
     transform = create_transform(size, interpolation='bicubic', crop_pct=224 / 256)
     for start in range(0, len(paths), batch_size):
         yield torch.stack([transform(read_image(path)) for path in paths[start:start + batch_size]])
@@ -64,14 +64,14 @@ def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator
     """The first ``count`` images, or a few more, of any source of images, in batches (B, C, H, W).
 
     Args:
-        images: A folder, whose images are read by :func:`load_batches`; or one tensor, or a loader or list of tensors,
-            which are taken unchanged: (B, C, H, W), or (C, H, W) for one image. Of a loader's ``(images, labels)``
-            and ``dict(inputs=images)`` the labels are left out.
-        size: For the images of a folder.
-        count: How many.
+        images: A folder, whose images :func:`load_batches` reads; or one tensor, or a loader or list of tensors, which
+            are taken unchanged: (B, C, H, W), or (C, H, W) for one image. The labels in ``(images, labels)`` and
+            ``dict(inputs=images)`` of a loader are ignored.
+        size: Pixels of the images of a folder.
+        count: How many images.
 
     Raises:
-        UserError: It gives something else.
+        UserError: Something is no image.
     """
     if isinstance(images, (str, os.PathLike)):
         yield from load_batches(find_images(images, count), size)

@@ -1,4 +1,4 @@
-"""Files from outside: opened only where they are files, and lists of text whatever the editor that wrote them."""
+"""Files from outside: only regular files are opened, and text is read in the encodings that editors write."""
 import codecs
 import os
 import stat
@@ -16,33 +16,33 @@ _MARKS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (code
 
 
 def require_file(path: str | Path) -> None:
-    """Stop before opening a file that is not regular, such as a named pipe, which would wait for a writer for ever.
+    """Check that ``path`` is a regular file: opening a named pipe, for example, would wait for a writer for ever.
 
     Symbolic links are followed.
 
     Raises:
-        UserError: ``path`` is missing, cannot be reached, is empty, or is something else than a file.
+        UserError: ``path`` is missing, cannot be reached, is empty, or is not a regular file.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError as error:
         where = f': it is a link to {os.readlink(path)}, which is not there' if os.path.islink(path) else ''
         raise UserError(f'{path} does not exist{where}.') from error
     except (OSError, ValueError) as error:  # loops of links, names that are too long, null bytes
         raise UserError(f'{str(path)!r} cannot be opened ({getattr(error, "strerror", None) or error}).') from error
-    kind = next((kind for is_kind, kind in _KINDS if is_kind(found.st_mode)), None)
+    kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), None)
     if kind:
         raise UserError(f'{path} is {kind}, no file: remove or replace it.')
-    if not found.st_size:
+    if not status.st_size:
         raise UserError(f'{path} cannot be read, because it is empty: remove it or get it again.')
 
 
 def read_text(path: str | Path, encoding: str = 'utf-8') -> str:
-    """The content of a text file: in UTF-8, UTF-16 or UTF-32 where it begins with their byte-order mark, which is left
-    out, otherwise in ``encoding``. Lines end as on any system and are read as ending in ``\\n``.
+    """The content of a text file: in UTF-8, UTF-16 or UTF-32 if it begins with their byte-order mark, which is removed,
+    otherwise in ``encoding``. Line ends of any system become ``\\n``.
 
     Raises:
-        UserError: It is no file, cannot be read, or holds something else than text.
+        UserError: It is no file, cannot be read, or is not text.
     """
     if Path(path).is_file() and not Path(path).stat().st_size:
         return ''
@@ -61,14 +61,14 @@ def read_text(path: str | Path, encoding: str = 'utf-8') -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a text file (:func:`read_text`) that are not blank, without white space around them."""
+    """The lines of a text file (:func:`read_text`) that are not blank, stripped of white space."""
     # not str.splitlines(): names may hold the rarer separators
     lines = (line.strip() for line in read_text(path).split('\n'))
     return [line for line in lines if line]
 
 
 def forbid_postscript() -> None:
-    """Have Pillow refuse PostScript in this process, for every caller, instead of starting Ghostscript."""
+    """Make Pillow refuse PostScript in this process instead of starting Ghostscript."""
     from PIL import EpsImagePlugin, Image
 
     def refuse(*_: Any) -> None:

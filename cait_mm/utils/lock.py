@@ -21,17 +21,17 @@ NAME = '.run.lock'
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Have ``folder``, which is made where it is missing, for this process alone in here.
+    """A context in which ``folder``, created if it is missing, belongs to this process alone.
 
-    The lock is a record lock of POSIX: the system takes it from a process that dies, however it dies, and processes
-    that this one forks do not hold it. Half-written files of killed processes are removed from the folder. Where the
-    file system has no locks, that is said and nothing is locked.
+    The lock is a POSIX record lock: the system releases it whenever the process ends, and forked processes do not hold
+    it. Half-written files of killed processes are removed from the folder. If the file system has no locks, a note is
+    printed and nothing is locked.
 
     Raises:
-        UserError: Another process has it; says which. Or it cannot be a folder.
+        UserError: Another process has the lock, which the message names; or ``folder`` cannot be a folder.
     """
     require_folder_place(folder)
-    path = Path(os.path.realpath(folder))  # a link that leads nowhere yet has its target made
+    path = Path(os.path.realpath(folder))  # the target of a dangling link is created
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = _take(path, folder)
@@ -50,7 +50,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _take(folder: Path, called: str | Path) -> IO[str] | None:
-    """The open, locked file; None where there are no locks."""
+    """The open, locked file; None if there are no locks."""
     path = folder / NAME
     while fcntl is not None:
         lock = open(path, 'a+')  # noqa: SIM115

@@ -10,8 +10,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Let this process keep freed memory for its next tensors, as jemalloc and tcmalloc do.
 
-    By default glibc fetches every large tensor from the kernel and returns it at once, and the kernel clears each page
-    again: with large batches on a CPU a fifth of the time, which falls with the size of activations and not with MACs.
+    By default glibc requests the memory of every large tensor from the kernel and returns it at once, and the kernel
+    clears each page every time. With large batches on a CPU this takes a fifth of the time, in proportion to the size
+    of activations and not to MACs.
 
     Raises:
         UserError: The C library is not glibc.

@@ -1,6 +1,7 @@
-"""Pictures and two-valued masks: the one way in which this project reads them, TIFF's traps included.
+"""Reading of pictures and two-valued masks, including unusual TIFFs.
 
-A picture that a camera marked as turned or mirrored (EXIF orientation) is turned, as MMCV's default (``color``) does.
+A picture that a camera marked as rotated or mirrored (EXIF orientation) is turned upright, as by MMCV's default
+(``color``).
 """
 import io
 import re
@@ -16,44 +17,44 @@ from cait_mm.utils.inputs import POSTSCRIPT, require_file
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
 FORMATS = ('PNG', 'JPEG', 'BMP', 'DIB', 'WEBP', 'TIFF', 'GIF', 'PPM')
-"""Formats that Pillow may open, whatever a file's name: none of these runs a program. Phones' MPO counts as JPEG."""
+"""Formats that Pillow may open, whatever the name of a file: none of them runs a program. MPO of phones is JPEG."""
 MOST_PIXELS = 178_956_970
-"""Pillow's own limit (twice ``Image.MAX_IMAGE_PIXELS``), for every way of reading."""
+"""Pillow's limit (twice ``Image.MAX_IMAGE_PIXELS``), which holds for every way of reading here."""
 _WIDE = ('I', 'F')  # Pillow's modes of more than 8 bits, together with I;16 and its kin
 EPS = (b'%!PS', b'\xc5\xd0\xd3\xc6')
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """A picture file as Pillow's RGB image, turned as EXIF says; see :func:`read_picture`.
+    """A picture as an RGB image of Pillow, turned by its EXIF orientation; see :func:`read_picture`.
 
     Raises:
         UserError: As :func:`read_picture`.
     """
-    found = _read(path)
-    if isinstance(found, Image.Image):
-        return found if found.mode == 'RGB' else found.convert('RGB')
-    return Image.fromarray(_colours(found, path))
+    picture = _read(path)
+    if isinstance(picture, Image.Image):
+        return picture if picture.mode == 'RGB' else picture.convert('RGB')
+    return Image.fromarray(_colours(picture, path))
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """A picture as RGB uint8 (H, W, 3), turned as EXIF says.
+    """A picture as RGB uint8 (H, W, 3), turned by its EXIF orientation.
 
-    16 bits, floats 0..1, greys, palettes and alpha are converted; of the pictures in a GIF, WebP, PNG or MPO it is the
-    first.
+    16 bits, floats 0..1, greys, palettes and alpha are converted. Of several pictures in a GIF, WebP, PNG or MPO the
+    first one is read.
 
     Raises:
-        UserError: The file is missing, no file, damaged, no picture, larger than ``MOST_PIXELS``, a TIFF of several
-            pictures, or its values are in no known range.
+        UserError: The file is missing, damaged, no regular file, no picture, larger than ``MOST_PIXELS`` or a TIFF of
+            several pictures, or its values are in no known range.
     """
     return np.array(read_image(path))
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """A mask as uint8 (H, W) of 0 and 1, turned as its picture is.
+    """A mask as uint8 (H, W) of 0 and 1, turned like its picture.
 
-    It may be written as 0 and 1, 0 and 255, 0 and 65535, as colours or through a palette. Values between, as at the
-    edges of a JPEG, is foreground above the half.
+    The file may hold 0 and 1, 0 and 255, 0 and 65535, colours or a palette. Values between these, as at the edges of a
+    JPEG, are foreground in the upper half of the range.
 
     Raises:
         UserError: As :func:`read_picture`, or the values fit none of these.
@@ -67,27 +68,26 @@ def read_mask(path: str | Path) -> np.ndarray:
     if top <= 1:
         return (values > 0.5).astype(np.uint8)
     full = 255 if top <= 255 else 65535
-    # a JPEG's background is not quite 0; anything else that stays below the half was meant to be something
+    # the background of a JPEG is not quite 0; in other files low values alone are no mask of these kinds
     if top <= full / 2 and not str(path).lower().endswith(('.jpg', '.jpeg')):
         raise UserError(f'mask {path} has values up to {top:g}: 0 and 1 or 0 and {full} are wanted.')
     return (values > full / 2).astype(np.uint8)
 
 
 def require_picture_bytes(content: bytes, path: str) -> None:
-    """Stop before another library decodes something that it should not: PostScript, too many pixels, a JPEG that is cut
-    off.
+    """Check bytes before another library decodes them: PostScript, too many pixels and truncated JPEGs are refused.
 
-    Older versions of OpenCV fill the rest of a cut JPEG with grey. A file that is no picture at all passes: some
-    transforms load arrays.
+    Older versions of OpenCV fill the rest of a truncated JPEG with grey. A file that is no picture at all passes,
+    because some transforms load arrays.
 
     Raises:
-        UserError: Names the file and the reason.
+        UserError: The file is refused; the message names it and the reason.
     """
     if not content:
         raise _unreadable(path, 'it is empty')
     if content.startswith(EPS):
         raise _unreadable(path, _kind_of(content))
-    # inside a scan no such byte pair occurs, so the end that belongs to the last scan comes after it
+    # the end marker does not occur inside a scan, so a whole file has it after its last scan
     cut = content.startswith(b'\xff\xd8') and content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
     try:
         with _opened(io.BytesIO(content), path) as image:
@@ -95,13 +95,13 @@ def require_picture_bytes(content: bytes, path: str) -> None:
                 image.load()
     except UserError:
         raise
-    except Exception as error:  # every decoder has types of its own; what is whole the library itself judges
+    except Exception as error:  # decoders raise many types; a file that is not cut is left to the library
         if cut:
             raise _unreadable(path, reason_of(error)) from error
 
 
 def _read(path: str | Path) -> Image.Image | np.ndarray:
-    """The one picture in a file, turned: Pillow's image of 8 bits, or (H, W) or (H, W, channels) of more."""
+    """The one picture in a file, turned: an image of Pillow for 8 bits, an array (H, W) or (H, W, C) for more."""
     require_file(path)
     start = b''
     try:
@@ -133,7 +133,7 @@ def _opened(file: BinaryIO, path: str) -> Image.Image:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    with suppress(Exception):  # damaged EXIF says nothing: OpenCV passes over it too
+    with suppress(Exception):  # damaged EXIF is ignored, as by OpenCV
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
@@ -141,7 +141,7 @@ def _turned(image: Image.Image) -> Image.Image:
 def _values(image: Image.Image) -> Image.Image | np.ndarray:
     if image.mode.startswith('I;16'):
         return np.asarray(image).astype(np.uint16)
-    if image.mode == 'I' and image.format in ('PNG', 'PPM'):  # both end at 16 bits, and older Pillow says so in 32
+    if image.mode == 'I' and image.format in ('PNG', 'PPM'):  # at most 16 bits, which older versions of Pillow widen
         return np.asarray(image).astype(np.uint16)
     if image.mode in _WIDE:
         return np.asarray(image)
@@ -149,7 +149,7 @@ def _values(image: Image.Image) -> Image.Image | np.ndarray:
 
 
 def _colours(values: np.ndarray, path: str) -> np.ndarray:
-    """RGB uint8 (H, W, 3) from values whose type tells their range."""
+    """RGB uint8 (H, W, 3) from values whose range follows from their type."""
     low, high = values.min(), values.max()
     # as whole numbers of 32 bits, values up to 255 might be 8 or 16 bits
     if values.dtype == np.uint16 or (values.dtype.kind in 'iu' and low >= 0 and 255 < high <= 65535):
@@ -165,10 +165,9 @@ def _colours(values: np.ndarray, path: str) -> np.ndarray:
 
 
 def _read_tiff(path: str) -> np.ndarray:
-    """Read pictures that Pillow refuses: CVC-ClinicDB's tags say grey and hold three channels, others are 16-bit
-    colours.
+    """Read TIFFs that Pillow refuses: 16-bit colours, or three channels with the tag of grey (CVC-ClinicDB).
 
-    OpenCV would read the first and silently drop two of the channels.
+    OpenCV would read the latter and silently drop two of the channels.
     """
     try:
         import tifffile
@@ -196,7 +195,7 @@ def _read_tiff(path: str) -> np.ndarray:
 
 
 def _oriented(values: np.ndarray, orientation: int) -> np.ndarray:
-    """An array (H, W, ...) turned as TIFF's and EXIF's tag 274 says."""
+    """An array (H, W, ...) turned by tag 274 of TIFF and EXIF."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,7 +1,7 @@
-"""The shape of a config: which of its keys hold dicts, lists, names or numbers, and which numbers make sense there.
+"""The types of a config's values: which keys hold dicts, lists, names or numbers, and which numbers make sense.
 
-MMEngine looks at a value when it is used: after an epoch, or never. A run of ``max_epochs=0`` or ``val_interval=0``,
-say, ends as if all were well.
+MMEngine checks a value when it is used, which may be after an epoch, or never. A run with ``max_epochs=0`` or
+``val_interval=0``, for example, ends without an error.
 """
 import math
 import numbers
@@ -17,13 +17,13 @@ Rule = tuple[Pattern[str], Callable[[Any], bool], str]
 
 
 def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    """Whether ``value`` is a finite number, and no bool, from ``low`` to ``high``, both included."""
+    """Whether ``value`` is a finite number (not a bool) from ``low`` to ``high``, both included."""
     return (isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
             and low <= value <= high)
 
 
 def is_whole(value: Any, low: int = 0) -> bool:
-    """Whether ``value`` is an integer, and no bool, of at least ``low``."""
+    """Whether ``value`` is an integer (not a bool) of at least ``low``."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= low
 
 
@@ -89,15 +89,15 @@ _RULES = _rules()
 
 
 def check_shape(config: Mapping[str, Any], path: str) -> None:
-    """Look at the values of a config whose kind is known. None is accepted: most keys take it for "nothing".
+    """Check the values of the keys that are known. None is accepted, because most keys take it for "nothing".
 
     Args:
         config: The config as a dict.
         path: Its name, for the error.
 
     Raises:
-        UserError: Names the first key whose value is of another kind, out of range or NaN, or a loader without a
-            dataset.
+        UserError: A value is of another kind, out of range or NaN, or a loader has no dataset; the message names the
+            first key.
     """
     for key, value in _walk(config, ''):
         if isinstance(value, float) and math.isnan(value):

@@ -1,4 +1,4 @@
-"""Randomness that depends on the position in a run, not on earlier draws."""
+"""Random numbers that depend on the position in a run, not on earlier draws."""
 import random
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 SAMPLES, ORDER, STEPS = 1, 2, 3
-"""First number of a key: the purpose. Samples, the order of the data, and training steps never share a seed."""
+"""The first number of a key, its purpose: samples, the order of the data and training steps never share a seed."""
 
 
 def seed_of(*key: int) -> int:
@@ -26,7 +26,7 @@ def seed_cpu(*key: int) -> None:
 
 
 class OwnRandomness:
-    """A context whose draws neither see nor move the process's generators; it continues where it was left.
+    """A context with generators of its own, which continue when it is entered again.
 
     Args:
         key: The numbers to seed from, see :func:`seed_of`.

@@ -1,4 +1,4 @@
-"""The effect of a signal to stop: one line and exit status 128 + its number, with temporary files removed."""
+"""Signals to stop: a command prints one line, removes temporary files and exits with status 128 + the number."""
 import os
 import signal
 import threading
@@ -8,34 +8,34 @@ from contextlib import contextmanager
 from types import FrameType
 
 NAMES = ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
-"""Ctrl-C, a scheduler's or ``kill``'s, a closed terminal, and the one of Slurm's ``--signal=USR1``, ahead of time."""
+"""Ctrl-C; the signal of schedulers and ``kill``; a closed terminal; and Slurm's advance warning, ``--signal=USR1``."""
 _WATCH = 2.
-"""Seconds between two looks for the parent: PyTorch's loader processes wait for ever to hand a batch to a dead one."""
+"""Seconds between checks for the parent: loader processes would wait for ever to pass a batch to a dead one."""
 _SAME = 1.
-"""Seconds within which signals are one: a launcher repeats those that the terminal has sent to its processes."""
+"""Seconds within which signals count as one: a launcher repeats those that the terminal sends to its processes."""
 
 
 class Stopped(KeyboardInterrupt):
-    """This process was asked to stop by signal ``number``; ``message`` says what is kept, and nothing where another
-    process says it."""
+    """This process was asked to stop by signal ``number``. ``message`` tells which files are kept; it is empty if
+    another process prints it.
+    """
 
-    def __init__(self, number: int, message: str = 'what was written before is kept') -> None:
+    def __init__(self, number: int, message: str = 'earlier files are kept') -> None:
         super().__init__(message)
         self.status = 128 + number
         self.sentence = f'{reason_of_stop(number)}; {message}.' if message else ''
 
 
 def reason_of_stop(number: int) -> str:
-    """The start of a sentence."""
+    """The beginning of the message about a signal."""
     return 'interrupted' if number == signal.SIGINT else f'stopped by {signal.Signals(number).name}'
 
 
 class Signals:
     """The first signal that asked this process to stop.
 
-    A signal raises :class:`Stopped` wherever the process is. Where ``noting`` is set, as while a training runs, which
-    can be left between two iterations only, it is ``received`` and no more. Ctrl-C a second time ends the process at
-    once.
+    A signal raises :class:`Stopped` at any place. While ``noting`` is set, as during a training, which can only be left
+    between two iterations, it is just stored in ``received``. A second Ctrl-C ends the process at once.
     """
 
     def __init__(self) -> None:
@@ -57,9 +57,9 @@ class Signals:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle signals in here, but those that this process was started to ignore (nohup).
+        """A context in which signals are handled, apart from those that this process was started to ignore (nohup).
 
-        An exception that a library made of a signal becomes :class:`Stopped` again.
+        If a library turns the exception of a signal into another one, it becomes :class:`Stopped` again.
         """
         self.received, self.noting = None, False
         earlier = {}
@@ -68,7 +68,7 @@ class Signals:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     earlier[number] = signal.signal(number, self)
         except ValueError:
-            pass  # not the main thread: handlers are another one's business
+            pass  # not the main thread, which alone may set handlers
         try:
             yield
         except Stopped:
@@ -84,15 +84,15 @@ class Signals:
 
 
 SIGNALS = Signals()
-"""This process's."""
+"""The signals of this process."""
 
 
 def leave_stopping_to_parent() -> None:
-    """Ignore, in a data loader's process, every signal that asks to stop but the parent's own SIGTERM, and end when the
-    parent is gone.
+    """In a process of a data loader, ignore signals to stop except SIGTERM from the parent, and end when the parent is
+    gone.
 
-    Schedulers and terminals signal all processes of a job, and a loader's process that dies breaks the iteration that
-    the main process wants to finish.
+    Schedulers and terminals signal all processes of a job, but the main process needs the loader to finish its
+    iteration.
     """
     for name in NAMES:
         if name != 'SIGTERM' and hasattr(signal, name):

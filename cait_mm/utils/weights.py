@@ -1,6 +1,6 @@
-"""Reading weight files: nothing in one is ever run, and damage, or the lack of weights, is reported in one sentence.
+"""Reading of weight files: no code from a file runs, and a damaged file or one without weights is a clear error.
 
-PyTorch's files (zip and the older form) and ``.safetensors`` are read, by their content and not their name.
+PyTorch's files (zip and the older format) and ``.safetensors`` are read; the content decides, not the name.
 """
 import os
 import pickle
@@ -21,10 +21,10 @@ from cait_mm.utils.harmless import harmless_types
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MOST_REPEATED = 2**24
-"""Elements of a tensor that the file holds fewer numbers for: a small file can describe a view of any size."""
+"""The largest tensor for which the file may hold fewer numbers: a small file can describe a view of any size."""
 
 WEIGHTS = ('state_dict_ema', 'state_dict', 'model', 'model_ema', 'module')
-"""Where training scripts keep the weights, the preferred place first.
+"""The keys under which training scripts keep the weights, the preferred one first.
 
 timm selects its best checkpoint by the averaged weights, ``state_dict_ema``. DeiT and its descendants report the
 accuracy of ``model`` and store ``model_ema`` with it.
@@ -54,8 +54,8 @@ def load_file(path: str | os.PathLike, map_location: Device = 'cpu') -> Any:
         map_location: As in ``torch.load``; None leaves tensors on the device that they were saved on, if it is there.
 
     Raises:
-        UserError: The file is missing, cannot be fetched, is damaged or no weights file, holds a type that could run
-            code, or weights that are not finite or no floating point numbers.
+        UserError: The file is missing, cannot be downloaded, is damaged, is no weights file, holds a type that could
+            run code, or holds weights that are not finite or no floating point numbers.
     """
     path = str(path)
     local = local_file(path)
@@ -106,9 +106,9 @@ def _read_safetensors(path: str, local: str, map_location: Device) -> dict[str, 
 
 
 def _check_zip(path: str, local: str) -> None:
-    """Compare every part of a PyTorch file with its checksum, which ``torch.load`` does not do: one read of the file.
+    """Compare every part of a PyTorch file with its checksum, which ``torch.load`` does not do.
 
-    A file that was written with ``torch.serialization.set_crc32_options(False)`` has none.
+    A file that was written with ``torch.serialization.set_crc32_options(False)`` has no checksums.
     """
     try:
         with zipfile.ZipFile(local) as archive:
@@ -150,19 +150,19 @@ def _damaged(path: str, why: str | BaseException) -> UserError:
 
 
 def _weights_of(content: Any) -> Any:
-    """Every set of weights in a file's content; not the optimizer's state."""
+    """Every set of weights in the content of a file, without the optimizer's state."""
     if isinstance(content, Mapping):
         yield from (content[key] for key in (*WEIGHTS, _AVERAGED) if isinstance(content.get(key), Mapping))
         yield content
 
 
 def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
-    """Refuse weights that no training left: NaN, infinite, not of a floating point type, or not named by a word.
+    """Refuse weights that are NaN, infinite, not of a floating point type, or not named by a string.
 
-    Counters and indices among them may be whole numbers, and masks may hold infinities.
+    Counters and indices may be whole numbers, and masks may hold infinities.
 
     Raises:
-        UserError: Names the first one.
+        UserError: There are such weights; the message names the first one.
     """
     for name, value in weights.items():
         if isinstance(value, Tensor):
@@ -173,10 +173,10 @@ def check_weights(path: str, weights: Mapping[Any, Any]) -> None:
 
 @contextmanager
 def fitting(path: str | os.PathLike) -> Iterator[None]:
-    """Load the weights of ``path`` into a whole model in here; an error names the file and the misfits.
+    """A context in which the weights of ``path`` are loaded into a whole model.
 
     Raises:
-        UserError: Something did not fit.
+        UserError: Something does not fit; the message names the file and the keys.
     """
     try:
         yield

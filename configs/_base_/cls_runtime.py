@@ -1,4 +1,4 @@
-# What every classification config of the project shares.
+# The settings that all classification configs of the project share.
 default_scope = 'mmengine'
 custom_imports = dict(imports=['cait_mm'], allow_failed_imports=False)
 env_cfg = dict(

@@ -1,4 +1,4 @@
-# What every MMDetection config of the project shares.
+# The settings that all MMDetection configs of the project share.
 default_scope = 'mmdet'
 custom_imports = dict(imports=['cait_mm'], allow_failed_imports=False)
 env_cfg = dict(

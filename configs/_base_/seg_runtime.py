@@ -1,4 +1,4 @@
-# What every MMSegmentation config of the project shares.
+# The settings that all MMSegmentation configs of the project share.
 default_scope = 'mmseg'
 custom_imports = dict(imports=['cait_mm'], allow_failed_imports=False)
 env_cfg = dict(

@@ -1,4 +1,4 @@
-# Quick start: CAIT on the classifier of deit_scenes.py (exported by tools/fold.py): merges save 45 % of the MACs,
+# Quick start: CAIT on the classifier of deit_scenes.py (folded by tools/fold.py): merges save 45 % of the MACs,
 # pruned channels the rest of 55 %.
 _base_ = './deit_scenes.py'
 model = dict(

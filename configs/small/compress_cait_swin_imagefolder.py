@@ -1,4 +1,4 @@
-# CAIT on the small Swin of swin_imagefolder.py (exported by tools/fold.py), in a short run: 35.4 % of the MACs saved,
+# CAIT on the small Swin of swin_imagefolder.py (folded by tools/fold.py), in a short run: 35.4 % of the MACs saved,
 # as the paper saves on Swin-Tiny.
 _base_ = './swin_imagefolder.py'
 model = dict(

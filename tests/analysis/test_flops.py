@@ -70,7 +70,7 @@ def test_even_widths_at_the_papers_reduction_leave_the_papers_parameters(arch, m
     assert classifier_cost(spec).params / 1e6 == pytest.approx(params, rel=0.05)
 
 
-def test_even_widths_of_the_base_config_save_what_the_paper_saves_but_leave_fewer_parameters():
+def test_even_widths_of_the_base_config_save_as_much_as_the_paper_but_leave_fewer_parameters():
     # The paper: 57.9 %, 7.4 G of 17.58 G, and 71.3 M parameters. Widths that are the same in every block cannot have
     # both: the paper's cuts fall on blocks with many tokens, where a parameter costs more MACs.
     spec = make_spec('deit_base', ((4, H), (7, V)), 48, 48, 2200)

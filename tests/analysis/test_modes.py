@@ -13,7 +13,7 @@ from cait_mm.tasks import load_model, parts_of
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_backbones_are_one_graph(family):
-    """What --compile backbone asks of them; dynamo alone, the generated code is PyTorch's."""
+    """As with --compile backbone, but only with dynamo, because the generated code is PyTorch's."""
     torch._dynamo.reset()
     backbone = MODELS.build(dict(FAMILIES[family], out_indices=(0, 1, 2))).eval()
     image = torch.randn(1, 3, 64, 96)
@@ -29,7 +29,7 @@ class Model(nn.Module):
         self.backbone.compile = lambda **words: self.compiled.append(words)
 
 
-def test_what_is_compiled_and_how_images_lie():
+def test_compiled_parts_and_the_memory_format_of_images():
     model = Mode(compile='backbone', channels_last=True).prepare(Model())
     assert model.compiled == [dict(fullgraph=True)] and not Mode(compile='all').prepare(Model()).compiled
     assert Mode(channels_last=True).batch(2, 8, 6).is_contiguous(memory_format=torch.channels_last)
@@ -74,7 +74,7 @@ def test_16_bit_weights_need_no_autocast():
     assert all(value.dtype == torch.bfloat16 for value in backbone.parameters())
 
 
-def test_what_needs_a_gpu_says_so():
+def test_errors_say_that_a_gpu_is_needed():
     with pytest.raises(UserError, match='give `device=cuda`'):
         Mode(cuda_graph=True)
 

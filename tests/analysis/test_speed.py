@@ -23,12 +23,12 @@ def test_noise_and_waiting_gpus_are_seen():
     assert not Timing([1., 1.]).launch_bound, 'a CPU waits for nobody'
 
 
-def test_amdahl_caps_what_a_faster_part_brings():
+def test_amdahl_caps_the_gain_of_a_faster_part():
     assert amdahl(10, 5, 2) == pytest.approx(10 / 7.5) and amdahl(10, 10, 2) == 2 and amdahl(10, 0, 2) == 1
     assert amdahl(10, 11, 2) == 2, 'noise, not time won'
 
 
-def test_peak_memory_is_what_is_held_at_once():
+def test_peak_memory_is_the_most_held_at_once():
     matrix = torch.rand(256, 256)
     size = matrix.numel() * 4
     assert peak_memory(lambda: None) == 0

@@ -94,7 +94,7 @@ def test_heads_alone_are_fine_once_the_backbone_has_its_weights():
     model.load_state_dict(heads, strict=False)
 
 
-def test_a_prefix_picks_the_backbone_and_what_init_cfg_does_not_know_is_refused(tmp_path):
+def test_a_prefix_picks_the_backbone_and_unknown_keys_of_init_cfg_are_refused(tmp_path):
     student, teacher = plain(), plain()
     state = {**{f'backbone.{k}': v for k, v in student.state_dict().items()},
              **{f'teacher.backbone.{k}': v for k, v in teacher.state_dict().items()}}

@@ -74,9 +74,9 @@ def test_without_merging_it_is_deit_and_maps_keep_their_shape():
         tome = ToMeDeiT(r=r, **keywords).eval()
         tome.load_state_dict(dense.state_dict())
         with torch.no_grad():
-            found, expected = tome(image), dense(image)
-        assert [item.shape for item in found] == [item.shape for item in expected]
-        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected)) == (r == 0)
+            actual, expected = tome(image), dense(image)
+        assert [item.shape for item in actual] == [item.shape for item in expected]
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(actual, expected)) == (r == 0)
     tokens = [item.shape[1] for item, *_ in ToMeDeiT(r=((1, 'half'), (2, 'half')), **keywords)._merging(image)]
     assert tokens == [21, 11, 6, 6]
 
@@ -110,7 +110,7 @@ def test_residual_maps_are_the_dense_ones_where_blocks_add_nothing(with_cls):
     assert not torch.allclose(tome(image)[-1], dense(image)[-1], atol=1e-3)
 
 
-def test_halving_at_blocks_4_and_7_saves_what_the_design_says():
+def test_halving_at_blocks_4_and_7_saves_as_much_as_the_design_says():
     """41.6 % (the design's table), bias of proportional attention not counted, as in the paper's tool."""
     image = torch.rand(1, 3, 224, 224)
     macs = {}

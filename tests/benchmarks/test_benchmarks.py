@@ -116,5 +116,5 @@ def test_rows_with_the_same_keys_are_changed_and_others_stay(tmp_path):
 
 @pytest.mark.parametrize('row,wanted', [({'a': 1.5, 'b': 'noisy'}, '1.50x noisy'), ({'a': 1.5, 'b': ''}, '1.50x'),
                                         ({'b': 'noisy'}, ' noisy'), ({}, ''), ({'a': 0, 'b': ''}, '0.00x')])
-def test_a_cell_leaves_out_what_is_missing(row, wanted):
+def test_a_cell_leaves_out_missing_values(row, wanted):
     assert shared.cell('{a:.2f}x| {b}', row) == wanted

@@ -72,7 +72,7 @@ def test_the_default_teacher_is_the_dense_model(tmp_path):
       for alpha in (-1, float('nan'), 'x', True)),
     *((dict(label_smoothing=smoothing), 'label_smoothing=') for smoothing in (-1, 1, 1.5, float('nan'), 'x', None)),
 ])
-def test_what_cannot_be_taught_is_a_sentence(arguments, message):
+def test_models_that_cannot_be_tuned_are_errors(arguments, message):
     with pytest.raises(UserError, match=message):
         Classifier(STUDENT, num_classes=5, **arguments).init_weights()
 
@@ -118,8 +118,8 @@ def test_top_k():
     samples = [dict(scores=row, target=torch.tensor(label)) for row, label in zip(scores, (1, 1, 0))]
     metric.process({}, samples[:2])
     metric.process({}, samples[2:])
-    found = metric.evaluate(3)
-    assert found == {'top1': pytest.approx(100 / 3), 'top2': pytest.approx(200 / 3), 'top9': pytest.approx(100)}
+    percent = metric.evaluate(3)
+    assert percent == {'top1': pytest.approx(100 / 3), 'top2': pytest.approx(200 / 3), 'top9': pytest.approx(100)}
 
 
 @pytest.mark.parametrize('name', ['regnety_002', 'convnext_atto', 'swin_tiny_patch4_window7_224', 'resnet10t',

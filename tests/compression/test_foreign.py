@@ -48,9 +48,9 @@ def test_outputs_are_theirs_at_three_sizes(settings):
     theirs, ours = both(settings)
     for size in SIZES:
         image = torch.randn(2, settings.get('in_channels', 3), *size)
-        wanted, found = theirs(image), ours(image)
-        assert len(wanted) == len(found)
-        for one, other in zip(wanted, found):
+        wanted, actual = theirs(image), ours(image)
+        assert len(wanted) == len(actual)
+        for one, other in zip(wanted, actual):
             assert one.shape == other.shape
             scale = float(one.abs().max())
             assert torch.allclose(one, other, atol=1e-5 * max(1., scale), rtol=1e-5)

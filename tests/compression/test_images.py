@@ -14,7 +14,7 @@ from cait_mm.errors import UserError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Seven pictures, the first of 40 x 64 pixels, and a label map beside them."""
+    """Seven pictures, the first of 40 x 64 pixels, and a label map next to them."""
     rng = np.random.default_rng(0)
     (tmp_path / 'images').mkdir()
     for index in range(7):
@@ -34,15 +34,15 @@ def test_they_are_normalised_as_the_model_does_it(pictures, changes):
     path = str(pictures / 'images' / '0.png')
     loaded = torch.from_numpy(LoadImageFromFile()(dict(img_path=path))['img']).permute(2, 0, 1)
     wanted = preprocessor(dict(inputs=[loaded]))['inputs']
-    found, = load_crops(config, [path], (40, 64))
-    torch.testing.assert_close(found, wanted)
+    batch, = load_crops(config, [path], (40, 64))
+    torch.testing.assert_close(batch, wanted)
 
 
 def test_other_sizes_are_covered_and_come_in_batches(pictures):
     config = load_config(str(CONFIGS['upernet_deit_t_camvid']))
-    found = list(load_crops(config, image_paths(config, pictures / 'images'), (96, 32), batch_size=3))
-    assert [tuple(batch.shape) for batch in found] == [(3, 3, 96, 32), (3, 3, 96, 32), (1, 3, 96, 32)]
-    assert all(float(batch.std()) > 0.1 for batch in found)
+    batches = list(load_crops(config, image_paths(config, pictures / 'images'), (96, 32), batch_size=3))
+    assert [tuple(batch.shape) for batch in batches] == [(3, 3, 96, 32), (3, 3, 96, 32), (1, 3, 96, 32)]
+    assert all(float(batch.std()) > 0.1 for batch in batches)
 
 
 def test_the_training_split_is_found_without_its_labels(pictures):
@@ -59,7 +59,7 @@ def test_the_training_split_is_found_without_its_labels(pictures):
     ('upernet_deit_s_ade20k', (512, 512)), ('mask_rcnn_deit_s_coco', (800, 1333)), ('upernet_deit_s_isaid', (896, 896)),
     ('cascade_decoder_deit_s_polyp', (352, 352)),
 ])
-def test_the_size_is_what_the_config_trains_on(name, size):
+def test_the_size_is_that_of_the_configs_training(name, size):
     assert input_size(load_config(str(CONFIGS[name])), torch.nn.Module()) == size
 
 

@@ -63,10 +63,10 @@ def theirs(request, tmp_path):
 @torch.no_grad()
 def test_target_0_converts_and_predicts_the_same(theirs, tmp_path):
     path, checkpoint, model, _ = theirs
-    found = compress_model(path, checkpoint, None, 0.)
-    found.save(tmp_path / 'ours')
+    compressed = compress_model(path, checkpoint, None, 0.)
+    compressed.save(tmp_path / 'ours')
     ours, _ = load_trained(load_config(str(tmp_path / 'ours' / 'config.py')), str(tmp_path / 'ours' / 'model.pth'))
-    assert type(ours.backbone).__name__.startswith('CAIT') and found.result()['reduction'] == 0
+    assert type(ours.backbone).__name__.startswith('CAIT') and compressed.result()['reduction'] == 0
     for size in ((96, 128), (64, 96), (100, 75)):
         image = torch.randn(1, 3, *size)
         for one, other in zip(task_of(model).predict(image), task_of(ours).predict(image), strict=True):
@@ -77,12 +77,12 @@ def test_target_0_converts_and_predicts_the_same(theirs, tmp_path):
 def test_the_target_is_kept_and_the_folder_is_whole(theirs, tmp_path):
     path, checkpoint, _, target = theirs
     images = [torch.randn(2, 3, 96, 128), torch.randn(2, 3, 96, 128)]
-    found = compress_model(path, checkpoint, images, target, pad_to=0)
-    result = found.result()
+    compressed = compress_model(path, checkpoint, images, target, pad_to=0)
+    result = compressed.result()
     assert result['reduction'] == pytest.approx(target, abs=0.03) and result['calibration_images'] == 4
-    found.save(tmp_path / 'small')
+    compressed.save(tmp_path / 'small')
     small, _ = load_trained(load_config(str(tmp_path / 'small' / 'config.py')), str(tmp_path / 'small' / 'model.pth'))
-    image = torch.randn(1, 3, *found.img_size)
+    image = torch.randn(1, 3, *compressed.img_size)
     with torch.no_grad():
-        wanted, given = (task_of(model).predict(image) for model in (found.small, small))
+        wanted, given = (task_of(model).predict(image) for model in (compressed.small, small))
     assert all(torch.equal(*pair) for pair in zip(wanted, given, strict=True))

@@ -69,7 +69,7 @@ def test_no_tool_takes_a_number_that_it_does_not_check(repo):
 
 
 @pytest.mark.parametrize('word', ['0', '-1', '1.5', '9' * 30, '²'])
-def test_what_is_no_count_is_a_sentence(word):
+def test_values_that_are_no_counts_are_errors(word):
     with pytest.raises(argparse.ArgumentTypeError, match='is not a positive whole number below'):
         cli.positive_int(word)
 
@@ -88,13 +88,14 @@ def test_merges_are_read_in_any_order():
     ('give `shape=(64, 96)`; `cuda_graph=True` records', 'give --shape 64 96; --cuda-graph records'),
     ("`part='backbone'` and `merge=(('2.4', 'horizontal'),)`", '--part backbone and --merge 2.4 horizontal'),
     ('`other=3` is wrong, target=2 too', 'other=3 is wrong, target=2 too'),
+    ('a larger `target`, or any (`target=None`)', 'a larger --target, or any (--force)'),
 ])
 def test_parameters_of_the_library_are_options_on_the_command_line(capsys, sentence, wanted):
     def main():
         raise UserError(sentence)
 
     with pytest.raises(SystemExit) as stop:
-        cli.run(main, ('target', 'pad_to', 'part', 'shape', 'merge', 'cuda_graph'))
+        cli.run(main, ('target', 'pad_to', 'part', 'shape', 'merge', 'cuda_graph'), {'target=None': '--force'})
     assert stop.value.code == 2 and capsys.readouterr().err == f'error: {wanted}\n'
     with pytest.raises(SystemExit):
         cli.run(main)

@@ -53,8 +53,8 @@ def test_config_trains_and_predicts_one_step(name):
     assert not model.cdcp or any(key.endswith('.columns') for key in moved)
     model.eval()
     with torch.no_grad():
-        found = model.test_step(batch)
-    assert found[0]['scores'].shape == (config.model.num_classes, ) and found[1]['target'] == 3
+        predictions = model.test_step(batch)
+    assert predictions[0]['scores'].shape == (config.model.num_classes, ) and predictions[1]['target'] == 3
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -17,7 +17,7 @@ SIZE = (64, 64)
 
 
 def shrink(config: Config) -> Config:
-    """Small inputs; nothing is loaded. Widths, merges and heads stay what they are."""
+    """Small inputs; nothing is loaded. Widths, merges and heads stay the same."""
     config.model.data_preprocessor.size = SIZE
     config.model.backbone.img_size = SIZE
     config.model.backbone.pop('init_cfg', None)

@@ -16,7 +16,7 @@ SIZE = 128
 
 
 def shrink(config: Config) -> Config:
-    """Small inputs, few proposals; nothing is loaded. Widths, merges and heads stay what they are."""
+    """Small inputs, few proposals; nothing is loaded. Widths, merges and heads stay the same."""
     config.model.backbone.img_size = SIZE
     config.model.backbone.pop('init_cfg', None)
     config.model.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=20)
@@ -69,8 +69,9 @@ def test_config_trains_and_predicts_one_step(name):
     for sample in batch['data_samples']:
         sample.set_metainfo(dict(flip=False))  # cascades would turn the masks back
     with torch.no_grad():
-        found = model.test_step(batch)
-    assert len(found) == 2 and found[0].pred_instances.masks.shape[0] == len(found[0].pred_instances.scores)
+        predictions = model.test_step(batch)
+    instances = predictions[0].pred_instances
+    assert len(predictions) == 2 and instances.masks.shape[0] == len(instances.scores)
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if '_s_coco' in name or '_swin_t_coco' in name])

@@ -1,4 +1,4 @@
-"""Every medical config builds, takes one training and one prediction step, and says what its twins say."""
+"""Every medical config builds, takes one training and one prediction step, and is described like its twins."""
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,5 +110,5 @@ def test_mmsegs_inferencer_takes_config_and_checkpoint(tmp_path, name):
     torch.save({'state_dict': build_model(config).state_dict(), 'meta': {}}, weights)
     inferencer = MMSegInferencer(model=str(path), weights=str(weights), device='cpu')
     image = np.random.default_rng(0).integers(0, 256, (100, 80, 3), dtype=np.uint8)
-    found = inferencer(image, return_datasamples=True)
-    assert found.pred_sem_seg.data.shape == (1, 100, 80)
+    prediction = inferencer(image, return_datasamples=True)
+    assert prediction.pred_sem_seg.data.shape == (1, 100, 80)

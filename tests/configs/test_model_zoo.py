@@ -28,7 +28,7 @@ def test_no_two_configs_have_the_same_name():
     assert names == sorted(path.name for path in CONFIGS.values())
 
 
-def test_the_page_is_what_the_metafiles_say(tool, tmp_path):
+def test_the_page_agrees_with_the_metafiles(tool, tmp_path):
     status, _, err = tool('../.dev_scripts/model_zoo.py', '--out', tmp_path, '--json', tmp_path / 'zoo.json')
     assert status == 0 and 'counting' not in err
     page = (tmp_path / 'README.md').read_text()
@@ -42,16 +42,16 @@ def test_the_page_is_what_the_metafiles_say(tool, tmp_path):
     'upernet_atme_deit_t_camvid', 'mask_rcnn_cait_deit_t_coco', 'swin_imagefolder',
     'compress_cait_deit_s_imagenet', 'cascade_decoder_swin_polyp'])
 def test_counts_are_those_of_the_config(name):
-    found = ZOO['count'](name)
-    assert {key: MODELS[name]['Metadata'][key] for key in found} == found
+    counted = ZOO['count'](name)
+    assert {key: MODELS[name]['Metadata'][key] for key in counted} == counted
 
 
 @pytest.mark.parametrize('name', TWINS)
-def test_a_twin_says_what_was_counted(name):
+def test_the_comment_of_a_twin_has_its_counts(name):
     comment = CONFIGS[name].read_text().splitlines()[0]
     twin, dense = (MODELS[key]['Metadata'] for key in (name, re.sub('_(atme|cait)_', '_', name, count=1)))
     if twin.get('Encoder FLOPs') is None:
-        assert comment.endswith('; the export decides the widths.')
+        assert comment.endswith('; the compressed checkpoint decides the widths.')
     else:
         numbers = f'{twin["Encoder FLOPs"] / 1e9:.2f} of {dense["Encoder FLOPs"] / 1e9:.2f} GMACs at {dense["Input"]}'
         assert comment.endswith(f'; the encoder takes {numbers}.')

@@ -1,4 +1,4 @@
-"""Heads get from a merged backbone what they get from the dense one: channels, shapes and strides, at any size."""
+"""A merged backbone gives heads the same channels, shapes and strides as the dense one, at any size."""
 import pytest
 import torch
 from conftest import CONFIGS

@@ -43,9 +43,9 @@ SAVE = {'npz': save_npz, 'h5': save_h5}
 
 
 def refused(path, words):
-    with pytest.raises(UserError, match=words) as found, open_arrays(str(path)) as arrays:
+    with pytest.raises(UserError, match=words) as raised, open_arrays(str(path)) as arrays:
         arrays.entry('image').read(None)
-    assert '\n' not in str(found.value) and os.path.basename(path) in str(found.value)
+    assert '\n' not in str(raised.value) and os.path.basename(path) in str(raised.value)
 
 
 @pytest.mark.parametrize('suffix', SAVE)
@@ -80,7 +80,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def archive_of(path, header, content=b'', name='image.npy'):
-    """A NumPy archive whose one entry states what it likes."""
+    """A NumPy archive with one entry of any header."""
     text = header.encode().ljust(118 - 1) + b'\n'
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, b'\x93NUMPY\x01\x00' + struct.pack('<H', len(text)) + text + content)
@@ -165,7 +165,7 @@ def test_groups_texts_scalars_and_types_that_numpy_lacks_are_sentences(tmp_path)
 
 
 @pytest.mark.parametrize('suffix', SAVE)
-def test_what_is_no_file_is_never_opened(tmp_path, suffix):
+def test_special_files_are_never_opened(tmp_path, suffix):
     os.mkfifo(tmp_path / f'pipe.{suffix}')
     (tmp_path / f'folder.{suffix}').mkdir()
     (tmp_path / f'device.{suffix}').symlink_to('/dev/zero')

@@ -62,7 +62,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize('user', USERS)
 @pytest.mark.parametrize('said', BROKEN)
-def test_what_pycocotools_would_stumble_over_is_a_sentence(write, user, said):
+def test_files_on_which_pycocotools_would_fail_are_errors(write, user, said):
     content = good_coco()
     BROKEN[said](content)
     if 'RLE' in said and user != 'metric':
@@ -91,7 +91,7 @@ def test_a_file_of_pictures_alone_is_read(write):
 
 
 @pytest.mark.parametrize('content', ['[', '{"images": [', ''])
-def test_what_is_no_json_is_a_sentence(tmp_path, write, content):
+def test_files_that_are_no_json_are_errors(tmp_path, write, content):
     write([]).write_text(content)
     with pytest.raises(UserError, match='x.json'):
         USERS['metric'](tmp_path / 'x.json')

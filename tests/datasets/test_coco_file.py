@@ -1,4 +1,4 @@
-"""What is wrong with a COCO file is found in Python, before a library meets it."""
+"""Mistakes in a COCO file are detected in Python, before a library reads it."""
 import copy
 import json
 import math
@@ -24,14 +24,14 @@ def coco(pictures=2):
     return dict(images=images, annotations=boxes, categories=[dict(id=5, name='cat'), dict(id=6, name='dog')])
 
 
-def found(content, classes=('cat', 'dog'), with_mask=True, training=True):
+def findings(content, classes=('cat', 'dog'), with_mask=True, training=True):
     assert structure_problems('x.json', content) == []
     return content_problems('x.json', content, classes, with_mask, training)
 
 
 def test_a_good_file():
-    assert found(coco()) == ([], [])
-    assert found(coco(), ('dog', )) == ([], []), 'a subset of the categories'
+    assert findings(coco()) == ([], [])
+    assert findings(coco(), ('dog', )) == ([], []), 'a subset of the categories'
     assert structure_problems('x', dict(images=[], categories=[]), annotated=False) == []
 
 
@@ -69,7 +69,7 @@ def test_an_entry_that_a_library_would_stumble_over(part, key, value, said):
         assert len(structure_problems('x.json', content)) == 1, 'missing altogether'
 
 
-def test_what_is_no_object():
+def test_entries_that_are_no_objects():
     content = coco()
     content['images'][1], content['annotations'][1] = 'b.jpg', None
     assert [f'{part} that are no objects' in problem for part, problem in zip(
@@ -78,10 +78,10 @@ def test_what_is_no_object():
 
 @pytest.mark.parametrize('key,value,hint', [('image_id', 99, ''), ('category_id', '5', '(it lists ints)'),
                                             ('category_id', None, ''), ('image_id', True, ''), ('image_id', [0], '')])
-def test_annotations_of_what_is_not_listed(key, value, hint):
+def test_annotations_of_unlisted_pictures_and_categories(key, value, hint):
     content = coco()
     content['annotations'][0][key] = value
-    problem, = found(content)[0]
+    problem, = findings(content)[0]
     assert 'has 1 annotations of a' in problem and f'{key} {value!r} {hint}'.rstrip() in problem
 
 
@@ -91,41 +91,41 @@ def test_annotations_of_what_is_not_listed(key, value, hint):
 def test_boxes_that_are_left_out(box, why):
     content = coco(60)
     content['annotations'][0]['bbox'] = box
-    problems, remarks = found(content)
+    problems, remarks = findings(content)
     assert not problems and len(remarks) == 1 and why in remarks[0], 'one in 120 is a remark, as in COCO itself'
     for item in content['annotations'][:9]:
         item['bbox'] = box
-    assert 'has 9 boxes that MMDetection leaves out' in found(content)[0][0]
+    assert 'has 9 boxes that MMDetection leaves out' in findings(content)[0][0]
 
 
 def test_classes_that_nothing_teaches():
     content = coco()
     for item in content['annotations']:
         item['iscrowd'] = 1
-    problems, remarks = found(content)
+    problems, remarks = findings(content)
     assert 'no box to learn cat, dog from: all 4 are crowds' in problems[0]
     assert 'drawn as polygons' in remarks[0]
     for pictures, training, problem in ((2, True, False), (2 * ENOUGH, True, True), (2 * ENOUGH, False, False)):
         content = coco(pictures)
         content['annotations'] = [item for item in content['annotations'] if item['category_id'] == 5]
-        said = found(content, training=training)
+        said = findings(content, training=training)
         assert [len(part) for part in said] == [int(problem), int(not problem)]
         assert 'no box of 1 of 2 classes: dog' in said[not problem][0]
-    assert 'no box to learn' in found(dict(coco(), annotations=[]))[0][0]
+    assert 'no box to learn' in findings(dict(coco(), annotations=[]))[0][0]
 
 
 def test_masks_that_are_missing_where_they_are_read():
     content = coco()
     del content['annotations'][0]['segmentation']
     content['annotations'][1]['segmentation'] = []
-    assert 'has 2 boxes without a mask' in found(content)[0][0]
-    assert found(content, with_mask=False) == ([], [])
+    assert 'has 2 boxes without a mask' in findings(content)[0][0]
+    assert findings(content, with_mask=False) == ([], [])
 
 
 def test_categories_and_classes():
-    assert 'has no category of the classes (Cat), but cat, dog' in found(coco(), ('Cat', ))[0][0]
-    assert 'lacks the categories cow; it has cat, dog' in found(coco(), ('cat', 'cow'))[0][0]
-    assert 'cat would be called dog' in found(coco(), ('dog', 'cat'))[0][0]
+    assert 'has no category of the classes (Cat), but cat, dog' in findings(coco(), ('Cat', ))[0][0]
+    assert 'lacks the categories cow; it has cat, dog' in findings(coco(), ('cat', 'cow'))[0][0]
+    assert 'cat would be called dog' in findings(coco(), ('dog', 'cat'))[0][0]
 
 
 @pytest.mark.parametrize('mask,said', [
@@ -145,7 +145,7 @@ def test_masks_that_cannot_be_drawn(mask, said):
     content = coco()
     content['annotations'][0]['segmentation'] = mask
     if mask:
-        assert 'has 1 masks that cannot be read: annotation 0' in found(content)[0][0]
+        assert 'has 1 masks that cannot be read: annotation 0' in findings(content)[0][0]
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -166,7 +166,7 @@ def test_runs_are_decoded_as_the_coco_api_writes_them(seed):
 
 
 @pytest.mark.parametrize('text', ['', '{"images": [', '[' * 200000, '{"a": ' + '9' * 5000 + '}', '\ufffd', '\x00'])
-def test_what_is_no_json(tmp_path, text):
+def test_files_that_are_no_json(tmp_path, text):
     path = tmp_path / 'x.json'
     path.write_bytes(text.encode() if text != '\ufffd' else b'\xff\xfe\xfd')
     with pytest.raises(UserError, match='x.json'):
@@ -177,5 +177,5 @@ def test_real_coco_has_no_problems():
     folder = real_data('coco_100_100/annotations')
     for name in ('instances_train2017_100', 'instances_val2017_100'):
         content = read_json(folder / f'{name}.json')
-        problems, remarks = found(content, ('person', ))
+        problems, remarks = findings(content, ('person', ))
         assert problems == [] and remarks == [], json.dumps(problems + remarks)

@@ -118,7 +118,7 @@ def test_class_weights_are_as_many_as_classes():
 
 @pytest.mark.parametrize('model', [{}, dict(decode_head=None), dict(decode_head=dict(num_classes='11')),
                                    dict(decode_head=[None, 3]), dict(decode_head=dict(num_classes=True))])
-def test_what_states_no_number_is_left_to_the_library(model):
+def test_heads_without_a_number_are_left_to_the_library(model):
     assert head_problems(model, names(11)) == []
 
 

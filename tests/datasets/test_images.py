@@ -40,7 +40,7 @@ def test_a_list_file(folder):
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
-def test_a_list_is_read_whatever_wrote_it(folder, encoding, end):
+def test_lists_of_all_editors_are_read(folder, encoding, end):
     (folder / 'train' / 'cat' / 'böse ü 1.png').write_bytes((folder / 'train' / 'cat' / '0.png').read_bytes())
     lines = ['cat/0.png 2', '', 'cat/böse ü 1.png 1  ', '  dog/1.png\t0', str(folder / 'train/eel/2.png 3')]
     (folder / 'list.txt').write_bytes(end.join(lines).encode(encoding))
@@ -53,9 +53,9 @@ def test_a_list_is_read_whatever_wrote_it(folder, encoding, end):
                                   'cat/0.png 1000000000', 'cat/0.png ' + '9' * 5000, 'cat/0.png 1_0', 'cat/0.png ٣'])
 def test_a_line_that_does_not_fit_is_a_sentence(folder, line):
     (folder / 'list.txt').write_text(f'dog/1.png 0\n{line}\n', encoding='utf-8')
-    with pytest.raises(UserError, match='list.txt has the line ".*": "PATH INDEX" is wanted') as found:
+    with pytest.raises(UserError, match='list.txt has the line ".*": "PATH INDEX" is wanted') as raised:
         ImageFolder(str(folder), 'train', 'list.txt')
-    assert len(str(found.value)) < 400
+    assert len(str(raised.value)) < 400
 
 
 @pytest.mark.parametrize('content,message', [

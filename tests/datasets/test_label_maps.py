@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from cait_mm.config.load import load_config
-from cait_mm.datasets.inspect import config_problems, inspect_data
+from cait_mm.datasets.check_contents import check_contents, mismatches
 from cait_mm.datasets.label_maps import ENOUGH, LabelCount
 
 pytest.importorskip('mmseg')
@@ -28,8 +28,8 @@ def inspected(tmp_path, labels, classes=('ground', 'house'), shift=False, count=
             tmp_path / 'labels' / f'{index}.png')
     (tmp_path / 'config.py').write_text(CONFIG.format(root=tmp_path, classes=classes, shift=shift))
     config = load_config(str(tmp_path / 'config.py'))
-    found = inspect_data(config, ['train_dataloader'], samples)
-    return found['train_dataloader'], config_problems(config, ['train_dataloader'], found)
+    inspection = check_contents(config, ['train_dataloader'], samples)
+    return inspection['train_dataloader'], mismatches(config, ['train_dataloader'], inspection)
 
 
 def test_good_labels(tmp_path):
@@ -76,7 +76,7 @@ def test_a_class_that_is_in_none_of_all_training_files_is_a_problem(maps, traini
     (np.stack([LABELS, LABELS * 0, LABELS, LABELS], -1), 'is a colour picture (4 channels, 2 colours)'),
     (LABELS.astype(np.uint16) * 257, 'keeps the last 8 bits'),
     (LABELS + 7, 'holds 7, 8, and there are classes 0 to 1')])
-def test_what_is_no_map_of_these_classes(tmp_path, labels, said):
+def test_files_that_are_no_maps_of_these_classes(tmp_path, labels, said):
     states, _ = inspected(tmp_path, labels)
     assert sum(said in problem for problem in states['problems']) == 3, states['problems']
 
@@ -99,6 +99,6 @@ def test_a_set_without_pictures(tmp_path):
     for path in (tmp_path / 'images').iterdir():
         path.rename(path.with_suffix('.bmp'))
     config = load_config(str(tmp_path / 'config.py'))
-    found = inspect_data(config, ['train_dataloader'])
-    assert 'has no items' in found['train_dataloader']['problems'][0]
-    assert '(3 in ".bmp")' in config_problems(config, ['train_dataloader'], found)[0]
+    inspection = check_contents(config, ['train_dataloader'])
+    assert 'has no items' in inspection['train_dataloader']['problems'][0]
+    assert '(3 in ".bmp")' in mismatches(config, ['train_dataloader'], inspection)[0]

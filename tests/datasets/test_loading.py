@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from PIL import EpsImagePlugin, Image
 
-from cait_mm.datasets.inspect import build_dataset
+from cait_mm.datasets.check_contents import build_dataset
 from cait_mm.datasets.loading import GuardedLoading, guard, read_size
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.errors import UserError
@@ -71,7 +71,7 @@ def loader_of(node, workers=0, training=True):
 
 
 @pytest.mark.parametrize('library', PACK)
-def test_good_files_are_what_they_are_without_a_guard(folder, library):
+def test_a_guard_does_not_change_good_files(folder, library):
     node = dataset_of(library, folder)
     plain, guarded = DATASETS.build(node), loader_of(node).dataset
     for one, other in zip(plain, guarded):
@@ -90,9 +90,9 @@ def test_a_broken_picture_in_the_middle_is_named(folder, library, damage):
     changes = dict(ann_file='list.txt') if library == 'mmseg' else {}
     loaders = [loader_of(dataset_of(library, folder, **changes), training=training) for training in (True, False)]
     for loader in loaders:
-        with pytest.raises(UserError, match=r'img/b\.jpg') as found:
+        with pytest.raises(UserError, match=r'img/b\.jpg') as raised:
             list(loader)
-        assert '\n' not in str(found.value)
+        assert '\n' not in str(raised.value)
 
 
 @pytest.mark.parametrize('damage', set(BROKEN) - {'cut'})
@@ -105,10 +105,10 @@ def test_a_broken_label_map_is_named(folder, damage):
 @pytest.mark.parametrize('library', PACK)
 def test_a_workers_sentence_is_whole(folder, library):
     BROKEN['text'](folder / 'img' / 'b.jpg')
-    with pytest.raises(UserError) as found:
+    with pytest.raises(UserError) as raised:
         list(loader_of(dataset_of(library, folder), workers=1))
     assert re.search(r'UserError: picture .*img/b\.jpg cannot be read \(damaged, or no picture\): remove it or get it '
-                     r'again\.\s*$', str(found.value))
+                     r'again\.\s*$', str(raised.value))
 
 
 @pytest.mark.parametrize('mask, said', [

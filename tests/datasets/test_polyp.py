@@ -36,7 +36,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize('name', PICTURES)
-def test_a_picture_is_its_colours_whatever_the_file(tmp_path, name):
+def test_a_picture_of_any_file_has_its_colours(tmp_path, name):
     path = tmp_path / name
     PICTURES[name](path)
     np.testing.assert_array_equal(read_picture(str(path)), COLOURS)
@@ -80,13 +80,13 @@ MASKS = {
 
 
 @pytest.mark.parametrize('name', MASKS)
-def test_a_mask_is_zero_and_one_whatever_the_file(tmp_path, name):
+def test_a_mask_of_any_file_is_zero_and_one(tmp_path, name):
     path = tmp_path / name
     MASKS[name](path)
-    found = read_mask(str(path))
+    mask = read_mask(str(path))
     if name == 'jpeg.jpg':
-        found = found[5::10, 5::10]
-    np.testing.assert_array_equal(found, MASK)
+        mask = mask[5::10, 5::10]
+    np.testing.assert_array_equal(mask, MASK)
 
 
 def test_an_empty_mask_is_empty_and_a_noisy_jpeg_of_one_too(tmp_path):
@@ -158,7 +158,7 @@ def test_a_split_by_sequence(folders, tmp_path):
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
-def test_a_list_is_read_whatever_wrote_it(folders, tmp_path, encoding):
+def test_lists_of_all_editors_are_read(folders, tmp_path, encoding):
     for kind, name in (('images', '1.tif'), ('masks', '1.png')):
         (tmp_path / kind / f'a polyp {name}').write_bytes((tmp_path / kind / name).read_bytes())
     (tmp_path / 'split.txt').write_bytes('a polyp 1 seq1 train\r\n2.tif\tseq1\ttrain \r\n\r\n'.encode(encoding))

@@ -15,11 +15,11 @@ from cait_mm.utils.pictures import read_image, read_mask, read_picture
 
 def outcome(path, read, expected):
     try:
-        found = read(path)
+        content = read(path)
     except UserError as error:
         assert '\n' not in str(error) and path.name in str(error) and len(str(error)) < 600
         return 'refused'
-    assert expected(found), path
+    assert expected(content), path
     return 'read'
 
 
@@ -27,7 +27,7 @@ def campaign(folder, originals, readers, number, seed):
     random, results = np.random.default_rng(seed), []
     wholes = {name: written(save) for name, save in originals.items()}
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # what Pillow and tifffile remark about damage
+        warnings.simplefilter('ignore')  # Pillow and tifffile warn about damage
         for index in range(number):
             name = list(wholes)[index % len(wholes)]
             path = folder / f'{index}_{name}'
@@ -36,17 +36,17 @@ def campaign(folder, originals, readers, number, seed):
     return results
 
 
-def is_picture(found):
-    return found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3 and found.size
+def is_picture(values):
+    return values.dtype == np.uint8 and values.ndim == 3 and values.shape[2] == 3 and values.size
 
 
-def is_slice(found):
-    return found.dtype == np.uint8 and found.ndim == 2 and found.size
+def is_slice(values):
+    return values.dtype == np.uint8 and values.ndim == 2 and values.size
 
 
 def test_damaged_pictures(tmp_path):
     readers = [(read_picture, is_picture), (lambda path: np.asarray(read_image(path)), is_picture),
-               (read_mask, lambda found: is_slice(found) and found.max() <= 1)]
+               (read_mask, lambda values: is_slice(values) and values.max() <= 1)]
     results = campaign(tmp_path, PICTURES, readers, number=120, seed=13)
     assert 60 < results.count('refused') < 340, 'damage that is noticed, and damage that is not'
 
@@ -81,6 +81,6 @@ def test_damaged_lists(tmp_path):
 @pytest.mark.parametrize('name', ['x' * 300 + '.png', 'a\0b.png', '', '.', '/', 'ä ü.png', '-.png'])
 def test_strange_names(tmp_path, name):
     for read in (read_image, read_mask, lambda path: read_slice(path + '.npz')):
-        with pytest.raises(UserError) as found:
+        with pytest.raises(UserError) as raised:
             read(os.path.join(tmp_path, name))
-        assert '\n' not in str(found.value)
+        assert '\n' not in str(raised.value)

@@ -5,17 +5,17 @@ import pytest
 from conftest import ROOT
 from mmengine.config import Config
 
-from cait_mm.datasets.check import _wanted
+from cait_mm.datasets.check_files import _wanted
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
 
 
 def paths(config):
     """Every path of the loaders, and every string of the evaluators."""
-    found = [path for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
-             for path, _, _ in _wanted(config, loader)]
+    places = [path for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+              for path, _, _ in _wanted(config, loader)]
     evaluators = [config[key] for key in ('val_evaluator', 'test_evaluator')]
-    return found + [value for evaluator in evaluators for key, value in evaluator.items() if key == 'ann_file']
+    return places + [value for evaluator in evaluators for key, value in evaluator.items() if key == 'ann_file']
 
 
 @pytest.mark.parametrize('name', ['ade20k', 'coco_instance', 'coco_semantic', 'scenes_cls', 'scenes_seg', 'scenes_det',
@@ -50,7 +50,7 @@ def test_wrappers_and_evaluators_are_followed_and_the_rest_stays():
 
 @pytest.mark.parametrize('roots,message', [(['a', 'b'], 'several folders'), ([None, ''], 'no data_root'),
                                            (['a', 'ab'], 'several folders')])
-def test_what_cannot_be_moved_is_a_sentence(roots, message):
+def test_data_that_cannot_be_moved_are_an_error(roots, message):
     config = Config(dict(train_dataloader=dict(dataset=[dict(data_root=root) for root in roots])))
     with pytest.raises(UserError, match=message):
         move_data(config, '/new')

@@ -16,7 +16,7 @@ from cait_mm.utils.seeding import OwnRandomness, seed_cpu
 
 
 class Noisy(Dataset):
-    """Items of an index and what each generator draws, of sizes in two groups for MMDetection's samplers."""
+    """Items with their index and a draw of each generator, in two groups of sizes for MMDetection's samplers."""
 
     metainfo = dict(classes=('a', 'b', 'c'))
 
@@ -89,7 +89,7 @@ def test_the_next_batches_are_those_that_would_have_come(name):
     whole = take(of(name), 0, 20)
     assert len({str(drawn) for _, drawn in whole}) == 20, 'every batch is augmented differently'
     for done in (1, 5, 6, 13):
-        seed_cpu(done)  # what the process drew before plays no part
+        seed_cpu(done)  # earlier draws of the process do not matter
         assert take(of(name), done, 20 - done) == whole[done:]
     assert take(of(name, workers=2), 4, 9) == whole[4:13], 'nor does the number of processes'
 
@@ -139,7 +139,7 @@ def test_batches_of_unknown_kind_are_passed_over_one_by_one():
     assert [batch['index'] for batch in islice(endless(plain, 7), 2)] == [[4, 5, 6, 7], [8, 9, 10, 11]]
 
 
-def test_what_draws_in_a_context_of_its_own_is_not_seen_outside():
+def test_draws_in_a_context_of_its_own_are_not_seen_outside():
     seed_cpu(1)
     wanted = [(random.random(), np.random.rand(), torch.rand(()).item()) for _ in range(2)]
     seed_cpu(1)

@@ -15,8 +15,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from cait_mm.datasets.scenes import CLASSES, PALETTE, SCENE_KINDS, THING_CLASSES, draw_scene, layouts, make_scenes
-from cait_mm.datasets.scenes.drawing import Scene, draw_plan
-from cait_mm.datasets.scenes.plan import KINDS, Plan, Thing
+from cait_mm.datasets.scenes.composition import KINDS, Composition, Thing
+from cait_mm.datasets.scenes.drawing import Scene, draw_composition
 from cait_mm.errors import UserError
 
 ARGUMENTS = dict(train=16, val=8, size=(64, 80), seed=3)
@@ -80,20 +80,20 @@ def test_instances_are_the_things_of_the_semantic_map(index):
 
 def test_things_nobody_can_see_are_left_out():
     rng = np.random.default_rng(0)
-    plan = Plan(KINDS['meadow'], rng, 1.0)
+    composition = Composition(KINDS['meadow'], rng, 1.0)
     front = Thing('house', 0.5, 0.9, 0.4, 1.0, 1)
-    plan.things = [Thing('car', 0.5, 0.85, 0.1, 0.9, 2), Thing('house', 0.1, 0.7, 0.01, 0.5, 3), front]
-    scene = draw_plan(plan, (64, 64), rng)
-    assert plan.things == [front] and scene.categories == (CLASSES.index('house'),)
+    composition.things = [Thing('car', 0.5, 0.85, 0.1, 0.9, 2), Thing('house', 0.1, 0.7, 0.01, 0.5, 3), front]
+    scene = draw_composition(composition, (64, 64), rng)
+    assert composition.things == [front] and scene.categories == (CLASSES.index('house'),)
     assert scene.instance.max() == 1 and CLASSES.index('car') not in scene.semantic
 
 
 def test_labels_lie_on_the_pixels_that_were_drawn():
     """A house in front of everything differs from the same land without it at its own pixels, shadow aside."""
     def drawn(things):
-        plan = Plan(KINDS['meadow'], np.random.default_rng(0), 1.0)
-        plan.things = things
-        return draw_plan(plan, (96, 96), np.random.default_rng(1))
+        composition = Composition(KINDS['meadow'], np.random.default_rng(0), 1.0)
+        composition.things = things
+        return draw_composition(composition, (96, 96), np.random.default_rng(1))
     without, scene = drawn([]), drawn([Thing('house', 0.5, 0.8, 0.5, 1.0, 1)])
     changed = np.abs(scene.image.astype(int) - without.image).max(2) > 40
     house = scene.instance == 1
@@ -188,7 +188,7 @@ def test_classification_without_hard_links(quick, monkeypatch, tmp_path):
     assert contents(tmp_path / 'links') == contents(tmp_path / 'copies')
 
 
-def test_complete_set_is_reused_whatever_else_lies_there(quick, tmp_path, monkeypatch):
+def test_complete_set_is_reused_despite_other_files(quick, tmp_path, monkeypatch):
     first = make_scenes(tmp_path, **SMALL)
     assert first['reused'] is False
     (tmp_path / 'notes.txt').write_text('mine')
@@ -197,7 +197,7 @@ def test_complete_set_is_reused_whatever_else_lies_there(quick, tmp_path, monkey
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
-def test_interrupted_run_leaves_what_was_there(quick, tmp_path, overwrite):
+def test_interrupted_run_leaves_earlier_files(quick, tmp_path, overwrite):
     def stop_early(steps):
         yield from steps[:5]
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Slices of ACDC and Synapse in both formats, and what is said about files that hold something else."""
+"""Slices of ACDC and Synapse in both formats, and the errors about files that hold something else."""
 import h5py
 import mmcv
 import numpy as np

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 import cait_mm  # noqa: F401
-from cait_mm.datasets.check import describe_data, missing_data
+from cait_mm.datasets.check_files import describe_data, missing_data
 from cait_mm.errors import UserError
 
 

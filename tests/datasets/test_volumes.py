@@ -1,4 +1,4 @@
-"""Datasets of slices and volumes: what an item is, by patient, and that patients are not in two splits."""
+"""Datasets of slices and volumes: their items, their patients, and that no patient is in two splits."""
 from types import SimpleNamespace
 
 import h5py

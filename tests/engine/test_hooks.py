@@ -57,6 +57,6 @@ def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(type(path), 'write_bytes', full)
-    with pytest.raises(UserError, match='No space left on device.*what was written before is kept'):
+    with pytest.raises(UserError, match='No space left on device.*earlier files are kept'):
         backend.put(b'second', str(path))
     assert path.read_bytes() == b'first' and list(tmp_path.iterdir()) == [path]

@@ -25,13 +25,13 @@ def groups(model, **paramwise):
 
 def test_rates_fall_with_depth_and_norms_do_not_decay():
     model = Net()
-    found = groups(model, decay_rate=0.5)
-    assert set(found) == {name for name, _ in model.named_parameters()}
-    assert found['decode_head.weight'] == (1., 0.1)
-    assert found['backbone.blocks.1.attn.qkv.weight'] == found['backbone.merges.1.fuse.weight'] == (0.5, 0.1)
-    assert found['backbone.blocks.0.norm1.weight'] == (0.25, 0.)
-    assert found['backbone.patch_embed.proj.weight'] == (0.125, 0.1)
-    assert found['backbone.pos_embed'] == (0.125, 0.)
+    rates = groups(model, decay_rate=0.5)
+    assert set(rates) == {name for name, _ in model.named_parameters()}
+    assert rates['decode_head.weight'] == (1., 0.1)
+    assert rates['backbone.blocks.1.attn.qkv.weight'] == rates['backbone.merges.1.fuse.weight'] == (0.5, 0.1)
+    assert rates['backbone.blocks.0.norm1.weight'] == (0.25, 0.)
+    assert rates['backbone.patch_embed.proj.weight'] == (0.125, 0.1)
+    assert rates['backbone.pos_embed'] == (0.125, 0.)
 
 
 def test_frozen_parameters_stay_out():

@@ -19,7 +19,7 @@ from cait_mm.engine.loader import load_from_checked
 from cait_mm.engine.start import resume_from
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
-from cait_mm.pruning.export import load_training
+from cait_mm.pruning.training_checkpoint import load_training
 
 MODEL = dict(type='LoaderTestModel', backbone=dict(init_cfg=None))
 ARCH = dict(embed_dim=24, depth=2, num_heads=3, img_size=(32, 32))
@@ -128,8 +128,8 @@ def test_no_scheme_runs_a_checkpoint(served, monkeypatch, scheme, table):
     with pytest.raises(UserError, match='holds an object of the type exec'):
         CheckpointLoader.load_checkpoint(f'{scheme}://evil')
     assert not marker.exists()
-    found = CheckpointLoader.load_checkpoint(f'{scheme}://good')
-    assert 'state_dict' in found
+    content = CheckpointLoader.load_checkpoint(f'{scheme}://good')
+    assert 'state_dict' in content
 
 
 def test_every_scheme_of_mmengine_has_the_checked_loader():

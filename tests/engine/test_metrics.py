@@ -33,6 +33,6 @@ def test_a_metric_that_is_not_given_is_named(evaluator, good, bad):
 
 
 @pytest.mark.parametrize('name', [name for name in CONFIGS if '_t_' in name])
-def test_every_recipe_asks_for_what_it_gets(name):
+def test_every_recipe_asks_for_metrics_that_it_gets(name):
     config = load_config(str(CONFIGS[name]))
     assert metric_names(config.val_evaluator) and metric_problems(config) == []

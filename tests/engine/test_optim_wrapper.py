@@ -67,7 +67,7 @@ def test_clipping_reports_the_norm():
 
 
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1e-3)])
-def test_a_scaled_loss_moves_what_a_plain_one_does(clip):
+def test_a_scaled_loss_gives_the_same_update(clip):
     for scaled, plain in zip(*(step(*wrapped(scale, clip_grad=clip)[::2]).values() for scale in (1024., None))):
         assert torch.equal(scaled, plain)
 
@@ -110,8 +110,8 @@ def test_compactors_have_their_own_group_and_every_parameter_one():
         paramwise_cfg=dict(flat_decay_mult=0., compactor_lr_mult=0.1)))
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = wrapper.optimizer.param_groups
-    found = [names[parameter] for group in groups for parameter in group['params']]
-    assert sorted(found) == sorted(names.values())
+    held = [names[parameter] for group in groups for parameter in group['params']]
+    assert sorted(held) == sorted(names.values())
     for group in groups:
         name = names[group['params'][0]]
         if name.endswith('.columns'):

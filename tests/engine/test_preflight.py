@@ -1,4 +1,4 @@
-"""What a run would stumble over is said before it starts; a rehearsal leaves nothing behind."""
+"""Mistakes that would stop a run later are reported before it starts; a rehearsal leaves nothing behind."""
 import math
 import random
 
@@ -63,7 +63,7 @@ def paths(tmp_path_factory):
 
 
 def check(path, options=None, processes=1):
-    """What tools/train.py --check-only does."""
+    """As tools/train.py --check-only."""
     config = load_config(path, options)
     require_weights(config)
     refuse(config_problems(config, training=True))
@@ -72,7 +72,7 @@ def check(path, options=None, processes=1):
 
 
 @pytest.mark.parametrize('name', ['seg', 'cls', 'det'])
-def test_what_is_right_is_ready(paths, name, tmp_path, monkeypatch):
+def test_a_good_config_is_ready(paths, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check(paths[name])
     assert not list(tmp_path.iterdir())
@@ -122,7 +122,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize('name,options,message', WRONG)
-def test_what_cannot_work_is_a_sentence(paths, name, options, message):
+def test_mistakes_are_errors(paths, name, options, message):
     with pytest.raises(UserError, match=message):
         check(paths[name], options)
 

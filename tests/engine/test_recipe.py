@@ -34,7 +34,7 @@ def test_amp_on_a_cpu_is_a_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['OptimWrapper', 'AmpOptimWrapper', 'GradRuleOptimWrapper', 'GradRuleAmpOptimWrapper'])
-def test_amp_is_mmengines_whatever_name_the_config_has(monkeypatch, name):
+def test_amp_is_mmengines_under_every_name(monkeypatch, name):
     monkeypatch.setattr(recipe, 'get_device', lambda: 'cuda')
     cfg = config(optim_wrapper=dict(type=name))
     recipe.use_amp(cfg, 'bfloat16')

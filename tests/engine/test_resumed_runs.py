@@ -26,11 +26,11 @@ def files(folder: Path) -> list:
     return sorted(path.name for path in folder.glob('*.pth'))
 
 
-def assert_same_end(whole: Path, found: Path) -> None:
+def assert_same_end(whole: Path, resumed: Path) -> None:
     """The same files, and in the last one the same bits and the same best score."""
-    assert files(whole) == files(found)
+    assert files(whole) == files(resumed)
     last = Path((whole / 'last_checkpoint').read_text()).name
-    wanted, got = load(whole / last), load(found / last)
+    wanted, got = load(whole / last), load(resumed / last)
     assert not differing({key: wanted.get(key) for key in TENSORS}, {key: got.get(key) for key in TENSORS})
     scores = [content['message_hub']['runtime_info'].get('best_score') for content in (wanted, got)]
     assert scores[0] == scores[1]
@@ -84,9 +84,9 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_is_one_to_resume_from(data, whol
 @pytest.mark.parametrize('kind, at', [('segmentor', 4), ('segmentor', 7), ('classifier', 9)])
 def test_a_validation_that_was_cut_off_is_run_again(data, whole, tmp_path, kind, at):
     run(data, kind, tmp_path, stop=dict(validation=at))
-    found = run(data, kind, tmp_path, resume='auto')
+    runner = run(data, kind, tmp_path, resume='auto')
     assert_same_end(whole(kind), tmp_path)
-    assert found.message_hub.get_info('last_validated_iter') == found.iter
+    assert runner.message_hub.get_info('last_validated_iter') == runner.iter
 
 
 def test_a_validation_that_was_complete_is_not_run_again(data, whole, tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ class TestCheckpoints:
 
 
 class TestRefusals:
-    """What is no state of this run is refused, and nothing in the work directory changes."""
+    """A checkpoint without the state of this run is refused, and nothing in the work directory changes."""
 
     @pytest.fixture(scope='class')
     def stopped(self, data, tmp_path_factory) -> CheckedRunner:
@@ -257,7 +257,7 @@ class TestRefusals:
         with pytest.raises(UserError, match='counted iterations'):
             run(data, 'classifier', tmp_path, resume=str(Path(stopped.work_dir, 'iter_2.pth')))
 
-    def test_the_sentence_names_what_is_left(self, stopped, tmp_path):
+    def test_the_message_names_the_remaining_checkpoints(self, stopped, tmp_path):
         whole = Path(stopped.work_dir, 'iter_2.pth').read_bytes()
         for name, content in (('iter_2', whole), ('best_mIoU_iter_2', whole), ('.iter_3.pth.abc', whole),
                               ('iter_3', whole[:5000]), ('iter_4', whole[:5000])):

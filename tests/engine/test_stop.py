@@ -56,12 +56,12 @@ def test_a_run_that_sigterm_stops_continues_to_the_same_bits(data, tmp_path, kin
     signal.signal(signal.SIGTERM, handlers)
     SIGNALS.received, SIGNALS.noting = None, False
     noted = (tmp_path / 'stopped' / 'last_checkpoint').read_text()
-    assert stop.value.status == 143 and f'stopped by SIGTERM; {noted} holds what was done' in stop.value.sentence
+    assert stop.value.status == 143 and f'stopped by SIGTERM; {noted} holds the state of the run' in stop.value.sentence
     assert load(noted)['meta']['iter'] == iteration
     run(data, kind, tmp_path / 'stopped', resume='auto', **options)
-    wanted, found = (load(tmp_path / name / last) for name in ('whole', 'stopped'))
+    wanted, actual = (load(tmp_path / name / last) for name in ('whole', 'stopped'))
     for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        assert not differing(wanted[key], found[key]), key
+        assert not differing(wanted[key], actual[key]), key
     whole, stopped = (sorted(path.name for path in (tmp_path / name).glob('best*')) for name in ('whole', 'stopped'))
     assert whole == stopped
 
@@ -112,7 +112,7 @@ def test_two_forks_leave_a_validation_together(data, tmp_path, hit, slow):
         process.join(120)
         process.kill()
     assert [process.exitcode for process in group] == [143, 143]
-    assert 'run/iter_4.pth holds what was done' in work_dir.with_suffix('.said').read_text()
+    assert 'run/iter_4.pth holds the state of the run' in work_dir.with_suffix('.said').read_text()
     content = load(work_dir / 'iter_4.pth')
     assert content['meta']['iter'] == 4
     assert content['message_hub']['runtime_info']['last_validated_iter'] == 2, 'a resume begins with it'

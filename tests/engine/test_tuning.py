@@ -96,8 +96,9 @@ def test_a_killed_run_resumes_with_the_same_bits(data, tmp_path):
     resume_from(config, 'auto')
     runner = build_runner(config)
     runner.train()
-    found, again = best_of(runner)
-    assert differing(dict(wanted), dict(found)) == [] and again.after == result.after and again.before == result.before
+    weights, again = best_of(runner)
+    assert differing(dict(wanted), dict(weights)) == []
+    assert again.after == result.after and again.before == result.before
 
 
 def test_too_few_images_and_kinds_without_a_distance_are_a_sentence(data, tmp_path):
@@ -116,7 +117,7 @@ def test_too_few_images_and_kinds_without_a_distance_are_a_sentence(data, tmp_pa
         run_tuning(config)
 
 
-def test_queries_are_matched_whatever_their_order():
+def test_queries_are_matched_in_any_order():
     classes, masks, order = torch.randn(6, 4) * 4, torch.randn(6, 8, 8) * 4, torch.randperm(6)
-    found = match(classes[order], masks[order], classes, masks)
-    assert torch.equal(order[found], torch.arange(6))
+    matched = match(classes[order], masks[order], classes, masks)
+    assert torch.equal(order[matched], torch.arange(6))

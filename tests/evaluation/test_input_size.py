@@ -27,12 +27,12 @@ def test_labels_are_chosen_first_and_zoomed_then(segmentors, size, flip):
     """utils/utils.py of CASCADE (commit d3f050a): arg-max of the outputs, then ``zoom(out, factors, order=0)``."""
     logits = torch.nn.functional.interpolate(torch.randn(2, 4, 5, 5), size=(32, 32), mode='bilinear')
     meta = dict(ori_shape=size, img_shape=(32, 32), flip=flip is not None, flip_direction=flip)
-    found = []
+    predictions = []
     for model in segmentors:
         samples = [SegDataSample(metainfo=meta) for _ in logits]
-        found.append(model.postprocess_result(logits, samples))
-        assert found[-1][0] is samples[0] and samples[0].ori_shape == size
-    usual, ours = found
+        predictions.append(model.postprocess_result(logits, samples))
+        assert predictions[-1][0] is samples[0] and samples[0].ori_shape == size
+    usual, ours = predictions
     turned = logits.flip({'horizontal': 3, 'vertical': 2}[flip]) if flip else logits
     for index, labels in enumerate(turned.argmax(1)):
         expected = torch.from_numpy(zoom(labels.numpy(), (size[0] / 32, size[1] / 32), order=0))

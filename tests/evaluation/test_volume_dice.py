@@ -28,9 +28,9 @@ def score(samples, batch=3, **config):
 
 
 def cube(z, y, x, size=2, shape=(6, 12, 12), label=1):
-    found = np.zeros(shape, np.int64)
-    found[z:z + size, y:y + size, x:x + size] = label
-    return found
+    volume = np.zeros(shape, np.int64)
+    volume[z:z + size, y:y + size, x:x + size] = label
+    return volume
 
 
 def test_by_hand():
@@ -56,7 +56,7 @@ def test_distance_is_a_percentile_of_both_directions_together():
     assert hd95(pred, truth, spacing=(2, 1)) == 0 and hd95(far, truth, spacing=(2, 1)) == 18
 
 
-def test_a_surface_is_what_an_erosion_removes():
+def test_an_erosion_removes_the_surface():
     """Nested squares of 20 and 10: without their insides all distances are 5 at the sides and more at the corners."""
     outer, inner = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
     outer[5:25, 5:25], inner[10:20, 10:20] = True, True
@@ -104,8 +104,8 @@ def test_slices_may_come_in_any_order_and_batch_and_twice():
     assert score(shuffled, batch=5) == expected == score(samples + samples[:2], batch=1)
 
 
-def test_two_processes_give_what_one_gives():
-    """What distributed evaluation does: results of both are gathered and computed once."""
+def test_two_processes_give_the_result_of_one():
+    """As in distributed evaluation: the results of both are gathered and computed once."""
     samples = slices('v', cube(1, 2, 3), cube(1, 2, 2)) + slices('w', cube(0, 0, 0), cube(2, 0, 0))
     parts = []
     for rank in range(2):
@@ -138,9 +138,9 @@ def test_polyps_as_cascade_scores_them():
     for index, scale in enumerate((1, 0.3, 0.1)):  # the last two never reach a plain threshold of 0.5
         chance = generator.random((9, 7)).astype(np.float32) * scale
         truth = generator.random((9, 7)) > 0.3 * (index + 1)
-        found = (chance - chance.min()) / (chance.max() - chance.min() + 1e-8) >= 0.5
-        dice = (2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1)
-        iou = ((found * truth).sum() + 1) / ((found | truth).sum() + 1)
+        pred = (chance - chance.min()) / (chance.max() - chance.min() + 1e-8) >= 0.5
+        dice = (2 * (pred * truth).sum() + 1) / (pred.sum() + truth.sum() + 1)
+        iou = ((pred * truth).sum() + 1) / ((pred | truth).sum() + 1)
         expected.append((dice, iou))
         samples.append(dict(
             seg_logits=dict(data=torch.from_numpy(chance)[None]), img_path=str(index),

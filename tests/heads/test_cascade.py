@@ -1,4 +1,4 @@
-"""CASCADE's decoder: shapes, gradients, the sum of its four predictions, and what its parts compute."""
+"""CASCADE's decoder: shapes, gradients, the sum of its four predictions, and the results of its parts."""
 import pytest
 import torch
 from mmengine.registry import DefaultScope

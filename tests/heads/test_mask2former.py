@@ -32,7 +32,7 @@ def batch():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_losses_and_gradients_are_finite_and_close_to_those_of_fp32(model, dtype):
-    found = {}
+    totals = {}
     for name in (torch.float32, dtype):
         torch.manual_seed(2)  # the points that are sampled
         model.zero_grad()
@@ -42,8 +42,8 @@ def test_losses_and_gradients_are_finite_and_close_to_those_of_fp32(model, dtype
         total.backward()
         grads = [value.grad for value in model.parameters() if value.grad is not None]
         assert all(torch.isfinite(grad).all() for grad in grads)
-        found[name] = total.item()
-    assert found[dtype] == pytest.approx(found[torch.float32], rel=0.02)
+        totals[name] = total.item()
+    assert totals[dtype] == pytest.approx(totals[torch.float32], rel=0.02)
 
 
 def test_the_pixel_decoder_stays_in_fp32_while_the_backbone_does_not(model):
@@ -56,7 +56,7 @@ def test_the_pixel_decoder_stays_in_fp32_while_the_backbone_does_not(model):
 
 
 def sure_and_wrong(dtype):
-    """What the losses take, with masks that are sure (logits of -30) and miss everything."""
+    """Inputs of the losses, with masks that are certain (logits of -30) and miss everything."""
     targets = InstanceData(labels=torch.arange(4), masks=torch.eye(4).view(4, 2, 2).repeat_interleave(
         32, 1).repeat_interleave(32, 2).long())
     masks = [torch.full((1, 40, 16, 16), -30., dtype=dtype)] * 4

@@ -30,7 +30,7 @@ def load(model, path):
     return model.load_checkpoint(read_checkpoint(path))
 
 
-def test_official_checkpoint_loads_and_says_what_matched(tmp_path):
+def test_official_checkpoint_loads_and_reports_the_match(tmp_path):
     weights, path = dense_weights(), tmp_path / 'deit.pth'
     model = small()
     report = str(model.load_checkpoint(read_checkpoint(saved(path, {'model': weights}))))
@@ -152,8 +152,8 @@ def test_a_classifiers_training_checkpoint_keeps_its_head(tmp_path):
     weights = {f'backbone.{key}': value for key, value in small().state_dict().items()}
     weights.update({'head.weight': torch.ones(3, 24), 'neck.a': torch.ones(1)})
     path = saved(tmp_path / 'a.pth', {'state_dict': weights})
-    found = read_checkpoint(path).state_dict
-    assert 'head.weight' in found and 'cls_token' in found and not any('neck' in key for key in found)
+    state = read_checkpoint(path).state_dict
+    assert 'head.weight' in state and 'cls_token' in state and not any('neck' in key for key in state)
 
 
 def test_compactors_have_to_be_folded_first(tmp_path):

@@ -126,7 +126,7 @@ def test_heads_of_other_classes(tmp_path, caplog):
         load_classifier(path, FAMILIES['deit']['arch'], FAMILIES['deit']['merge'])
 
 
-def test_what_a_file_is_and_what_is_asked_for_have_to_agree(tmp_path):
+def test_a_file_has_to_be_the_model_that_is_asked_for(tmp_path):
     merge = FAMILIES['deit']['merge']
     path, bare = tmp_path / 'a.pth', tmp_path / 'bare.pth'
     plain_classifier('deit').save(path)

@@ -96,7 +96,7 @@ def test_the_real_deit_iii_has_these_names(tmp_path):
     ('deit_tiny_distilled_patch16_224', r'is a distilled DeiT, with a token of its own \(dist_token\).*not distilled'),
     ('vit_base_patch16_reg4_gap_256', r'is a ViT with register tokens \(reg_token\)'),
 ])
-def test_models_with_other_tokens_are_called_what_they_are(tmp_path, name, message):
+def test_models_with_other_tokens_are_called_by_their_name(tmp_path, name, message):
     weights = {key: value for key, value in timm.create_model(name, pretrained=False).state_dict().items()
                if not key.startswith('blocks.') or key.startswith('blocks.0.')}
     with pytest.raises(UserError, match=message):
@@ -107,15 +107,15 @@ def test_our_own_files_of_an_odd_grid_are_not_taken_for_deit_iii(tmp_path):
     ours = DeiT(ARCH, img_size=(48, 80), out_indices=(1,))  # 3x5 patches and CLS: 16 positions
     for content in ({'state_dict': ours.state_dict(), 'meta': {'cait_spec': ours.spec.to_dict()}},
                     {'state_dict': {f'backbone.{key}': value for key, value in ours.state_dict().items()}}):
-        found = read_checkpoint(saved(tmp_path / 'a.pth', content)).state_dict['pos_embed']
-        assert torch.equal(found, ours.pos_embed)
+        positions = read_checkpoint(saved(tmp_path / 'a.pth', content)).state_dict['pos_embed']
+        assert torch.equal(positions, ours.pos_embed)
 
 
 @pytest.mark.parametrize('content,message', [
     ([], 'it is a list'), ({}, 'it is empty'), ({'student': {}, 'teacher': {}}, 'it has student, teacher'),
     ({'state_dict': {'a': 1}}, 'it has a'), (torch.ones(2), 'it is a Tensor'), (5, 'it is a int'),
 ])
-def test_a_file_without_weights_says_what_it_has(tmp_path, content, message):
+def test_the_keys_of_a_file_without_weights_are_named(tmp_path, content, message):
     with pytest.raises(UserError, match=rf'holds no state_dict \({message}.*\): its weights have to stand under'):
         read_checkpoint(saved(tmp_path / 'a.pth', content))
 

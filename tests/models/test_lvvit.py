@@ -16,7 +16,7 @@ def small(**kwargs):
 
 
 def official_names(depth):
-    """What the official checkpoint of a depth holds."""
+    """The content of the official checkpoint of a depth."""
     stem = [f'conv{i}.weight' for i in (1, 2, 3)] + ['proj.weight', 'proj.bias']
     stem += [f'bn{i}.{name}' for i in (1, 2, 3)
              for name in ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')]

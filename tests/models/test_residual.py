@@ -1,4 +1,4 @@
-"""Residual restoring: each patch gets back what its merges took, so that blocks which add nothing change nothing."""
+"""Residual restoring: each patch gets back the differences that merges removed, so idle blocks change nothing."""
 import pytest
 import torch
 from conftest import FAMILIES

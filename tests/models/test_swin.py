@@ -43,7 +43,7 @@ def test_equals_timms_swin_at_224(theirs):
 
 def to_mmseg(state):
     """Our (the official) names and channel order as MMSeg's."""
-    found = {}
+    renamed = {}
     for key, value in state.items():
         if 'downsample.reduction' in key or 'downsample.norm' in key:
             # nn.Unfold puts channels first and walks row by row; the official order is column by column.
@@ -52,8 +52,8 @@ def to_mmseg(state):
         for old, new in (('layers.', 'stages.'), ('patch_embed.proj', 'patch_embed.projection'),
                          ('.attn.', '.attn.w_msa.'), ('mlp.fc1', 'ffn.layers.0.0'), ('mlp.fc2', 'ffn.layers.1')):
             key = key.replace(old, new)
-        found[key] = value
-    return found
+        renamed[key] = value
+    return renamed
 
 
 def test_equals_mmsegs_swin_at_512(theirs):

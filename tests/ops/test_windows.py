@@ -39,7 +39,7 @@ def test_a_smaller_window_reads_the_offsets_of_the_full_table(window):
 
 @pytest.mark.parametrize('grid,window,shift', [((6, 6), (3, 3), (1, 1)), ((8, 4), (4, 4), (2, 0)),
                                                ((4, 9), (2, 3), (1, 1))])
-def test_the_mask_parts_what_was_no_neighbour(grid, window, shift):
+def test_the_mask_separates_tokens_that_were_no_neighbours(grid, window, shift):
     height, width = grid
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     before = torch.stack([y, x], -1)[None].roll((-shift[0], -shift[1]), (1, 2))
@@ -102,7 +102,7 @@ def test_equals_attention_by_hand_on_any_grid(grid, shifted):
         torch.testing.assert_close(layer(x, grid), naive(layer, x, grid), atol=1e-5, rtol=1e-5)
 
 
-def test_what_inference_keeps_serves_training():
+def test_results_kept_in_inference_serve_training():
     layer = WindowAttention(8, 2, 3, 5, 4, window_size=3, shifted=True)
     x = torch.randn(1, 63, 8)
     with torch.inference_mode():

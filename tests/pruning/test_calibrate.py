@@ -51,10 +51,10 @@ def test_the_compactors_score_follows_the_importance(backbone, images):
     calibration = calibrate(backbone, images)
     add_calibrated_compactors(backbone, calibration)
     names = ('q', 'k', 'v', 'ffn')
-    found, wanted = (torch.cat([getattr(block, name).flatten() for block in blocks for name in names])
+    norms, wanted = (torch.cat([getattr(block, name).flatten() for block in blocks for name in names])
                      for blocks in (channel_scores(backbone), calibration.scores))
     order = wanted.argsort(stable=True)
-    assert (found[order].diff() > -1e-6).all() and found.min() >= 0.499 and found.max() <= 1.501
+    assert (norms[order].diff() > -1e-6).all() and norms.min() >= 0.499 and norms.max() <= 1.501
     for block in calibration.scores:
         assert torch.equal(block.q, block.k), 'q and k agree by construction'
         assert (block.q.diff(dim=1) <= 0).all() and (block.v.diff(dim=1) <= 0).all(), 'ordered by contribution'

@@ -30,12 +30,12 @@ def pruner_of(backbone=None, **changes):
 
 
 def at(pruner, step):
-    """Do what a step of an optimizer at ``step`` does before it; returns what is logged."""
-    found = []
+    """Do the part of an optimizer's step at ``step`` that precedes the update; returns the log."""
+    logged = []
     pruner.load_state_dict({'steps': step})
-    pruner._log = found.append
+    pruner._log = logged.append
     pruner._before_step()
-    return found[0] if found else None
+    return logged[0] if logged else None
 
 
 @pytest.mark.parametrize('name,values', {
@@ -63,16 +63,16 @@ def test_masks_follow_the_ramp_and_are_the_selection():
     assert all(mask.q.all() and mask.ffn.all() for mask in masks_of(backbone))
     reached = []
     for step in range(10, 60, 5):
-        found = at(pruner, step)
-        reached.append(found['reduction'])
-        assert found['wanted'] == pytest.approx(min(0.5, 0.05 * len(reached)))
-        assert found['reduction'] >= found['wanted'] - 1e-9
+        logged = at(pruner, step)
+        reached.append(logged['reduction'])
+        assert logged['wanted'] == pytest.approx(min(0.5, 0.05 * len(reached)))
+        assert logged['reduction'] >= logged['wanted'] - 1e-9
     assert reached == sorted(reached)
     wanted = select(backbone.spec, channel_scores(backbone), 0.5)
     for mask, other in zip(pruner.masks(), wanted):
         assert all(torch.equal(getattr(mask, name), getattr(other, name)) for name in ('q', 'k', 'v', 'ffn'))
-    assert found['kept/1.ffn'] == int(wanted[1].ffn.sum())
-    assert found['width/1.qk'] == pruned_spec(backbone.spec, wanted).blocks[1].qk_dim
+    assert logged['kept/1.ffn'] == int(wanted[1].ffn.sum())
+    assert logged['width/1.qk'] == pruned_spec(backbone.spec, wanted).blocks[1].qk_dim
     assert at(pruner, 60)['flips'] == 0, 'nothing moved, nothing flips'
 
 
@@ -155,7 +155,7 @@ def test_a_state_that_makes_no_sense_is_a_sentence(state):
 
 
 @pytest.mark.parametrize('lr', [1e-3, 4e-3])
-def test_the_estimate_is_what_adamw_does(lr):
+def test_the_estimate_agrees_with_adamw(lr):
     """A column with gradients of 1e-3 is masked after 500 steps; Adam's beta2 of 0.99 keeps the simulation short."""
     iterations, begin, beta2 = 6000, 500, 0.99
     column = nn.Parameter(torch.eye(8)[0].clone())

@@ -54,9 +54,9 @@ def test_channels_that_never_vary_do_not_break_it():
 
 def test_a_change_of_basis_turns_the_moments(rows):
     change = torch.randn(8, 8).double()
-    found, expected = moments_of(rows).turned(change), moments_of(rows @ change.T)
-    torch.testing.assert_close(found.mean, expected.mean)
-    torch.testing.assert_close(found.second, expected.second)
+    actual, expected = moments_of(rows).turned(change), moments_of(rows @ change.T)
+    torch.testing.assert_close(actual.mean, expected.mean)
+    torch.testing.assert_close(actual.second, expected.second)
 
 
 def test_sums_stream(rows):

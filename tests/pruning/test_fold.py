@@ -106,7 +106,7 @@ def test_nothing_cut_is_the_same_function(trained):
     assert folded.spec == trained.spec and folded.largest_cut == 0
 
 
-def test_uneven_heads_lose_what_the_poorest_can():
+def test_uneven_heads_lose_as_much_as_the_poorest_can():
     mask = BlockChannels(q=torch.tensor([[0, 0, 1, 1], [0, 1, 1, 0]]).bool(),
                          k=torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]]).bool(),
                          v=torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]).bool(), ffn=torch.tensor([1, 0]).bool())
@@ -132,6 +132,6 @@ def test_a_backbone_of_feature_maps_stays_one():
     add_backbone_compactors(backbone)
     small, image = fold(backbone, keep_all(backbone)).backbone, torch.randn(1, 4, 64, 64)
     with torch.no_grad():
-        for found, wanted in zip(small(image), backbone(image), strict=True):
-            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        for actual, wanted in zip(small(image), backbone(image), strict=True):
+            torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
     assert type(small) is type(backbone) and not any('parametrizations' in name for name in small.state_dict())

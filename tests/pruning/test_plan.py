@@ -40,7 +40,7 @@ def test_no_reduction_is_refused(target):
         plan('deit_small', target)
 
 
-def test_an_unreachable_target_names_what_can_be_reached():
+def test_an_unreachable_target_names_the_reachable_one():
     with pytest.raises(UserError, match=r'saves 95.0%: merging alone was seen to reach .* to 86'):
         plan('deit_small', 0.95)
 

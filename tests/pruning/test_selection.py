@@ -24,7 +24,7 @@ def random_scores(spec, seed=0):
 
 
 def literal(spec, scores, target):
-    """Alg. 1 to 3 as the paper states them: take channels one by one, and what they drag along, until the target."""
+    """Alg. 1 to 3 as the paper states them: take channels one by one, with the ones bound to them, until the target."""
     dense = classifier_cost(Spec.dense(spec.arch)).macs
     mean = [(block.q + block.k) / 2 for block in scores]
     local = {}  # (block, module, head) -> {channel: score}
@@ -103,7 +103,7 @@ def test_consistency_between_heads_and_between_q_and_k():
         assert len(set(mask.q.sum(1).tolist())) == len(set(mask.v.sum(1).tolist())) == 1
 
 
-def test_without_consistency_only_what_can_be_removed_counts():
+def test_without_consistency_only_removable_channels_count():
     spec = make_spec(dict(embed_dim=8, depth=1, num_heads=2, img_size=(64, 64)))
     keep = torch.ones(2, 4, dtype=torch.bool)
     q, k, v = keep.clone(), keep.clone(), keep.clone()

@@ -80,7 +80,7 @@ def test_a_loop_reaches_its_target_and_folds_exactly(images, pad_to):
 
 @pytest.mark.parametrize('options', [dict(foreach=False), dict(foreach=True), dict(fused=True)])
 @pytest.mark.parametrize('rule', ['lasso', 'proximal'])
-def test_hooks_do_what_a_loop_by_hand_does(options, rule):
+def test_hooks_equal_a_loop_by_hand(options, rule):
     batches = random_batches(20)
     settings = dict(rule=rule, strength=1e-2, allow_remnants=True)
     (model, pruner), (twin, other) = make(**settings), make(**settings)
@@ -175,7 +175,7 @@ def test_accumulated_batches_count():
     batches = random_batches(STEPS)
     model, pruner = make(accumulation=3, interval=4, ramp_start=5)
     optimizer, seen = adamw(model), []
-    pruner.attach(optimizer, log=lambda found: seen.append((pruner.steps, found['wanted'])))
+    pruner.attach(optimizer, log=lambda scalars: seen.append((pruner.steps, scalars['wanted'])))
     train(model, optimizer, batches, accumulation=3)
     wanted = {}
     for batch in range(5, STEPS - STEPS % 3, 4):
@@ -245,8 +245,8 @@ def test_two_processes_choose_the_masks_of_one(tmp_path):
     assert first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
     picture, (twin, other) = random_batches(1)[0][0], make()
     twin.load_state_dict(first)
-    for mask, found in zip(pruner.masks(), other.masks()):
-        assert torch.equal(mask.q, found.q) and torch.equal(mask.ffn, found.ffn) and not mask.ffn.all()
+    for mask, theirs in zip(pruner.masks(), other.masks()):
+        assert torch.equal(mask.q, theirs.q) and torch.equal(mask.ffn, theirs.ffn) and not mask.ffn.all()
     torch.testing.assert_close(twin(picture), model(picture), atol=1e-3, rtol=1e-3)
 
 
@@ -313,7 +313,7 @@ def test_the_paper_s_rule_is_taken_where_there_is_time_for_it():
     assert 'only known for Adam' in pruner.attach(torch.optim.SGD(model.parameters(), lr=0.1))
 
 
-def test_what_cannot_be_attached_to_is_a_sentence():
+def test_an_optimizer_that_does_not_fit_is_an_error():
     model, pruner = make()
     with pytest.raises(UserError, match='does not hold 4 of 4 compactors'):
         pruner.attach(torch.optim.AdamW(model.head.parameters()), own_group=False)
@@ -330,11 +330,11 @@ def test_what_cannot_be_attached_to_is_a_sentence():
         pruner.attach(adamw(model))
 
 
-def test_what_cannot_be_pruned_is_a_sentence():
+def test_a_model_that_cannot_be_pruned_is_an_error():
     model, pruner = make()
     with pytest.raises(UserError, match=r'after 0 of 40 steps the masks save 0.0%, and 40.0% only after'):
         pruner.fold()
-    with pytest.raises(UserError, match='`model` is a Linear: give what cait_mm.load returns'):
+    with pytest.raises(UserError, match='`model` is a Linear: give a classifier of cait_mm.load'):
         CDCP(torch.nn.Linear(2, 2), 0.4, STEPS)
     with pytest.raises(UserError, match='`total_steps=0`'):
         CDCP(plain_classifier(), 0.4, 0)
@@ -357,8 +357,8 @@ def test_a_backbone_alone_can_be_pruned_and_equals_the_masked_one():
         optimizer.zero_grad()
     small, picture = pruner.fold(tolerance=None, pad_to=0), random_batches(1)[0][0]
     masked = without_masked(backbone, pruner.masks())
-    found, wanted = (item.eval().forward_tokens(picture)[0] for item in (small, masked))
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    actual, wanted = (item.eval().forward_tokens(picture)[0] for item in (small, masked))
+    torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_torch_and_timm_are_enough(tmp_path):

@@ -9,7 +9,7 @@ CPU = ('--device', 'cpu')
 DENSE, ATME = 'configs/small/upernet_deit_scenes.py', 'configs/small/upernet_atme_deit_scenes.py'
 
 
-def test_benchmark_puts_macs_beside_speed(tool, tmp_path):
+def test_benchmark_gives_macs_and_speed(tool, tmp_path):
     out = tmp_path / 'speed.json'
     status, text, err = tool('benchmark.py', ATME, '--against', DENSE, '--shape', 64, 64, '--rounds', 2, '--json', out,
                              *CPU)
@@ -65,7 +65,7 @@ def test_training_steps_of_every_library_are_timed(tool, tmp_path, dense, compre
     assert models[dense]['step']['peak_memory'] > 0 and 'step' in text and 'paramwise_options' not in text + err
 
 
-def test_what_models_do_not_share_is_not_compared(tool, tmp_path):
+def test_only_shared_parts_are_compared(tool, tmp_path):
     dense = 'configs/small/deit_scenes.py'
     words = ['benchmark.py', DENSE, '--against', dense, '--shape', 96, 96, '--rounds', 1, *CPU]
     status, text, err = tool(*words, '--json', tmp_path / 'speed.json')

@@ -39,7 +39,7 @@ def test_pictures_are_drawn_with_their_labels(tool, repo, scenes, tmp_path, name
 
 
 def test_labels_of_a_test_pipeline_lie_on_the_picture_they_belong_to(tool, scenes, tmp_path):
-    """The picture is shrunk before its labels are read, so it has to grow again."""
+    """The picture is shrunk before its labels are read, and has to grow again."""
     pipeline = ('[dict(type="LoadImageFromFile"),dict(type="Resize",scale=(32,32)),dict(type="LoadAnnotations"),'
                 'dict(type="PackSegInputs")]')
     config = tmp_path / 'small.py'

@@ -51,7 +51,7 @@ def test_a_model_comes_out_smaller_and_is_built_from_its_folder(tool, data, tmp_
     small = build_model(load_config(str(out / 'config.py')))
     small.load_state_dict(content['state_dict'])
     assert small.backbone.spec == Spec.from_dict(content['meta']['cait_spec']) == Spec.from_dict(result['spec'])
-    assert small.backbone.restore_mode == 'residual' and not read_checkpoint(str(out / 'model.pth')).is_export
+    assert small.backbone.restore_mode == 'residual' and not read_checkpoint(str(out / 'model.pth')).is_compressed
     heads = {key: value for key, value in torch.load(checkpoint)['state_dict'].items()
              if not key.startswith('backbone.')}
     assert all(torch.equal(value, content['state_dict'][key]) for key, value in heads.items())
@@ -70,12 +70,12 @@ def test_a_small_segmentor_is_evaluated_from_its_folder(tool, data, tmp_path):
 @pytest.mark.parametrize('kind', ['segmentor', 'detector'])
 def test_target_0_keeps_every_prediction(data, tmp_path, kind):
     config, checkpoint = trained(data, tmp_path, kind)
-    found = compress_model(str(config), str(checkpoint), None, 0.)
+    compressed = compress_model(str(config), str(checkpoint), None, 0.)
     image = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        before, after = (task_of(model).predict(image) for model in (found.dense, found.small))
-    assert all(torch.equal(*pair) for pair in zip(before, after)) and found.result()['reduction'] == 0
-    found.save(tmp_path / 'same')
+        before, after = (task_of(model).predict(image) for model in (compressed.dense, compressed.small))
+    assert all(torch.equal(*pair) for pair in zip(before, after)) and compressed.result()['reduction'] == 0
+    compressed.save(tmp_path / 'same')
     model, _ = load_trained(load_config(str(tmp_path / 'same' / 'config.py')), str(tmp_path / 'same' / 'model.pth'))
     with torch.no_grad():
         assert all(torch.equal(*pair) for pair in zip(before, task_of(model).predict(image)))
@@ -85,7 +85,7 @@ def test_target_0_keeps_every_prediction(data, tmp_path, kind):
     ('key', 'does not fit the config'), ('shape', 'does not fit the config'), ('backbone', 'does not fit the config'),
     ('type', 'which cannot be compressed'), ('images', 'there are no images'), ('target', 'out of reach'),
 ])
-def test_what_cannot_be_is_a_sentence_and_writes_nothing(tool, data, tmp_path, change, message):
+def test_impossible_requests_are_errors_and_write_nothing(tool, data, tmp_path, change, message):
     config, checkpoint = trained(data, tmp_path, 'segmentor')
     content, target, more = torch.load(checkpoint), 0.4, ()
     weights = content['state_dict']
@@ -122,8 +122,8 @@ def test_any_module_with_one_backbone_is_compressed_from_python(family):
 
 
 @pytest.mark.parametrize('pad_to', [0, 4])
-def test_the_target_is_what_the_backbone_saves_with_its_padding(data, tmp_path, pad_to):
+def test_the_target_counts_the_padding_of_the_backbone(data, tmp_path, pad_to):
     config, checkpoint = trained(data, tmp_path, 'segmentor')
-    found = compress_model(str(config), str(checkpoint), [torch.randn(4, 3, 64, 64)], 0.5, pad_to=pad_to)
-    assert 0.5 <= found.result()['reduction'] < 0.53
-    assert not pad_to or all(block.qk_dim == block.v_dim for block in found.spec.blocks)
+    compressed = compress_model(str(config), str(checkpoint), [torch.randn(4, 3, 64, 64)], 0.5, pad_to=pad_to)
+    assert 0.5 <= compressed.result()['reduction'] < 0.53
+    assert not pad_to or all(block.qk_dim == block.v_dim for block in compressed.spec.blocks)

@@ -1,4 +1,4 @@
-"""The ImageNet stage in small: train, kill, resume, two processes, fold, test, and what can go wrong."""
+"""The ImageNet stage in small: train, kill, resume, two processes, fold, test, and mistakes."""
 import json
 import os
 import re
@@ -129,7 +129,7 @@ def test_the_run_reaches_its_target_and_says_so(trained):
     assert scalars(trained, 'cdcp/kept/0.ffn')[-1] < 96 and any(scalars(trained, 'cdcp/flips'))
     assert scalars(trained, 'top1') and list(trained.glob('*/vis_data/events.out.tfevents.*'))
     log = next(trained.glob('*/*.log')).read_text()
-    assert 'eta:' in log and 'need about' in log and 'ordered by what they contribute to 12 training images' in log
+    assert 'eta:' in log and 'need about' in log and 'ordered by their contribution to 12 training images' in log
 
 
 @pytest.mark.parametrize('tensors', ['state_dict', 'ema_state_dict', 'optimizer'])
@@ -149,15 +149,15 @@ def test_a_killed_run_resumes_to_the_same_bits(config_of, run_of, family, tensor
         done = train(mini, work_dir, '--resume')
         assert done.returncode == 0, done.stderr[-3000:]
         assert 'resumed epoch' in done.stdout + done.stderr
-    wanted, found = (load(folder / 'epoch_6.pth') for folder in (trained, work_dir))
+    wanted, resumed = (load(folder / 'epoch_6.pth') for folder in (trained, work_dir))
     if tensors == 'optimizer':
-        assert found['param_schedulers'] == wanted['param_schedulers']
+        assert resumed['param_schedulers'] == wanted['param_schedulers']
         for key, state in wanted['optimizer']['state'].items():
-            assert all(torch.equal(value, found['optimizer']['state'][key][name]) for name, value in state.items())
+            assert all(torch.equal(value, resumed['optimizer']['state'][key][name]) for name, value in state.items())
         return
     assert any(name.endswith('.mask') for name in wanted['state_dict'])
     for name, value in wanted[tensors].items():
-        assert torch.equal(value, found[tensors][name]), name
+        assert torch.equal(value, resumed[tensors][name]), name
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -209,26 +209,27 @@ def test_fold_and_test_agree_with_the_trained_model(tool, config_of, run_of, fam
 
 
 def test_padded_heads_compute_the_same(tool, trained, tmp_path):
-    images, found = torch.randn(2, 3, 64, 64), []
+    images, outputs = torch.randn(2, 3, 64, 64), []
     for words in (['--pad-to', 0], []):
         status, text, err = tool('fold.py', trained / 'epoch_6.pth', tmp_path / 'a.pth', *words)
         assert status == 0 and ('padded with zeros' in text) != bool(words), err
         spec = read_checkpoint(str(tmp_path / 'a.pth')).spec
         model = Classifier(dict(type='CAITDeiT', spec=spec.to_dict()), num_classes=3).eval()
         model.load_pretrained(str(tmp_path / 'a.pth'))
-        found.append(model(images))
+        outputs.append(model(images))
     assert all(block.qk_dim == block.v_dim == 8 for block in spec.blocks)
-    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
 
 
 def test_an_unfinished_run_folds_only_when_told(tool, trained, tmp_path):
     status, _, err = tool('fold.py', trained / 'epoch_2.pth', tmp_path / 'a.pth')
     assert status == 2 and 'has not vanished' in err and not (tmp_path / 'a.pth').exists()
+    assert 'larger --tolerance or any norm (--force)' in err
     status, text, _ = tool('fold.py', trained / 'epoch_2.pth', tmp_path / 'a.pth', '--force')
     assert status == 0 and 'largest norm' in text and (tmp_path / 'a.pth').is_file()
 
 
-def test_what_cannot_be_folded_is_a_sentence(tool, mini, trained, tmp_path):
+def test_a_checkpoint_that_cannot_be_folded_is_an_error(tool, mini, trained, tmp_path):
     torn, bad = tmp_path / 'torn.pth', tmp_path / 'bad.pth'
     torn.write_bytes((trained / 'epoch_6.pth').read_bytes()[:9000])
     content = load(trained / 'epoch_6.pth')

@@ -59,7 +59,7 @@ def test_mask_rcnn_on_a_merged_backbone_trains_and_is_evaluated(tool, tmp_path, 
     monkeypatch.chdir(tmp_path)
     image = next((tmp_path / 'scenes/images/validation').iterdir())
     inferencer = DetInferencer(model=str(config), weights=checkpoint, device='cpu')
-    found = inferencer(str(image), out_dir=str(tmp_path / 'out'), pred_score_thr=0.,
-                       no_save_pred=False)['predictions'][0]
-    assert len(found['scores']) == len(found['bboxes']) == len(found['masks']) == 4
+    predictions = inferencer(str(image), out_dir=str(tmp_path / 'out'), pred_score_thr=0.,
+                             no_save_pred=False)['predictions'][0]
+    assert len(predictions['scores']) == len(predictions['bboxes']) == len(predictions['masks']) == 4
     assert list((tmp_path / 'out/vis').iterdir()) and list((tmp_path / 'out/preds').iterdir())

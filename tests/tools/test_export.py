@@ -1,4 +1,4 @@
-"""tools/export.py: what is written computes what PyTorch computes, or is refused in a sentence."""
+"""tools/export.py: files compute the same as PyTorch; anything else is refused with a clear error."""
 import json
 
 import pytest
@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from cait_mm.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.errors import UserError
-from cait_mm.models.export import make_export, save_export
+from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.tasks import load_model
 
 CLASSIFIER, SEGMENTOR = 'configs/small/compress_cait_deit_scenes.py', 'configs/small/upernet_cait_deit_scenes.py'
@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.parametrize('form,suffix', [('onnx', '.onnx'), ('torch-export', '.pt2')])
-@pytest.mark.parametrize('part', ['whole', 'backbone'])
+@pytest.mark.parametrize('part', ['overall', 'backbone'])
 def test_exports_are_checked_and_described(tool, checkpoint, tmp_path, form, suffix, part):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     out = tmp_path / f'model{suffix}'
@@ -36,7 +36,7 @@ def test_exports_are_checked_and_described(tool, checkpoint, tmp_path, form, suf
     assert about['classes'] == ['sky', 'mountain'] and about['mean'] == [123.675, 116.28, 103.53]
     outputs = load_saved(out, form)(torch.rand(5, 3, 64, 96))  # a batch that was never seen
     shapes = [tuple(item.shape) for item in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
-    assert shapes == ([(5, 10, 64, 96)] if part == 'whole' else [(5, 128, 4, 6)] * 4)
+    assert shapes == ([(5, 10, 64, 96)] if part == 'overall' else [(5, 128, 4, 6)] * 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['about.json', out.name] and 'differs' in text
 
 
@@ -46,7 +46,7 @@ def test_classifiers_of_every_family(tmp_path, name):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     model = load_model(str(ROOT / f'configs/{name}.py'))
     shape = model.backbone.img_size
-    module = deployable(model, 'whole')
+    module = deployable(model, 'overall')
     for form, save in (('onnx', save_onnx), ('torch-export', save_program)):
         path = tmp_path / f'model.{form}'
         save(module, shape, path, {'shape': list(shape)})
@@ -57,7 +57,7 @@ def test_classifiers_of_every_family(tmp_path, name):
 def test_images_of_four_channels(tmp_path):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     model = load_model(str(ROOT / SEGMENTOR), {'model.backbone.in_channels': 4, 'model.backbone.init_cfg': None})
-    for part, save, form in (('whole', save_onnx, 'onnx'), ('backbone', save_program, 'torch-export')):
+    for part, save, form in (('overall', save_onnx, 'onnx'), ('backbone', save_program, 'torch-export')):
         module, path = deployable(model, part), tmp_path / part
         save(module, (64, 64), path, {'shape': [64, 64]})
         saved = load_saved(path, form)
@@ -65,7 +65,7 @@ def test_images_of_four_channels(tmp_path):
         assert module.in_channels == 4 and getattr(saved, 'in_channels', 4) == 4
 
 
-def test_what_is_deployed_computes_the_same_with_fewer_parameters():
+def test_a_deployed_model_computes_the_same_with_fewer_parameters():
     model = load_model(str(ROOT / SEGMENTOR))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -80,7 +80,7 @@ def test_what_is_deployed_computes_the_same_with_fewer_parameters():
     assert not any(isinstance(item, torch.nn.BatchNorm2d) for item in model.decode_head.modules())
 
 
-def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
+def test_an_onnx_file_is_timed_together_with_configs(tool, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
     out = tmp_path / 'model.onnx'
     assert tool('export.py', SEGMENTOR, checkpoint, '--shape', 64, 64, '--out', out)[0] == 0
@@ -93,9 +93,9 @@ def test_an_onnx_file_is_timed_beside_configs(tool, checkpoint, tmp_path):
     assert status == 2 and 'for images of 64x64, not 96x64' in err
 
 
-def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
+def test_models_that_a_format_cannot_hold_are_refused(tool, tmp_path):
     with pytest.raises(UserError, match='export `part=backbone`'):
-        deployable(load_model(str(ROOT / 'configs/small/mask_rcnn_deit_scenes.py')), 'whole')
+        deployable(load_model(str(ROOT / 'configs/small/mask_rcnn_deit_scenes.py')), 'overall')
     config = 'configs/small/mask2former_cait_deit_t_camvid.py'
     torch.save({'state_dict': load_model(str(ROOT / config)).state_dict(), 'meta': {}}, tmp_path / 'm.pth')
     status, _, err = tool('export.py', config, tmp_path / 'm.pth', '--format', 'torch-export', '--shape', 64, 64)
@@ -106,9 +106,10 @@ def test_what_a_format_cannot_hold_is_refused(tool, tmp_path):
 def test_a_compressed_classifier_is_a_segmentors_backbone_and_no_segmentor(tool, tmp_path):
     model, export = load_model(str(ROOT / CLASSIFIER)), tmp_path / 'cait.pth'
     weights = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
-    save_export(make_export(weights, model.backbone.spec), export)
-    status, _, err = tool('export.py', SEGMENTOR, export, '--format', 'torch-export', '--shape', 64, 64)
-    assert status == 2 and 'no trained head' in err
+    save_compressed(compressed_content(weights, model.backbone.spec), export)
+    for part in ((), ('--part', 'whole')):  # the name that overall had in earlier versions
+        status, _, err = tool('export.py', SEGMENTOR, export, '--format', 'torch-export', *part, '--shape', 64, 64)
+        assert status == 2 and 'no trained head' in err
     for config, outputs in ((SEGMENTOR, 4), (CLASSIFIER, 1)):
         out = tmp_path / f'{outputs}.pt2'
         status, _, err = tool('export.py', config, export, '--format', 'torch-export', '--part', 'backbone', '--shape',

@@ -1,4 +1,4 @@
-"""tools/quickstart.py: what it writes down, and that one folder holds one run."""
+"""tools/quickstart.py: the files it writes, and that one folder holds one run."""
 import argparse
 import json
 import runpy
@@ -37,7 +37,7 @@ def test_the_settings_of_a_new_folder_are_kept(quickstart, tmp_path):
 
 
 @pytest.mark.parametrize('name,start', [('dense', None), ('CAIT', 'dense.pth')])
-def test_the_written_config_is_what_epochs_makes_of_the_shipped_one(quickstart, tmp_path, name, start):
+def test_the_written_config_is_the_shipped_one_with_epochs(quickstart, tmp_path, name, start):
     shipped, path = quickstart['CLASSIFIERS'][name], tmp_path / 'config.py'
     settings = quickstart['classifier_settings'](name, 5, seed=3)
     quickstart['write_config'](path, shipped, tmp_path / 'scenes', start, settings)

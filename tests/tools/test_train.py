@@ -197,7 +197,7 @@ def test_tensorboard_drawing_and_json_are_one_option_away(tiny, tmp_path):
     ('train.py', ['configs/none.py'], 'config configs/none.py does not exist'),
     ('test.py', ['configs/small/upernet_deit_scenes.py', 'none.pth'], 'docs/prepare_data.md#scenes'),
 ])
-def test_what_is_missing_is_a_sentence(tool, name, words, message, tmp_path):
+def test_missing_files_are_errors(tool, name, words, message, tmp_path):
     status, out, err = tool(name, *words, '--work-dir', tmp_path)
     assert status == 2 and message in err and 'Traceback' not in err and not out
     assert not list(tmp_path.iterdir()), 'nothing is left behind'

@@ -28,7 +28,7 @@ def test_names_with_a_digest_are_kept_where_pytorch_keeps_them():
     assert download_path('https://host/a/best.pth').name != download_path('https://other/a/best.pth').name
 
 
-def test_what_cannot_be_fetched_is_not_called_damaged(tmp_path):
+def test_a_failed_download_is_not_called_damaged(tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]

@@ -87,9 +87,9 @@ def test_the_later_one_of_iterations_and_epochs_is_the_newest(tmp_path):
         assert newest_checkpoint(tmp_path) == str(tmp_path / name)
 
 
-def test_what_is_kept_is_not_computed_again(tmp_path):
-    found = iter([{'a': 1}])
-    assert kept(tmp_path / 'a.json', lambda: next(found)) == kept(tmp_path / 'a.json', lambda: next(found)) == {'a': 1}
+def test_kept_results_are_not_computed_again(tmp_path):
+    values, path = iter([{'a': 1}]), tmp_path / 'a.json'
+    assert kept(path, lambda: next(values)) == kept(path, lambda: next(values)) == {'a': 1}
 
 
 @pytest.mark.parametrize('link', [False, True])
@@ -178,7 +178,7 @@ def test_a_place_is_looked_at_before_the_work(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ['file']
 
 
-def test_only_what_a_killed_process_left_is_removed(tmp_path):
+def test_only_files_of_a_killed_process_are_removed(tmp_path):
     mine = [tmp_path / name for name in ('.a.pth', '.unfinished-notes', 'a.unfinished-abcdefgh.pth', '.b.12345678.pth')]
     for path in mine:
         path.touch()

@@ -1,4 +1,4 @@
-"""A mistake is one sentence and status 2, wherever it was noticed."""
+"""A mistake gives one line and status 2, in whichever process it is noticed."""
 import pytest
 from torch.utils.data import DataLoader
 

@@ -1,4 +1,4 @@
-"""The one reader of pictures: depth, orientation, formats, and what is no picture."""
+"""The one reader of pictures: depth, orientation, formats, and files that are no pictures."""
 import io
 import os
 import re
@@ -24,7 +24,7 @@ SMOOTH = np.kron(np.arange(12).reshape(4, 3) * 20, np.ones((20, 20))).astype(np.
 COLOURS = np.stack([SMOOTH, SMOOTH[::-1], SMOOTH[:, ::-1]], 2)
 TURNS = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
          6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}
-"""What has to be done to a stored picture, by EXIF's orientation (CIPA DC-008, 4.6.4 A)."""
+"""The transformation of a stored picture by EXIF orientation (CIPA DC-008, 4.6.4 A)."""
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 8 8
 %%EndComments
@@ -37,8 +37,8 @@ newpath 0 0 moveto 8 8 lineto stroke
 def test_sixteen_bits_are_not_white(tmp_path, name):
     path = tmp_path / name
     Image.fromarray(np.full((8, 8), 20000, np.uint16)).save(path)
-    found = np.asarray(read_image(path))
-    assert found.shape == (8, 8, 3) and (found == round(20000 / 257)).all()
+    picture = np.asarray(read_image(path))
+    assert picture.shape == (8, 8, 3) and (picture == round(20000 / 257)).all()
     steps = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     Image.fromarray(steps).save(path)
     np.testing.assert_array_equal(read_picture(path)[..., 0], steps // 257)
@@ -61,7 +61,7 @@ def test_wide_values_of_no_known_range_are_a_sentence(tmp_path, values):
         read_image(tmp_path / 'a.tif')
 
 
-def test_image_folders_see_what_a_picture_of_16_bits_shows(tmp_path):
+def test_image_folders_read_pictures_of_16_bits(tmp_path):
     for name in 'ab':
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((16, 16), 20000, np.uint16)).save(tmp_path / name / '0.png')
@@ -81,9 +81,9 @@ def turned(path, orientation, **options):
     ('a.jpg', dict(quality=100)), ('a.png', {}), ('a.webp', dict(lossless=True)), ('a.tif', {})])
 def test_pictures_are_turned_as_a_camera_says_and_as_mmcv_does(tmp_path, name, options, orientation):
     path = turned(tmp_path / name, orientation, **options)
-    wanted, found = TURNS[orientation](COLOURS).astype(int), read_picture(path).astype(int)
-    assert found.shape == wanted.shape and np.abs(found - wanted).mean() < 3
-    assert np.abs(mmcv.imread(str(path), channel_order='rgb').astype(int) - found).mean() < 3
+    wanted, picture = TURNS[orientation](COLOURS).astype(int), read_picture(path).astype(int)
+    assert picture.shape == wanted.shape and np.abs(picture - wanted).mean() < 3
+    assert np.abs(mmcv.imread(str(path), channel_order='rgb').astype(int) - picture).mean() < 3
 
 
 @pytest.mark.parametrize('orientation', TURNS)
@@ -195,17 +195,17 @@ def no_file(kind, path, tmp_path):
     ('named pipe', 'is a named pipe, no file'), ('folder', 'is a folder, no file'), ('socket', 'is a socket, no file'),
     ('device', 'is a device, no file'), ('loop', 'cannot be opened'), ('broken link', 'is a link to gone.jpg'),
     ('empty', 'cannot be read, because it is empty'), ('missing', 'does not exist')])
-def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch, kind, words):
+def test_special_files_are_never_opened(tmp_path, monkeypatch, kind, words):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'a.jpg'
     no_file(kind, path, tmp_path)
     for read in (read_image, read_mask):
-        with pytest.raises(UserError, match=words) as found:
+        with pytest.raises(UserError, match=words) as raised:
             read(str(path))
-        assert 'a.jpg' in str(found.value)
+        assert 'a.jpg' in str(raised.value)
 
 
-def test_the_kinds_are_what_they_are_called(tmp_path, monkeypatch):
+def test_the_kinds_deserve_their_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind, check in (('named pipe', stat.S_ISFIFO), ('socket', stat.S_ISSOCK), ('device', stat.S_ISCHR)):
         no_file(kind, tmp_path / kind, tmp_path)

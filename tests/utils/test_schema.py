@@ -60,7 +60,7 @@ def test_a_loader_without_a_dataset_is_named():
     ('optim_wrapper.clip_grad.max_norm', INF), ('model.test_cfg.score_thr', -INF), ('custom_hooks', []),
     ('val_evaluator', [dict(type='X')]), ('optim_wrapper.optimizer.lr', 0), ('train_dataloader', None),
     ('train_dataloader.dataset.data_prefix', 'train'), ('randomness.seed', 0)])
-def test_what_the_libraries_take_is_accepted(key, value):
+def test_values_that_the_libraries_take_are_accepted(key, value):
     check_shape(config_with(key, value), 'c.py')
 
 

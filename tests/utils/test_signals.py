@@ -32,10 +32,10 @@ def send(number):
 
 
 @pytest.mark.parametrize('number,said', [
-    (signal.SIGINT, 'error: interrupted; what was written before is kept.\n'),
-    (signal.SIGTERM, 'error: stopped by SIGTERM; what was written before is kept.\n'),
-    (signal.SIGHUP, 'error: stopped by SIGHUP; what was written before is kept.\n'),
-    (signal.SIGUSR1, 'error: stopped by SIGUSR1; what was written before is kept.\n'),
+    (signal.SIGINT, 'error: interrupted; earlier files are kept.\n'),
+    (signal.SIGTERM, 'error: stopped by SIGTERM; earlier files are kept.\n'),
+    (signal.SIGHUP, 'error: stopped by SIGHUP; earlier files are kept.\n'),
+    (signal.SIGUSR1, 'error: stopped by SIGUSR1; earlier files are kept.\n'),
 ])
 def test_a_signal_is_one_line_and_nothing_half_written_stays(capsys, tmp_path, number, said):
     def main():
@@ -47,7 +47,7 @@ def test_a_signal_is_one_line_and_nothing_half_written_stays(capsys, tmp_path, n
     assert stop.value.code == 128 + number and capsys.readouterr().err == said and not list(tmp_path.iterdir())
 
 
-def test_what_a_library_made_of_a_signal_is_that_signal_again(capsys):
+def test_an_exception_that_a_library_made_of_a_signal_is_that_signal_again(capsys):
     def main():
         try:
             send(signal.SIGINT)
@@ -107,7 +107,7 @@ def test_a_signal_while_libraries_load_is_one_line(tmp_path, number):
     process.stdout.read(7)
     process.send_signal(number)
     _, err = process.communicate()
-    assert process.returncode == 128 + number and err.count(b'\n') == 1 and err.endswith(b'; nothing was begun.\n')
+    assert process.returncode == 128 + number and err.count(b'\n') == 1 and err.endswith(b'; nothing was started.\n')
 
 
 def test_a_child_is_told_to_stop_and_waited_for(tmp_path):

@@ -25,8 +25,8 @@ def saved(path, content, **kwargs):
     return str(path)
 
 
-def same(found, wanted=WEIGHTS):
-    return found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+def same(given, wanted=WEIGHTS):
+    return given.keys() == wanted.keys() and all(torch.equal(given[key], wanted[key]) for key in wanted)
 
 
 @pytest.mark.parametrize('name', ['a.safetensors', 'a.bin'])
@@ -94,7 +94,7 @@ def test_files_without_checksums_are_read(tmp_path):
     (b'\x80\x02}q\x00.', 'damaged or no weights file'),
     (b'hello', 'damaged or no weights file'),
 ])
-def test_what_is_no_weights_file_is_called_what_it_is(tmp_path, content, message):
+def test_files_of_other_kinds_are_called_by_their_kind(tmp_path, content, message):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)
     with pytest.raises(UserError, match=f'checkpoint {path} .*{message}'):
@@ -129,7 +129,7 @@ def fake_class(monkeypatch, module, name, base=dict):
     return kind
 
 
-def test_settings_beside_the_weights_do_not_keep_them_from_being_read(tmp_path, monkeypatch):
+def test_weights_are_read_from_files_with_settings(tmp_path, monkeypatch):
     node = fake_class(monkeypatch, 'yacs.config', 'CfgNode')
     inner = node(depth=12)
     inner.__dict__['__immutable__'] = True
@@ -146,12 +146,12 @@ def test_settings_beside_the_weights_do_not_keep_them_from_being_read(tmp_path, 
     }
     path = saved(tmp_path / 'a.pth', {'model': WEIGHTS, **settings})
     monkeypatch.undo()  # the packages are not installed where it is read
-    found = load_file(path)
-    assert same(found['model'])
-    assert found['args'].lr == 0.1 and str(found['args'].out) == 'runs/a' and found['args'].when.year == 2024
-    assert found['config'] == {'model': {'depth': 12}} and type(found['config']) is collections.OrderedDict
-    assert found['omega']._content == {'lr': 0.1} and found['counts'] == {'a': [1]} and found['queue'] == [1, 2]
-    assert found['history'].tolist() == [0, 1, 2] and found['best'] == 0.5 and found['took'].seconds == 3
+    content = load_file(path)
+    assert same(content['model'])
+    assert content['args'].lr == 0.1 and str(content['args'].out) == 'runs/a' and content['args'].when.year == 2024
+    assert content['config'] == {'model': {'depth': 12}} and type(content['config']) is collections.OrderedDict
+    assert content['omega']._content == {'lr': 0.1} and content['counts'] == {'a': [1]} and content['queue'] == [1, 2]
+    assert content['history'].tolist() == [0, 1, 2] and content['best'] == 0.5 and content['took'].seconds == 3
 
 
 def test_the_types_are_allowed_for_the_reader_alone(tmp_path):
@@ -187,7 +187,7 @@ def test_no_pickle_runs_and_its_type_is_named(tmp_path, call, name, zipped):
     assert not marker.exists()
 
 
-def test_a_whole_module_is_refused_with_what_to_do(tmp_path):
+def test_a_whole_module_is_refused_with_a_remedy(tmp_path):
     path = saved(tmp_path / 'a.pth', {'model': torch.nn.Linear(2, 2)})
     with pytest.raises(UserError, match=r'torch.nn.modules.linear.Linear, .* torch.save\(model.state_dict\(\), FILE\)'):
         load_file(path)
@@ -222,14 +222,14 @@ def test_a_broken_file_reads_as_it_was_or_is_one_sentence(tmp_path, kind):
     for _ in range(80):
         path.write_bytes(broken(content, rng))
         try:
-            found = load_file(path)
+            loaded = load_file(path)
         except UserError as error:
             assert '\n' not in str(error) and len(str(error)) < 1000, error
             outcomes['refused'] += 1
         else:
             outcomes['read'] += 1
             if kind == 'zip':
-                assert same(found['model'])
+                assert same(loaded['model'])
     assert outcomes['refused'] > 40, outcomes
 
 

@@ -11,7 +11,7 @@ THING_CLASSES = CLASSES[5:]
 
 Colour = Sequence[float]
 OVERSAMPLING = 3
-"""The canvas is larger by this odd factor: colours are averaged, labels are those at the pixels' centres."""
+"""The canvas is larger by this odd factor: colours are averaged, and labels are taken at the centres of pixels."""
 
 
 def mix(first: Colour, second: Colour, amount: float) -> np.ndarray:
@@ -50,7 +50,7 @@ class Canvas:
         Args:
             outline: ``(n, 2)`` of x and y.
             top, bottom: RGB in 0..1 at its upper and lower end.
-            label: Class and object number (0: no object) of its pixels; None keeps the earlier ones.
+            label: Class and object number (0: no object) of its pixels; None keeps the earlier labels.
         """
         corners = np.round(np.asarray(outline) * self.scale).astype(np.int32)
         x, y, width, height = cv2.boundingRect(corners)

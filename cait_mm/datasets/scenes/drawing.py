@@ -1,4 +1,4 @@
-"""From a number to a labelled picture: a plan is drawn, then photographed."""
+"""From a number to a labelled picture: a composition is drawn, then photographed."""
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 
 from cait_mm.datasets.scenes.canvas import CLASSES, Canvas, Colour, box, ellipse, mix, noise
-from cait_mm.datasets.scenes.plan import KINDS, SCENE_KINDS, Plan, Thing
+from cait_mm.datasets.scenes.composition import KINDS, SCENE_KINDS, Composition, Thing
 from cait_mm.datasets.scenes.things import THINGS, WHITE, pick
 
 SPLITS = {'train': 'training', 'val': 'validation'}
 """Splits and their folders."""
 MIN_VISIBLE = 0.0012
-"""Share of the picture below which a thing is left out rather than labelled."""
+"""The share of the picture below which a thing is left out instead of labelled."""
 
 LIGHTS = (  # sky above, sky at the horizon, tint of everything
     ((0.28, 0.52, 0.86), (0.74, 0.87, 0.97), (1.0, 1.0, 1.0)),
@@ -30,7 +30,7 @@ HILLS = ((0.34, 0.48, 0.36), (0.40, 0.52, 0.46), (0.50, 0.50, 0.36))
 TARS = ((0.36, 0.36, 0.38), (0.45, 0.44, 0.44), (0.62, 0.54, 0.42))
 TEXTURES = dict(mountain=(14, 14, 0.10), grass=(60, 50, 0.14), water=(55, 6, 0.12), road=(90, 90, 0.06),
                 tree=(45, 45, 0.14), house=(60, 60, 0.05))
-"""Bumps down and across, and strength, of the noise on a class."""
+"""The number of bumps of the noise on a class, down and across, and its strength."""
 
 
 @dataclass(frozen=True)
@@ -52,42 +52,42 @@ class Scene:
 def draw_scene(index: int, split: str = 'train', size: tuple[int, int] = (192, 192), seed: int = 0) -> Scene:
     """Draw scene ``index`` (0 or more) of ``split`` (``'train'`` or ``'val'``), ``size`` (height, width) pixels large.
 
-    It depends on these arguments alone. The kinds take turns: any eight scenes in a row hold each of them once.
+    It depends only on these arguments. The kinds take turns: any eight scenes in a row hold each of them once.
     """
     rng = np.random.default_rng([seed, list(SPLITS).index(split), index])
     kind = KINDS[SCENE_KINDS[index % len(SCENE_KINDS)]]
-    return draw_plan(Plan(kind, rng, size[1] / size[0]), size, rng)
+    return draw_composition(Composition(kind, rng, size[1] / size[0]), size, rng)
 
 
-def draw_plan(plan: Plan, size: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """Draw a plan, which loses the things that nobody could see."""
+def draw_composition(composition: Composition, size: tuple[int, int], rng: np.random.Generator) -> Scene:
+    """Draw a composition; things that cannot be seen are removed from it."""
     light = LIGHTS[rng.choice(len(LIGHTS), p=(0.45, 0.2, 0.2, 0.15))]
     season = str(rng.choice(list(GROUNDS), p=(0.6, 0.25, 0.15)))
     backdrop = Canvas(*size)
-    draw_backdrop(backdrop, plan, light, season, rng)
+    draw_backdrop(backdrop, composition, light, season, rng)
     while True:
         canvas = deepcopy(backdrop)
-        for number, thing in enumerate(plan.things, start=1):
+        for number, thing in enumerate(composition.things, start=1):
             draw_thing(canvas, thing, number, light[1], season)
         semantic, instance = canvas.labels()
-        areas = np.bincount(instance.ravel(), minlength=len(plan.things) + 1)[1:]
-        least = [max(MIN_VISIBLE * instance.size, 0.06 * (thing.size * size[0])**2) for thing in plan.things]
+        areas = np.bincount(instance.ravel(), minlength=len(composition.things) + 1)[1:]
+        least = [max(MIN_VISIBLE * instance.size, 0.06 * (thing.size * size[0])**2) for thing in composition.things]
         if (areas >= least).all():
             break
-        plan.things = [thing for thing, seen in zip(plan.things, areas >= least) if seen]
-    categories = tuple(CLASSES.index(thing.name) for thing in plan.things)
+        composition.things = [thing for thing, seen in zip(composition.things, areas >= least) if seen]
+    categories = tuple(CLASSES.index(thing.name) for thing in composition.things)
     return Scene(photograph(canvas.picture(), semantic, light[2], rng), semantic, instance, categories)
 
 
-def draw_backdrop(canvas: Canvas, plan: Plan, light: tuple[Colour, ...], season: str,
+def draw_backdrop(canvas: Canvas, composition: Composition, light: tuple[Colour, ...], season: str,
                   rng: np.random.Generator) -> None:
     """Sky, peaks, hills, ground, water, roads."""
     above, haze, _ = light
-    right, horizon = plan.aspect + 0.01, plan.horizon
+    right, horizon = composition.aspect + 0.01, composition.horizon
     xs = np.linspace(-0.01, right, 90)
 
     def strip(upper: np.ndarray | float, lower: np.ndarray | float) -> np.ndarray:
-        """The outline of everything between two heights."""
+        """The outline of the area between two heights."""
         edges = [np.stack([xs, np.broadcast_to(ys, xs.shape)], 1) for ys in (upper, lower)]
         return np.concatenate([edges[0], edges[1][::-1]])
 
@@ -98,8 +98,8 @@ def draw_backdrop(canvas: Canvas, plan: Plan, light: tuple[Colour, ...], season:
         for shift in (-0.7, 0.0, 0.6):
             canvas.fill(ellipse(x + shift * width, y, width, width * rng.uniform(0.2, 0.4)), mix(WHITE, haze, 0.3),
                         opacity=0.7)
-    if rng.random() < plan.kind.mountains:
-        height, rock = rng.uniform(*plan.kind.peaks), mix(pick(rng, ROCKS), haze, rng.uniform(0.1, 0.5))
+    if rng.random() < composition.kind.mountains:
+        height, rock = rng.uniform(*composition.kind.peaks), mix(pick(rng, ROCKS), haze, rng.uniform(0.1, 0.5))
         nodes = np.linspace(-0.2, right + 0.2, 2 * rng.integers(3, 6)) + rng.uniform(-0.05, 0.05)
         tops = rng.uniform(0.55, 1.0, len(nodes)) * np.where(np.arange(len(nodes)) % 2, 1, 0.4)
         ridge = horizon - height * (np.interp(xs, nodes, tops) + rng.uniform(-0.03, 0.03, len(xs)))
@@ -108,21 +108,21 @@ def draw_backdrop(canvas: Canvas, plan: Plan, light: tuple[Colour, ...], season:
         canvas.fill(strip(ridge, np.maximum(ridge, snow)), mix(WHITE, haze, 0.3))
     waves = sum(rng.uniform(0.3, 1) * np.sin(xs * rng.uniform(2, 5) * k + rng.uniform(0, 6)) / k for k in (1, 2, 3))
     hill = mix(pick(rng, HILLS), haze, 0.35)
-    canvas.fill(strip(horizon - rng.uniform(*plan.kind.hills) * (0.6 + 0.25 * waves), horizon + 0.01), hill,
+    canvas.fill(strip(horizon - rng.uniform(*composition.kind.hills) * (0.6 + 0.25 * waves), horizon + 0.01), hill,
                 mix(hill, haze, 0.35), ('mountain', 0))
     ground, tar = pick(rng, GROUNDS[season]), pick(rng, TARS)
     canvas.fill(strip(horizon, 1.01), mix(ground, haze, 0.35), ground * 0.9, ('grass', 0))
-    if plan.water:
-        near = plan.water[1] + 0.03 * np.sin(xs * rng.uniform(3, 6) + rng.uniform(0, 6))
+    if composition.water:
+        near = composition.water[1] + 0.03 * np.sin(xs * rng.uniform(3, 6) + rng.uniform(0, 6))
         deep = mix(above, (0.14, 0.36, 0.46), rng.uniform(0.3, 0.7))
-        canvas.fill(strip(plan.water[0], near), mix(deep, haze, 0.5), deep * 0.9, ('water', 0))
-    if plan.road:
-        canvas.fill(strip(*plan.road), tar, tar * 0.85, ('road', 0))
-        middle = sum(plan.road) / 2
+        canvas.fill(strip(composition.water[0], near), mix(deep, haze, 0.5), deep * 0.9, ('water', 0))
+    if composition.road:
+        canvas.fill(strip(*composition.road), tar, tar * 0.85, ('road', 0))
+        middle = sum(composition.road) / 2
         for left in np.arange(rng.uniform(-0.1, 0), right, 0.16):
             canvas.fill(box(left, middle, left + 0.09, middle + 0.012), WHITE)
-    if rng.random() < plan.kind.lane:
-        depth, (near, far) = np.linspace(0.02, 1.05, 30), rng.uniform(0.25, 0.75, 2) * plan.aspect
+    if rng.random() < composition.kind.lane:
+        depth, (near, far) = np.linspace(0.02, 1.05, 30), rng.uniform(0.25, 0.75, 2) * composition.aspect
         middle = far + (near - far) * depth + 0.1 * np.sin(rng.uniform(0, 6) + 4 * depth) * depth
         half, ys = rng.uniform(0.11, 0.17) * depth, horizon + depth * (1 - horizon)
         sides = [np.stack([middle + sign * half, ys], 1) for sign in (-1, 1)]
@@ -130,7 +130,7 @@ def draw_backdrop(canvas: Canvas, plan: Plan, light: tuple[Colour, ...], season:
 
 
 def draw_thing(canvas: Canvas, thing: Thing, number: int, haze: Colour, season: str) -> None:
-    """Draw a thing as object ``number``, mirrored or not, paler the farther away, with a shadow at its foot."""
+    """Draw a thing as object ``number``, perhaps mirrored, with a shadow; distant things are paler."""
     rng, fade = np.random.default_rng(thing.seed), 0.45 * (1 - thing.depth)**1.5
     foot, scale = (thing.x, thing.y), np.array([rng.choice((-1, 1)), -1]) * thing.size
     if thing.name != 'balloon':

@@ -1,4 +1,4 @@
-"""A set of scenes on disk in three layouts, which agree because every scene is drawn once for all of them."""
+"""A set of scenes on disk in three layouts, for which every scene is drawn once."""
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -11,8 +11,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cait_mm.datasets.scenes.canvas import CLASSES, PALETTE, THING_CLASSES
+from cait_mm.datasets.scenes.composition import SCENE_KINDS
 from cait_mm.datasets.scenes.drawing import SPLITS, Scene, draw_scene
-from cait_mm.datasets.scenes.plan import SCENE_KINDS
 from cait_mm.errors import UserError
 from cait_mm.utils.files import read_json, require_folder_place, write_json
 from cait_mm.utils.lock import locked
@@ -28,7 +28,7 @@ Progress = Callable[[list], Iterable]
 
 def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[int, int] = (192, 192), seed: int = 0,
                 overwrite: bool = False, progress: Progress = iter) -> dict[str, Any]:
-    """Write a set of scenes in three layouts, or find it already there.
+    """Write a set of scenes in three layouts, unless it is there already.
 
     ``images/`` with ``annotations/`` (ADE20K's folders, index PNGs), ``instances_*.json`` (COCO's format, RLE masks)
     and ``classification/`` (ImageFolder, the same pictures). The set is made in a folder next to ``root`` and renamed
@@ -40,14 +40,14 @@ def make_scenes(root: str | Path, train: int = 480, val: int = 80, size: tuple[i
         size: Height and width in pixels.
         seed: 0 or more.
         overwrite: Replace a set that was made with other arguments.
-        progress: Called with the list of scenes to draw, as ``tqdm`` is, and returns an iterable over the same.
+        progress: Called like ``tqdm`` with the list of scenes to draw; returns an iterable over them.
 
     Returns:
         The content of ``meta.json``, and ``'reused'``: whether nothing had to be drawn.
 
     Raises:
-        UserError: For impossible arguments; another set at ``root``, or files there that are not the generator's; or
-            another process that is making a set there.
+        UserError: Arguments are impossible; ``root`` holds another set, or files that the generator did not write; or
+            another process is making a set there.
     """
     place, meta = Path(os.path.realpath(root)), _describe(train, val, size, seed)
     if _is_there(place, meta, overwrite):
@@ -80,29 +80,29 @@ def _describe(train: int, val: int, size: tuple[int, int], seed: int) -> dict[st
 
 
 def _is_there(place: Path, meta: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the set is there, complete.
+    """Whether the complete set is there.
 
     Raises:
-        UserError: Something else is there that must not be replaced.
+        UserError: There are other files, which must not be replaced.
     """
     if not place.is_dir() or not any(place.iterdir()):
         return False
-    found = None
+    stored = None
     with suppress(UserError):
-        found = read_json(place / META)
-    if not (isinstance(found, dict) and found.get('generator') == _GENERATOR
-            and all(isinstance(found.get(split), int) and found[split] <= _MOST for split in SPLITS)):
+        stored = read_json(place / META)
+    if not (isinstance(stored, dict) and stored.get('generator') == _GENERATOR
+            and all(isinstance(stored.get(split), int) and stored[split] <= _MOST for split in SPLITS)):
         raise UserError(f'{place} holds files and no set of scenes, or its {META} was not written by the scene '
                         'generator: give a folder that is empty or not there yet.')
     files = {str(path.relative_to(place)) for path in place.rglob('*') if path.is_symlink() or not path.is_dir()}
-    if found == meta and _files(meta) <= files:
+    if stored == meta and _files(meta) <= files:
         return True
-    if found != meta and not overwrite:
-        keys = [key for key in ('version', *SPLITS, 'size', 'seed') if found.get(key) != meta[key]]
-        differences = ', '.join(f'{key} {found.get(key)} instead of {meta[key]}' for key in keys) or 'other classes'
+    if stored != meta and not overwrite:
+        keys = [key for key in ('version', *SPLITS, 'size', 'seed') if stored.get(key) != meta[key]]
+        differences = ', '.join(f'{key} {stored.get(key)} instead of {meta[key]}' for key in keys) or 'other classes'
         raise UserError(f'{place} holds scenes made with other arguments ({differences}): '
                         'give another folder or the same arguments, or replace them with overwrite (--overwrite).')
-    foreign = sorted(files - _files(found))
+    foreign = sorted(files - _files(stored))
     if foreign:
         raise UserError(f'{place} cannot be replaced, because the scene generator did not write {foreign[0]}: '
                         'move it elsewhere, or give another folder.')
@@ -116,7 +116,7 @@ def _files(meta: dict[str, Any]) -> set[str]:
 
 
 def _paths(split: str, index: int) -> tuple[str, str, str]:
-    """Picture, semantic map, and the picture among those of its kind."""
+    """The paths of the picture, the semantic map, and the picture in the folder of its kind."""
     name, folder, kind = f'scene_{index:06d}', SPLITS[split], SCENE_KINDS[index % len(SCENE_KINDS)]
     return (f'images/{folder}/{name}.jpg', f'annotations/{folder}/{name}.png',
             f'classification/{split}/{kind}/{name}.jpg')

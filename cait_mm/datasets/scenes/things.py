@@ -1,14 +1,14 @@
 """The countable objects of the scenes as polygons: tree, house, car, boat, balloon.
 
-Every function returns the polygons of one object from back to front. Its foot is the origin, ``y`` points upwards, and
-it is 1 high (cars and boats: long).
+Every function returns the polygons of an object from back to front. Its foot is at the origin, ``y`` points upwards,
+and its height (the length of cars and boats) is 1.
 """
 import numpy as np
 
 from cait_mm.datasets.scenes.canvas import Colour, box, ellipse, mix
 
 Polygon = tuple[np.ndarray, Colour, Colour]
-"""Outline ``(n, 2)``, and RGB at its upper and lower end."""
+"""The outline ``(n, 2)``, and RGB at its upper and lower end."""
 
 LEAVES = {
     'summer': ((0.20, 0.42, 0.16), (0.28, 0.50, 0.18), (0.12, 0.30, 0.20), (0.36, 0.52, 0.20)),
@@ -24,7 +24,7 @@ GLASS, DARK, WHITE, WOOD, IRON = ((0.34, 0.46, 0.56), (0.10, 0.10, 0.11), (0.95,
 
 
 def pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> np.ndarray:
-    """One of ``colours``, a little varied."""
+    """One of ``colours``, slightly varied."""
     colour = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.88, 1.1)
     return np.clip(colour + rng.uniform(-0.05, 0.05, 3), 0.02, 1)
 

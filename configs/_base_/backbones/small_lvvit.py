@@ -1,6 +1,6 @@
 # An LV-ViT that two CPU cores can train: 128x128 images, 0.08 GMACs. small/lvvit_imagefolder.py trains it.
 # atme: merges before blocks 3 and 5 (from 0), at first the mean of their tokens.
-# cait: the export of small/compress_cait_lvvit_imagefolder.py decides the widths.
+# cait: the compressed checkpoint of small/compress_cait_lvvit_imagefolder.py decides the widths.
 small_lvvit = dict(
     dense=dict(
         type='CAITLVViT',

@@ -1,7 +1,7 @@
 # A Swin that two CPU cores can train: 128x128 images, windows of 4, 0.10 GMACs. small/swin_imagefolder.py trains it.
 # atme: merges before the last two blocks of the third stage (stage.block, both from 0), at first the mean of their
 # tokens.
-# cait: the export of small/compress_cait_swin_imagefolder.py decides the widths.
+# cait: the compressed checkpoint of small/compress_cait_swin_imagefolder.py decides the widths.
 small_swin = dict(
     dense=dict(
         type='CAITSwin',

@@ -1,7 +1,7 @@
 # The quick start's ViT: 128 wide, 8 blocks, 192x192 images as 12x12 tokens, 0.29 GMACs. small/deit_scenes.py trains it.
 # atme: merges before blocks 2 and 5 (from 0) leave 12x6, then 6x6 tokens and save 45 % of the classifier's MACs.
-# cait: the export of small/compress_cait_deit_scenes.py brings its own widths. Until it is there, these stand in: they
-# save 55 %.
+# cait: the compressed checkpoint of small/compress_cait_deit_scenes.py brings its own widths. The widths here stand in
+# until it is there: they save 55 %.
 small_vit = dict(
     dense=dict(
         type='CAITDeiT',

@@ -2,8 +2,8 @@
 # atme: merges before blocks 7 and 12 of the third stage save 33.7 % of the classifier's MACs at 224x224 (33.7 % in the
 # paper). They start as the mean of their tokens, on the dense weights; the paper starts from a training of its own,
 # here atme_swin_s_scratch_imagenet.py.
-# cait: an export of tools/fold.py or tools/compress.py brings its own widths. Until it is there, these stand in: they
-# save 48.8 %, the target of compress_cait_swin_s_imagenet.py. The paper has no such model.
+# cait: a compressed checkpoint of tools/fold.py or tools/compress.py brings its own widths. The widths here stand in
+# until it is there: they save 48.8 %, the target of compress_cait_swin_s_imagenet.py. The paper has no such model.
 swin_small = dict(
     dense=dict(
         type='CAITSwin',

@@ -2,8 +2,8 @@
 # atme: merges before the last two blocks of the third stage save 20.3 % of the classifier's MACs at 224x224 (20.1 % in
 # the paper). They start as the mean of their tokens, on the dense weights; the paper starts from a training of its own,
 # here atme_swin_t_scratch_imagenet.py.
-# cait: an export of tools/fold.py or tools/compress.py brings its own widths. Until it is there, these stand in: they
-# save 35.4 % (the paper's 35.4 %) and leave 25.5 M parameters (the paper's 25.5 M).
+# cait: a compressed checkpoint of tools/fold.py or tools/compress.py brings its own widths. The widths here stand in
+# until it is there: they save 35.4 % (the paper's 35.4 %) and leave 25.5 M parameters (the paper's 25.5 M).
 swin_tiny = dict(
     dense=dict(
         type='CAITSwin',

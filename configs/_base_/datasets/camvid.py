@@ -1,6 +1,7 @@
 # CamVid (11 classes, 480x360): docs/prepare_data.md#camvid
 # The full module path makes MMEngine import the class when it is needed. It turns the files' label 11 (void) into 255,
 # so losses, RandomCrop and IoUMetric keep their usual ignore_index.
+_base_ = './ade20k.py'
 dataset_type = 'cait_mm.datasets.camvid.CamVidDataset'
 data_root = 'data/camvid'
 crop_size = (320, 320)
@@ -21,32 +22,22 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='train', seg_map_path='trainannot'),
         pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=1,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='val', seg_map_path='valannot'),
         pipeline=test_pipeline))
 test_dataloader = dict(
-    batch_size=1,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         data_prefix=dict(img_path='test', seg_map_path='testannot'),
         pipeline=test_pipeline))
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

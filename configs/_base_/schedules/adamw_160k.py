@@ -1,6 +1,6 @@
 # 160k iterations at a total batch of 32: AdamW 6e-5, weight decay 0.01 (paper, section IV-B1). Warm-up, poly decay and
-# what does not decay are Swin's and XCiT's, with batches of 16. Parameters named norm are the backbone's: the heads'
-# batch norms are called bn and decay, as theirs do. DeiT's positions and CLS do not decay, as in its own training.
+# the parameters without weight decay are those of Swin and XCiT (batches of 16). Parameters named norm belong to the
+# backbone: batch norms of heads are called bn and decay, as there. Positions and CLS do not decay, as in DeiT.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
@@ -17,5 +17,5 @@ param_scheduler = [
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-# What the learning rate belongs to; tools/train.py says so when the total batch of a run is another one.
+# The batch of this learning rate; tools/train.py warns if the total batch of a run is another one.
 auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -1,5 +1,5 @@
-# 12 epochs at a total batch of 16: AdamW 2e-4 (paper, section IV-B2) and, of MMDetection's Swin (its
-# mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py), weight decay 0.05, the warm-up, steps at 8 and 11 and what does not decay.
+# 12 epochs at a total batch of 16: AdamW 2e-4 (paper, section IV-B2) and, from MMDetection's Swin
+# (mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py), weight decay 0.05 and its exceptions, the warm-up, steps at 8 and 11.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05),

@@ -43,7 +43,7 @@ def expected() -> dict:
     picture = torch.rand(1, 3, SIDE, SIDE)
     cut, _, _ = export_training(str(HERE / 'compress.pth'), None, 0)
     torch.save(cut, HERE / 'cut.pth')
-    found = dict(
+    values = dict(
         picture=picture,
         compress=model_of('compress', 'compress.pth')(picture, mode='tensor'),
         export=small('export.pth')(picture, mode='tensor'),
@@ -51,7 +51,7 @@ def expected() -> dict:
         cut_spec=cut['meta']['cait_spec'],
         segmentor=model_of('segmentor', 'segmentor.pth')(picture, mode='tensor'))
     (HERE / 'cut.pth').unlink()
-    return found
+    return values
 
 
 def small(export: str) -> torch.nn.Module:

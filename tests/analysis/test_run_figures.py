@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from cait_mm.analysis.report import cls_attention, describe, read_scalars
+from cait_mm.analysis.run_figures import cls_attention, describe, read_scalars
 from cait_mm.backbones import CAITDeiT
 from cait_mm.pruning.selection import BlockChannels
 
@@ -14,8 +14,8 @@ ARCH = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
 def test_cls_attention_is_the_softmax_of_the_last_block(merge):
     backbone = CAITDeiT(arch=ARCH, merge=merge, qk_dim=5, v_dim=7, out_indices=(-1, ), final_norm=True).eval()
     image = torch.randn(1, 3, 64, 64)
-    found = cls_attention(backbone, image)
-    assert found.shape == (4, 4)
+    attention = cls_attention(backbone, image)
+    assert attention.shape == (4, 4)
     block, inputs = backbone.blocks[-1], []
     block.attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     with torch.no_grad():
@@ -26,11 +26,11 @@ def test_cls_attention_is_the_softmax_of_the_last_block(merge):
             for head in range(3)]).mean(0)
     assert not block.attn.qkv._forward_hooks, 'the hook is gone'
     cells = 16 if not merge else 4
-    assert found.sum().item() == pytest.approx(weights.sum().item() * 16 / cells, rel=1e-4)
-    torch.testing.assert_close(found.flatten().sort().values, weights.repeat_interleave(16 // cells).sort().values)
+    assert attention.sum().item() == pytest.approx(weights.sum().item() * 16 / cells, rel=1e-4)
+    torch.testing.assert_close(attention.flatten().sort().values, weights.repeat_interleave(16 // cells).sort().values)
 
 
-def test_a_resumed_run_replaces_what_it_did_again(tmp_path):
+def test_a_resumed_run_replaces_repeated_steps(tmp_path):
     for name, steps in (('1', (1, 2, 3)), ('2', (3, 4))):
         (tmp_path / name / 'vis_data').mkdir(parents=True)
         lines = [json.dumps(dict(step=step, loss=int(name) * 10 + step)) for step in steps]

@@ -1,4 +1,4 @@
-"""The places of things in a scene of each kind. Lengths are image heights, from the top."""
+"""Where the things of a scene stand, for each kind of scene. Lengths are in image heights, from the top."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,15 +8,15 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Kind:
-    """Ranges that one kind of scene is drawn from.
+    """The ranges of a kind of scene.
 
     Attributes:
-        things: Fewest and most of each.
-        horizon: Where the ground ends.
+        things: The smallest and largest number of each thing.
+        horizon: The upper edge of the ground.
         hills, peaks: Heights above the horizon.
-        mountains, lane: How likely there are peaks, and a lane to the horizon.
-        water: Upper edge below the horizon, and lower edge.
-        road: Upper edge of a crossing road.
+        mountains, lane: The probability of peaks, and of a lane to the horizon.
+        water: The upper edge, below the horizon, and the lower edge.
+        road: The upper edge of a crossing road.
     """
     things: dict[str, tuple[int, int]]
     horizon: Range = (0.40, 0.56)
@@ -40,7 +40,7 @@ KINDS = {
 }
 SCENE_KINDS = tuple(KINDS)
 SIZES = dict(tree=0.5, house=0.4, car=0.42, boat=0.5)
-"""Of a thing at the lower edge; at the horizon it is 0.36 of that."""
+"""The size of a thing at the lower edge; at the horizon it is 0.36 times that."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Thing:
     seed: int
 
 
-class Plan:
-    """One scene of a kind before it is drawn: edges, and things from back to front."""
+class Composition:
+    """A scene of a kind before it is drawn: edges, and things from back to front."""
 
     def __init__(self, kind: Kind, rng: np.random.Generator, aspect: float) -> None:
         self.kind, self.aspect, self.horizon = kind, aspect, rng.uniform(*kind.horizon)
@@ -68,7 +68,7 @@ class Plan:
         self.things.sort(key=lambda thing: (thing.name != 'balloon', thing.y))
 
     def _place(self, name: str, rng: np.random.Generator) -> None:
-        """Add a thing where there is room; leave it out if twenty tries find none."""
+        """Add a thing at a free place, unless twenty tries find none."""
         for _ in range(20):
             x, y = rng.uniform(0.04, 0.96) * self.aspect, self._foot(name, rng)
             bands = (self.water, self.road) if name in ('tree', 'house') else ()
@@ -85,7 +85,7 @@ class Plan:
                 return
 
     def _foot(self, name: str, rng: np.random.Generator) -> float:
-        """How far down a thing could stand, or a balloon hang."""
+        """A height at which a thing may stand or a balloon hang."""
         if name == 'balloon':
             return rng.uniform(0.25, self.horizon + 0.03)
         if name == 'boat':

@@ -8,7 +8,7 @@ from damage import good_coco, label_map, spoil
 from PIL import Image
 
 from cait_mm.config.load import load_config
-from cait_mm.datasets.inspect import config_problems, inspect_data
+from cait_mm.datasets.check_contents import check_contents, mismatches
 
 pytest.importorskip('mmdet')
 SEEDS = 60
@@ -33,14 +33,14 @@ def inspected(tmp_path, text, **values):
     (tmp_path / 'config.py').write_text(text.format(root=tmp_path, **values))
     config = load_config(str(tmp_path / 'config.py'))
     loaders = [key for key in config if key.endswith('_dataloader')]
-    found = inspect_data(config, loaders)
-    sentences = config_problems(config, loaders, found)
-    for states in found.values():
+    inspection = check_contents(config, loaders)
+    sentences = mismatches(config, loaders, inspection)
+    for states in inspection.values():
         sentences += states['problems'] + states['remarks']
     assert all(isinstance(sentence, str) and sentence.rstrip().endswith('.') and '\n' not in sentence
                and len(sentence) < 2000 for sentence in sentences), sentences
-    json.dumps(found)
-    return [problem for states in found.values() for problem in states['problems']]
+    json.dumps(inspection)
+    return [problem for states in inspection.values() for problem in states['problems']]
 
 
 def pictures(folder, count=3):

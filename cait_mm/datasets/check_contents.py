@@ -1,6 +1,6 @@
-"""Look into a config's data before hours of training: broken pictures, labels without pictures, ids out of range.
+"""Checks of a config's data before hours of training: broken pictures, labels without pictures, ids out of range.
 
-The datasets are the libraries' own, built without a pipeline; they read the same files as training.
+The datasets are built as in training, without a pipeline, so the same files are read.
 """
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from cait_mm.datasets.agreement import class_problems, dataset_problems, loader_problems
 from cait_mm.datasets.build import build_dataset, unread_dataset, untransformed
-from cait_mm.datasets.check import datasets_of
+from cait_mm.datasets.check_files import datasets_of
 from cait_mm.datasets.coco_file import content_problems, read_json, structure_problems
 from cait_mm.datasets.heads import head_problems
 from cait_mm.datasets.images import ImageFolder
@@ -22,52 +22,52 @@ from cait_mm.errors import UserError
 from cait_mm.utils.images import spread
 
 
-def inspect_data(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
+def check_contents(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
     """Mistakes in the data of ``loaders``, whose folders and annotation files are all there.
 
-    Names are compared and annotation files read over whole datasets; pictures and label maps are decoded, ``samples``
-    of them spread evenly over a dataset (all where it is None).
+    Names and annotation files are checked over whole datasets. Of pictures and label maps, ``samples`` are decoded,
+    spread evenly over a dataset; None decodes all.
 
     Returns:
-        By loader: ``items``, how many there are, ``decoded``, ``classes``, ``problems`` and ``remarks``, one sentence
-        each; a remark is something that may be meant so. A patient of training who is in another loader too is a
-        problem of that one.
+        By loader: the numbers of ``items`` and of ``decoded`` ones, ``classes``, and sentences: ``problems``, and
+        ``remarks`` on things that may be intended. A patient in training and in another loader is a problem of the
+        latter.
     """
-    found, subjects = {}, {}
+    inspected, subjects = {}, {}
     for loader in loaders:
         nodes = [node for node in datasets_of(config[loader].dataset) if 'type' in node]
         states = dict(items=0, decoded=0, classes=[], problems=[], remarks=[])
         for node in nodes:
             try:
-                _inspect_dataset(node, config, loader == 'train_dataloader', samples, states, subjects.setdefault(
+                _check_dataset(node, config, loader == 'train_dataloader', samples, states, subjects.setdefault(
                     loader, set()))
             except UserError as error:
                 states['problems'].append(str(error))
         if nodes:
-            found[loader] = states
+            inspected[loader] = states
     for loader in set(subjects) - {'train_dataloader'}:
-        found[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
-    return found
+        inspected[loader]['problems'] += shared_subjects(subjects.get('train_dataloader', set()), subjects[loader])
+    return inspected
 
 
-def config_problems(config: Config, loaders: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Mismatches of a config with its data or itself: loaders, evaluators, and the heads of its model.
+def mismatches(config: Config, loaders: Sequence[str], inspected: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The mismatches of a config with its data or within itself: loaders, evaluators, and the heads of its model.
 
     Args:
         config: The config.
-        loaders: Those whose folders and annotation files are all there.
-        found: What :func:`inspect_data` said of them.
+        loaders: The loaders whose folders and annotation files are all there.
+        inspected: The result of :func:`check_contents` for them.
     """
-    classes = {loader: states['classes'] for loader, states in found.items() if states['classes']}
+    classes = {loader: states['classes'] for loader, states in inspected.items() if states['classes']}
     problems = [*loader_problems(config, loaders), *class_problems(classes)]
     if config.get('model'):
         problems += [problem for names in classes.values() for problem in head_problems(config.model, names)]
     return list(dict.fromkeys(problems))
 
 
-def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
+def _check_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
                      states: dict[str, Any], subjects: set[str]) -> None:
-    """Look into one dataset and add the findings to ``states`` and ``subjects``."""
+    """Check a dataset, and add the results to ``states`` and ``subjects``."""
     problems, remarks, readable = _annotation_problems(node, config, training)
     states['problems'] += problems
     states['remarks'] += remarks
@@ -93,12 +93,12 @@ def _inspect_dataset(node: Mapping[str, Any], config: Config, training: bool, sa
 
 def _annotation_problems(node: Mapping[str, Any], config: Config,
                          training: bool) -> tuple[list[str], list[str], bool]:
-    """Problems and remarks of a COCO file, and whether the library can read it; other files are not looked at."""
+    """Problems and remarks about a COCO file, and whether the library can read it; other files are not checked."""
     try:
         dataset = unread_dataset(node, config)
-    except UserError:  # no dataset of MMEngine's, or one that cannot be built, which building it will say
+    except UserError:  # no dataset of MMEngine, or one that cannot be built, which is reported when it is
         return [], [], True
-    # MMDetection's subclasses with entries of another kind (panoptic segments) have a parser of their own
+    # subclasses for entries of another kind (panoptic segments) have a parser of their own
     parser = getattr(getattr(dataset, 'parse_data_info', None), '__module__', '')
     path = str(getattr(dataset, 'ann_file', ''))
     if parser != 'mmdet.datasets.coco' or '://' in path:
@@ -119,14 +119,14 @@ def _reads_masks(pipeline: Any) -> bool:
 
 
 def _pairs(dataset: Any) -> list[dict[str, Any]]:
-    """``img_path`` of every item, and ``seg_map_path`` where it has one."""
+    """Items with ``img_path``, and ``seg_map_path`` if they have one."""
     if isinstance(dataset, ImageFolder):
         return [dict(img_path=path) for path, _ in dataset.samples]
     return [dataset.get_data_info(index) for index in range(len(dataset))]
 
 
 def _unpaired(dataset: Any, pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Pictures that an annotation names and that are not there, and labels or pictures without the other."""
+    """Sentences about annotated pictures that are missing, and about label maps or pictures without the other."""
     for pair in pairs:
         if not _there(pair['img_path']):
             yield f'picture {pair["img_path"]} does not exist, but it is annotated.'
@@ -142,12 +142,12 @@ def _unpaired(dataset: Any, pairs: Sequence[Mapping[str, Any]]) -> Iterator[str]
 
 
 def _there(path: str) -> bool:
-    """An address of a slice or picture of this package's datasets is there: the dataset has listed the files."""
+    """Whether a path exists; addresses of this package's datasets do, because the datasets have listed the files."""
     return '://' in path or os.path.exists(path)
 
 
 def _undecodable(dataset: Any, pair: Mapping[str, Any], count: LabelCount) -> Iterator[str]:
-    """Why a picture or its label map cannot be used; its labels are added to ``count``."""
+    """Sentences about a picture or label map that cannot be used; the labels are added to ``count``."""
     if not _there(pair['img_path']):
         return
     size = None

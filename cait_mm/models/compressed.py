@@ -1,4 +1,4 @@
-"""Exports: small checkpoints that describe the classifier they hold."""
+"""Compressed checkpoints: weights with the spec that describes them."""
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from cait_mm.utils.files import atomic_path
 from cait_mm.version import __version__
 
 
-def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None = None,
+def compressed_content(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None = None,
                 **meta: Any) -> dict[str, Any]:
     """``{'state_dict', 'meta': {'cait_spec', ...}}`` of tensors and plain types; ``grid`` is that of the positions."""
     stated = {} if grid is None else {GRID_META: list(grid)}
@@ -22,7 +22,7 @@ def make_export(state_dict: Mapping[str, Tensor], spec: Spec, grid: Grid | None 
             'meta': {SPEC_META: spec.to_dict(), VERSION_META: __version__, **stated, **meta}}
 
 
-def save_export(export: Mapping[str, Any], path: str | os.PathLike) -> None:
+def save_compressed(content: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Write a compressed checkpoint, completely or not at all.
 
     Raises:
@@ -30,7 +30,7 @@ def save_export(export: Mapping[str, Any], path: str | os.PathLike) -> None:
     """
     try:
         with atomic_path(path) as temporary:
-            torch.save(export, temporary)
+            torch.save(content, temporary)
     except RuntimeError as error:  # of PyTorch's writer
         raise UserError(f'{path} could not be written ({error}): make room or choose another place '
                         f'({os.path.dirname(os.path.abspath(path))}).') from error

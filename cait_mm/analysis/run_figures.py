@@ -28,13 +28,13 @@ RED, GREEN, BLUE = '#c44e52', '#55a868', '#4c72b0'
 
 def read_scalars(work_dir: Path, key: str) -> tuple[list[int], list[float]]:
     """Steps and values of a scalar over all runs in a work directory; a resumed run replaces repeated steps."""
-    found: dict[int, float] = {}
+    scalars: dict[int, float] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         records = [record for record in _records(path) if {key, 'step'} <= record.keys()]
         first = min((record['step'] for record in records), default=0)
-        found = {step: value for step, value in found.items() if step < first}
-        found.update({record['step']: record[key] for record in records})
-    return list(found), list(found.values())
+        scalars = {step: value for step, value in scalars.items() if step < first}
+        scalars.update({record['step']: record[key] for record in records})
+    return list(scalars), list(scalars.values())
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -147,7 +147,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def load_image(path: Path, size: tuple[int, int]) -> Tensor:
-    """An image, resized and normalised as ImageNet's: (1, 3, H, W)."""
+    """An image, resized and normalised as for ImageNet: (1, 3, H, W)."""
     pixels = np.asarray(read_image(path).resize(size[::-1], Image.BICUBIC), dtype=np.float32) / 255
     return torch.from_numpy((pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD).permute(2, 0, 1)[None].float()
 

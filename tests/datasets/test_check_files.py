@@ -1,4 +1,4 @@
-"""What a config's data lack is said in sentences, one per path."""
+"""Missing data of a config are reported in sentences, one per path."""
 import json
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from cait_mm.datasets.check import missing_data, require_data
+from cait_mm.datasets.check_files import missing_data, require_data
 from cait_mm.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +155,7 @@ def test_the_sentence_before_a_run_names_one_path_and_counts_the_rest(tmp_path):
     require_data({}, 'configs/a.py')
 
 
-def test_the_command_says_what_is_there_per_split(tool, tmp_path):
+def test_the_command_lists_files_by_split(tool, tmp_path):
     for split in ('train', 'val'):
         for folder in ('img', 'ann'):
             (tmp_path / split / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Name missing data of a config before a run starts, and the page that tells how to get them."""
+"""Checks, before a run starts, that the folders and files of a config's data exist."""
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +21,15 @@ _ANCHORS = {
 
 
 def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> list[str]:
-    """One sentence per folder or annotation file that the datasets of ``cfg`` name and that is missing, or is a pickle.
+    """A sentence for every folder or annotation file of the datasets in ``cfg`` that is missing or is a pickle.
 
-    Paths are put together as MMSegmentation and MMDetection do: ``data_root`` before the values of ``data_prefix`` and
-    before ``ann_file`` unless they are absolute. A folder that is empty counts as missing; addresses of remote stores
-    are not looked at.
+    Paths are joined as in MMSegmentation and MMDetection: ``data_root`` comes before the values of ``data_prefix`` and
+    before ``ann_file`` unless they are absolute. An empty folder counts as missing; addresses of remote stores are not
+    checked.
 
     Args:
         cfg: An MMEngine config or a plain dict.
-        loaders: The dataloaders to look at; those that the config lacks are passed over.
+        loaders: The dataloaders to check; those that the config lacks are skipped.
     """
     wanted: dict[tuple[str, bool], tuple[list[str], str]] = {}
     for loader in loaders:
@@ -41,11 +41,11 @@ def missing_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> li
 
 
 def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> dict[str, dict[str, list[str]]]:
-    """The folders and files that the datasets of each loader name, as lists of ``found``, ``missing`` and
-    ``unreadable``, and ``remedies``.
+    """The folders and files of the datasets of each loader, as lists ``found``, ``missing`` and ``unreadable``, and
+    ``remedies``.
 
-    A folder that is found says how many entries it has; it is unreadable where its first picture cannot be decoded. Of
-    an annotation file no more is asked than that it opens and is not empty.
+    The number of entries is given for a folder that exists; it is unreadable if its first picture cannot be decoded. An
+    annotation file only has to open and not to be empty.
     """
     described = {}
     for loader in (name for name in loaders if cfg.get(name)):
@@ -65,10 +65,10 @@ def describe_data(cfg: Mapping[str, Any], loaders: Sequence[str] = LOADERS) -> d
 
 
 def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOADERS) -> None:
-    """Stop before a run whose data are not there.
+    """Refuse a run whose data are not there.
 
     Raises:
-        UserError: One sentence with the first thing that is missing and how to list the rest.
+        UserError: Data are missing; the message names the first path and the command that lists all.
     """
     problems = missing_data(cfg, loaders)
     if problems:
@@ -77,16 +77,16 @@ def require_data(cfg: Mapping[str, Any], path: str, loaders: Sequence[str] = LOA
 
 
 def _wanted(cfg: Mapping[str, Any], loader: str) -> list[tuple[str, bool, str]]:
-    """Every local path of a loader's datasets once, whether it is a file, and its ``data_root``."""
-    found = {}
+    """Every local path of the datasets of a loader once, with whether it is a file and its ``data_root``."""
+    roots = {}
     for dataset in datasets_of((cfg.get(loader) or {}).get('dataset')):
         for path, is_file in _paths(dataset):
-            found.setdefault((path, is_file), str(dataset.get('data_root') or ''))
-    return [(*key, root) for key, root in found.items()]
+            roots.setdefault((path, is_file), str(dataset.get('data_root') or ''))
+    return [(*key, root) for key, root in roots.items()]
 
 
 def datasets_of(node: Any) -> Iterator[Mapping[str, Any]]:
-    """The datasets with files of their own inside wrappers like RepeatDataset, ConcatDataset, ClassBalancedDataset."""
+    """The datasets inside wrappers such as RepeatDataset, ConcatDataset and ClassBalancedDataset."""
     if isinstance(node, (list, tuple)):
         for part in node:
             yield from datasets_of(part)
@@ -99,7 +99,7 @@ def datasets_of(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _paths(dataset: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Every local path of one dataset and whether it is a file."""
+    """Every local path of a dataset, and whether it is a file."""
     root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix')
     folders = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix or '']
@@ -127,7 +127,7 @@ def _there(path: str, is_file: bool) -> bool:
 
 
 def _trouble(path: str, is_file: bool) -> str | None:
-    """Why a path that is there cannot be read, if it cannot."""
+    """The reason why an existing path cannot be read; None if it can."""
     try:
         if is_file:
             return _unreadable_file(path)

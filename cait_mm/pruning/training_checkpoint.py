@@ -1,4 +1,4 @@
-"""Checkpoints of the classification stage, which describe themselves, and how they are folded."""
+"""Training checkpoints of the classification stage: they describe their classifier, and are loaded and folded."""
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -115,6 +115,7 @@ def fold_training(path: str, tolerance: float | None = 1e-3, pad_to: int = PAD_T
 def _check_equal(masked: Backbone, folded: Backbone) -> None:
     """Raise where the folded backbone does not compute the same as the masked one."""
     image = torch.randn(1, masked.arch.in_channels, *masked.img_size, generator=torch.Generator().manual_seed(0))
-    wanted, found = masked.forward_tokens(image)[0], folded.forward_tokens(image)[0]
-    if not torch.allclose(wanted, found, atol=1e-4, rtol=1e-4):
-        raise RuntimeError(f'the folded model differs from the masked one by {float((wanted - found).abs().max()):.2g}')
+    wanted, actual = masked.forward_tokens(image)[0], folded.forward_tokens(image)[0]
+    if not torch.allclose(wanted, actual, atol=1e-4, rtol=1e-4):
+        apart = float((wanted - actual).abs().max())
+        raise RuntimeError(f'the folded model differs from the masked one by {apart:.2g}')

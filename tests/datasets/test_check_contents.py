@@ -41,10 +41,10 @@ def check(tool, tmp_path, data, task='seg', *words):
 
 @pytest.mark.parametrize('task,items', [('seg', 8), ('det', 8), ('cls', 8)])
 def test_a_good_set_has_no_problems(tool, tmp_path, data, task, items):
-    status, text, found = check(tool, tmp_path, data, task)
+    status, text, report = check(tool, tmp_path, data, task)
     assert status == 0, text
-    assert found['train_dataloader']['items'] == items == found['train_dataloader']['decoded']
-    assert all(states['problems'] == [] for states in found.values()) and 'train: found' in text
+    assert report['train_dataloader']['items'] == items == report['train_dataloader']['decoded']
+    assert all(states['problems'] == [] for states in report.values()) and 'train: found' in text
 
 
 def test_a_broken_picture_is_named_once(tool, tmp_path, data):
@@ -54,8 +54,8 @@ def test_a_broken_picture_is_named_once(tool, tmp_path, data):
         link.unlink()
         link.write_bytes(torn)
     for task in ('seg', 'det', 'cls'):
-        status, text, found = check(tool, tmp_path, data, task)
-        problems = found['train_dataloader']['problems']
+        status, text, report = check(tool, tmp_path, data, task)
+        problems = report['train_dataloader']['problems']
         assert status == 2 and len(problems) == 1 and 'scene_000003.jpg cannot be read' in problems[0]
         assert '8 items, 8 decoded, 1 problems' in text and problems[0] in text
 
@@ -67,9 +67,9 @@ def test_labels_out_of_range_and_of_another_size_are_named(tool, tmp_path, data)
     labels[0, :2] = 77, 255
     Image.fromarray(labels).save(first)
     Image.fromarray(np.asarray(Image.open(second))[:32]).save(second)
-    status, _, found = check(tool, tmp_path, data)
-    problems = found['val_dataloader']['problems']
-    assert status == 2 and len(problems) == 2 and found['train_dataloader']['problems'] == []
+    status, _, report = check(tool, tmp_path, data)
+    problems = report['val_dataloader']['problems']
+    assert status == 2 and len(problems) == 2 and report['train_dataloader']['problems'] == []
     assert 'holds 77, and there are classes 0 to 9 and 255 to be ignored' in problems[0]
     assert 'is 32x64, its picture 64x64' in problems[1]
 
@@ -77,12 +77,12 @@ def test_labels_out_of_range_and_of_another_size_are_named(tool, tmp_path, data)
 def test_pictures_and_labels_without_the_other_are_named(tool, tmp_path, data):
     next((data / 'annotations' / 'training').glob('*2.png')).unlink()
     next((data / 'images' / 'training').glob('*5.jpg')).unlink()
-    status, _, found = check(tool, tmp_path, data)
-    problems = found['train_dataloader']['problems']
+    status, _, report = check(tool, tmp_path, data)
+    problems = report['train_dataloader']['problems']
     assert status == 2 and len(problems) == 2
     assert 'has no label map' in problems[0] and 'scene_000005.png has no picture' in problems[1]
-    status, _, found = check(tool, tmp_path, data, 'det')
-    problem = found['train_dataloader']['problems'][0]
+    status, _, report = check(tool, tmp_path, data, 'det')
+    problem = report['train_dataloader']['problems'][0]
     assert status == 2 and 'scene_000005.jpg does not exist, but it is annotated' in problem
 
 
@@ -91,27 +91,27 @@ def test_a_coco_file_without_a_class_is_named(tool, tmp_path, data):
     content = json.loads(path.read_text())
     content['categories'][0]['name'] = 'bush'
     path.write_text(json.dumps(content))
-    status, _, found = check(tool, tmp_path, data, 'det')
-    assert status == 2 and 'lacks the categories tree' in found['train_dataloader']['problems'][0]
+    status, _, report = check(tool, tmp_path, data, 'det')
+    assert status == 2 and 'lacks the categories tree' in report['train_dataloader']['problems'][0]
 
 
-def test_what_a_coco_file_says_wrong_is_named(tool, tmp_path, data):
+def test_mistakes_in_a_coco_file_are_named(tool, tmp_path, data):
     path = data / 'instances_training.json'
     content = json.loads(path.read_text())
     content['images'][0]['height'] = 96
     content['annotations'][0]['image_id'], content['annotations'][1]['category_id'] = 99, 999
     path.write_text(json.dumps(content))
-    status, _, found = check(tool, tmp_path, data, 'det')
-    problems = '\n'.join(found['train_dataloader']['problems'])
-    assert status == 2 and len(found['train_dataloader']['problems']) == 4
+    status, _, report = check(tool, tmp_path, data, 'det')
+    problems = '\n'.join(report['train_dataloader']['problems'])
+    assert status == 2 and len(report['train_dataloader']['problems']) == 4
     assert 'its RLE is for a picture of [64, 64] (height, width) and the picture is [96, 64]' in problems
     assert '1 annotations of a picture that it does not list: image_id 99' in problems
     assert '1 annotations of a category that it does not list: category_id 999' in problems
     assert 'is 64x64, its annotations are for 96x64' in problems
     path.write_text(json.dumps(content)[:-9])
-    status, text, found = check(tool, tmp_path, data, 'det')
+    status, text, report = check(tool, tmp_path, data, 'det')
     assert status == 2 and 'instances_training.json is no readable JSON' in text
-    assert found['val_dataloader']['problems'] == [], 'the other split is looked at all the same'
+    assert report['val_dataloader']['problems'] == [], 'the other split is looked at all the same'
 
 
 def test_json_goes_alone_to_standard_output(tool, tmp_path, data):

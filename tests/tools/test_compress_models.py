@@ -66,7 +66,7 @@ def test_the_dense_model_teaches_the_small_one_and_a_killed_run_continues(tool, 
 
     def compress(out, *more):
         return tool('compress.py', config, checkpoint, tmp_path / out, '--target', 0.45, '--num-images', 4, '--images',
-                    tmp_path / 'list.txt', '--tune', 4, '--batch-size', 4, '--lr', 1e-3, *more)
+                    tmp_path / 'list.txt', '--tune', 4, '--batch-size', 4, '--lr', 2e-5, *more)
 
     status, text, err = compress('whole')
     assert status == 0 and 'tuning: step 4 of 4' in err and 'distance from the dense model on 4 images' in text, err

@@ -22,7 +22,13 @@ from cait_mm.pruning.compensate import RIDGE
 from cait_mm.pruning.compress import Compression, backbone_inside, compress_inside
 from cait_mm.pruning.compress import compress as cut_without_training
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.pruning.imitate import require_same_classes, unlike
+from cait_mm.pruning.imitate import (
+    imitate_classifier,
+    imitate_module,
+    require_logits,
+    require_same_classes,
+    unlike,
+)
 from cait_mm.pruning.tune import Progress, Tuned
 from cait_mm.pruning.tune import tune as tune_model
 from cait_mm.utils.draws import draws_of
@@ -64,7 +70,7 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
 def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
              ridge: float = RIDGE, num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
-    """Merge tokens and cut channels of a trained model without training; a classifier may learn from the dense one.
+    """Merge tokens and cut channels of a trained model without training; it may learn from the dense one afterwards.
 
     Args:
         model: At full width; it stays as it is. A classifier as :func:`load` gives it, or a segmentor, a detector, any
@@ -84,7 +90,8 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
             means.
         num_images: How many images to calibrate on.
         tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
-            loader is read a second time for them. The result is in ``provenance['tuned']``.
+            loader is read a second time for them. What they gave is logged, and in a classifier's
+            ``provenance['tuned']``.
         tuning: Of :func:`tune`: ``lr``, ``batch_size``, ``seed``, ``checkpoint``, ``progress``.
 
     Returns:
@@ -92,39 +99,42 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
         can be trained further.
 
     Raises:
-        UserError: The model is pruned already or holds no backbone, the images do not fit, or the target is out of
-            reach.
+        UserError: The model is pruned already, holds no backbone or cannot be tuned, the images do not fit, or the
+            target is out of reach.
     """
     if not isinstance(model, Classifier):
-        if tune:
-            raise UserError('`tune`: only classifiers are tuned here; give tune=0 and train the model further.')
         batches = list(as_batches(images, backbone_inside(model).img_size, num_images))
         if not batches:
             raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
         how = Compression(target, merge, align, pad_to, weighted, proportional, ridge)
-        return compress_inside(model, batches, how, tuple(batches[0].shape[-2:]))[0]
-    small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge, align,
-                                 pad_to, weighted, proportional, ridge)
+        if tune:
+            require_logits(model, batches[0][:1])
+        small = compress_inside(model, batches, how, tuple(batches[0].shape[-2:]))[0]
+    else:
+        small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge,
+                                     align, pad_to, weighted, proportional, ridge)
     if tune:
         _tuned(small, model, images, tune, **tuning)
     return small
 
 
-def tune(student: Classifier, teacher: Classifier, images: Any, steps: int, *, lr: float = 3e-4, batch_size: int = 32,
-         seed: int = 0, checkpoint: FilePath | None = None,
+def tune(student: nn.Module, teacher: nn.Module, images: Any, steps: int, *, lr: float | None = None,
+         batch_size: int | None = None, seed: int = 0, checkpoint: FilePath | None = None,
          progress: Callable[[Progress], None] | None = None) -> Tuned:
-    """Let a dense classifier teach its compressed self, in place, on images without labels.
+    """Let a dense model teach its compressed self, in place, on images without labels.
 
     A tenth of the images is held out and watched: the student never ends farther from its teacher on them than it
     began (:func:`cait_mm.pruning.tune.tune`).
 
     Args:
-        student: The compressed classifier.
+        student: The compressed model: a classifier, or any module that holds a backbone of this package and whose call
+            gives logits (B, classes, ...) for images, or a list of them. MMSegmentation's models with one decode head
+            do; its and MMDetection's other models are tuned by ``tools/compress.py --tune``.
         teacher: The dense one; it stays as it is.
         images: As in :func:`compress`. Some thousands, like those that the model will see: their kind decides.
         steps: Some hundreds.
-        lr: Of the first step.
-        batch_size: Images in a step.
+        lr: Of the first step; None is 3e-4 for a classifier, 1e-4 for others.
+        batch_size: Images in a step; None is 32 for a classifier, 4 for others.
         seed: Of the order, the crops and the images held out.
         checkpoint: A file for the state; where it is there already, the run continues from it.
         progress: Called after every step.
@@ -133,15 +143,23 @@ def tune(student: Classifier, teacher: Classifier, images: Any, steps: int, *, l
         The result, with a sentence in ``note`` if the images are too few or unlike.
 
     Raises:
-        UserError: The images do not fit or are too few, or the checkpoint is of another run.
+        UserError: The images do not fit or are too few, the model's call gives something else, or the checkpoint is of
+            another run.
     """
-    require_same_classes(student, teacher)
-    draws = draws_of(images, teacher.backbone.img_size, steps, batch_size, seed)
-    result = tune_model(student, teacher, draws, steps, lr=lr, held_out=draws.held_out, seed=seed,
-                        checkpoint=checkpoint, progress=progress)
-    notes = ' '.join(filter(None, (result.note, unlike(teacher, draws.held_out))))
-    result = replace(result, note=notes or None)
-    student.provenance['tuned'] = {**asdict(result), 'images': len(draws)}
+    alone = isinstance(teacher, Classifier)
+    lr, batch_size = (given if given is not None else own
+                      for given, own in ((lr, 3e-4 if alone else 1e-4), (batch_size, 32 if alone else 4)))
+    draws = draws_of(images, backbone_inside(teacher).img_size, steps, batch_size, seed)
+    if alone:
+        require_same_classes(student, teacher)
+    elif draws.held_out:
+        require_logits(teacher, draws.held_out[0][:1])
+    result = tune_model(student, teacher, draws, steps, lr=lr, loss=imitate_classifier if alone else imitate_module,
+                        held_out=draws.held_out, seed=seed, checkpoint=checkpoint, progress=progress)
+    if alone:
+        notes = ' '.join(filter(None, (result.note, unlike(teacher, draws.held_out))))
+        result = replace(result, note=notes or None)
+        student.provenance['tuned'] = {**asdict(result), 'images': len(draws)}
     LOGGER.info('%s', result)
     return result
 

@@ -2,13 +2,14 @@
 import pytest
 import timm
 import torch
-from conftest import DATA, FAMILIES, plain_classifier
+from conftest import DATA, FAMILIES, plain_backbone, plain_classifier
 from PIL import Image
 
 import cait_mm
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
 from cait_mm.models import Backbone, Classifier
+from cait_mm.pruning.imitate import kl
 from cait_mm.spec import Spec
 
 MERGE = ((4, 'horizontal'), (7, 'vertical'))
@@ -154,3 +155,42 @@ def test_a_model_is_compressed_and_tuned_in_one_call():
         cait_mm.tune(plain, plain_classifier('deit', num_classes=7), images, 6)
     with pytest.raises(UserError, match='tensors of one size'):
         cait_mm.tune(plain, model, [torch.randn(32, 3, 64, 64), torch.randn(32, 3, 64, 48)], 6)
+
+
+class Segmentor(torch.nn.Module):
+    """Anybody's module with a backbone: images to logits (B, 5, H / 16, W / 16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = plain_backbone('deit', merge=(), out_indices=(1, 2)), torch.nn.Conv2d(24, 5, 1)
+        for name, parameter in self.named_parameters():
+            if 'norm' not in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(sum(self.encoder(images)))
+
+
+def test_any_module_that_gives_logits_is_compressed_and_tuned_in_one_call():
+    model = Segmentor().eval()
+    images = torch.rand(48, 3, 4, 4).repeat_interleave(16, 2).repeat_interleave(16, 3) * 4 - 2
+    options = dict(target=0.35, merge=FAMILIES['deit']['merge'])
+    plain = cait_mm.compress(model, images, **options)
+    tuned = cait_mm.compress(model, images, **options, tune=20, lr=3e-4)
+
+    @torch.no_grad()
+    def apart(student: torch.nn.Module) -> float:
+        return float(kl(student(images), model(images)))
+
+    assert apart(tuned) < 0.9 * apart(plain) and not torch.equal(tuned.head.weight, model.head.weight)
+    result = cait_mm.tune(plain, model, images, 20, lr=3e-4)
+    assert torch.equal(plain.head.weight, tuned.head.weight) and result.after < result.before, 'the same in two'
+
+
+def test_a_module_that_gives_no_logits_is_not_tuned():
+    model = Segmentor()
+    for outputs, message in ((lambda images: dict(loss=0.), 'Segmentor gives .* no logits'),
+                             (lambda images, labels: 0., 'cannot be called with images alone')):
+        model.forward = outputs
+        with pytest.raises(UserError, match=message):
+            cait_mm.compress(model, torch.randn(48, 3, 64, 64), 0.3, tune=2)

@@ -17,6 +17,7 @@ from cait_mm.engine.loader import load_file
 from cait_mm.engine.run import build_runner
 from cait_mm.engine.runner import CheckedRunner
 from cait_mm.engine.start import resume_from
+from cait_mm.tasks import build_model
 from cait_mm.utils.files import atomic_path
 
 DEIT = dict(FAMILIES['deit']['arch'], depth=4)
@@ -139,6 +140,19 @@ def make_data(folder: Path) -> Path:
             Image.fromarray(picture).save(folder / 'polyps' / split / 'images' / f'{split}{index}.png')
             Image.fromarray(mask).save(folder / 'polyps' / split / 'masks' / f'{split}{index}.png')
     return folder
+
+
+def trained(data: Path, folder: Path, kind: str, classes: int = 2) -> tuple[Path, Path]:
+    """The config of a dense model, and a checkpoint of it whose weights are all random, with names of classes."""
+    config, checkpoint = folder / f'{kind}.py', folder / f'{kind}.pth'
+    dense = 'model["backbone"]["merge"] = ()\nmodel["backbone"]["restore_mode"] = "nearest"\n'
+    config.write_text(KINDS[kind].replace('DATA', str(data)) + dense)
+    model = build_model(load_config(str(config)))
+    for parameter in model.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    meta = dict(classes=tuple('abcdefghij'[:classes]), palette=np.arange(1, 3 * classes + 1).reshape(-1, 3).tolist())
+    torch.save({'state_dict': model.state_dict(), 'meta': {'dataset_meta': meta}}, checkpoint)
+    return config, checkpoint
 
 
 def run(data: Path, kind: str, work_dir: Path, workers: int = 0, resume: str | None = None,

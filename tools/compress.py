@@ -6,6 +6,7 @@ backbone: this compressed checkpoint loads as a backbone of MMSeg and MMDet conf
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from cait_mm.config.cli import (
     output_file,
     output_folder,
     parse_merges,
+    positive,
     positive_int,
     report,
     run,
@@ -29,6 +31,8 @@ from cait_mm.config.cli import (
 from cait_mm.config.outcome import before_after, show_tuning, told
 from cait_mm.errors import UserError
 from cait_mm.models import Classifier, load_classifier
+from cait_mm.ops.token_merge import RESTORE_MODES
+from cait_mm.pruning.compensate import RIDGE
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.pruning.tune import Tuned
@@ -47,9 +51,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--target', type=share_or_none, required=True, metavar='SHARE',
                         help='the share of MACs to save, for example 0.505: of a whole classifier, of a segmentor\'s '
                         'or detector\'s backbone, where 0 only writes the model in this form')
-    parser.add_argument('--images', metavar='DIR',
-                        help='a folder of images, labels are not needed (default for a segmentor or detector: the '
-                        'images that it was trained on)')
+    parser.add_argument('--images', metavar='DIR_OR_LIST',
+                        help='a folder of images, or a text file with a path on every line; labels are not needed '
+                        '(default for a segmentor or detector: the images that it was trained on)')
     parser.add_argument('--num-images', type=positive_int, metavar='N',
                         help='how many of them (default: 64 of a classifier\'s, 32 of others)')
     parser.add_argument('--data-root', metavar='DIR', help='where the config\'s data are, instead of its data_root')
@@ -60,23 +64,48 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
                         help='zero-pad heads and FFNs to multiples of N, which fast kernels need; 0 leaves the widths '
                         f'as selected (default: {PAD_TO})')
+    parser.add_argument('--merge-weights', choices=('distance', 'mean'), default='distance',
+                        help='how new merges weigh the tokens that they fuse: by their distance from the mean token, '
+                        'or all alike, as the paper does (default: distance)')
+    parser.add_argument('--no-proportional', action='store_true',
+                        help='count a merged token once in attention, not as often as it has patches')
+    parser.add_argument('--ridge', type=positive_or_inf, default=RIDGE, metavar='X',
+                        help='of the regression by which channels that stay stand in for those that are cut; inf keeps '
+                        f'their means only (default: {RIDGE:g})')
+    parser.add_argument('--restore-mode', choices=RESTORE_MODES,
+                        help='how a segmentor\'s or detector\'s maps are restored (default: residual where merges are '
+                        'put in, otherwise as the config says)')
     parser.add_argument('--tune', type=whole_number, default=0, metavar='N',
-                        help='let the dense classifier teach the small one for N steps, on all images of --images and '
-                        'without labels; some hundreds on some thousands')
-    parser.add_argument('--batch-size', type=positive_int, default=32, metavar='N', help='of --tune (default: 32)')
+                        help='let the dense model teach the small one for N steps, on all images of --images and '
+                        'without labels; some hundreds on some thousands. The same command continues a killed run')
+    parser.add_argument('--tune-later', action='store_true',
+                        help='with --tune, for several GPUs: only write OUT/tuning/run.py for tools/dist_train.sh; the '
+                        'same command without this option then takes its weights')
+    parser.add_argument('--batch-size', type=positive_int, metavar='N',
+                        help='of --tune (default: 32 for a classifier, for others the config\'s)')
+    parser.add_argument('--lr', type=positive, help='of the first step of --tune (default: 3e-4 for a classifier, 1e-4 '
+                        'for others)')
+    parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
+                        help='mixed precision in --tune of a segmentor or detector (default: float16)')
     add_json_option(parser)
     args = parser.parse_args()
     if args.out.suffix and args.images is None:
         parser.error('the following arguments are required: --images')
-    if args.tune and not args.out.suffix:
-        parser.error('--tune is for classifiers, whose OUT is a file: train the folder of a segmentor or detector with '
-                     'tools/train.py OUT/config.py')
+    others = [name for name in ('restore_mode', 'amp', 'tune_later') if getattr(args, name)]
+    if args.out.suffix and others:
+        parser.error(f'--{others[0].replace("_", "-")} is for segmentors and detectors, whose OUT is a folder')
+    if not args.tune and (args.amp or args.tune_later or args.lr or args.batch_size):
+        parser.error('--amp, --tune-later, --lr and --batch-size go with --tune')
     return args
 
 
 def output_place(word: str) -> Path:
     """A file where the word ends like one, else a folder."""
     return (output_file if Path(word).suffix else output_folder)(word)
+
+
+def positive_or_inf(word: str) -> float:
+    return math.inf if word == 'inf' else positive(word)
 
 
 def share_or_none(word: str) -> float:
@@ -118,22 +147,42 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Write the folder of a segmentor or detector; the changes, for people and as JSON."""
     from cait_mm.compression.model import compress_model
     from cait_mm.compression.small_config import changes
+    from cait_mm.compression.tuning import LR, RUN, discard, prepare_tuning, tune_compressed
     merge = None if args.merge is None else parse_merges(args.merge)
     with logs_aside(args.json):
-        compressed = compress_model(
-            args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align, pad_to=args.pad_to,
-            num_images=args.num_images, data_root=args.data_root)
-        compressed.save(args.out)
-    result = compressed.result()
+        found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
+                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root,
+                               restore_mode=args.restore_mode, **means(args))
+        if args.tune:
+            config = prepare_tuning(found, args.images, args.tune, args.out / 'tuning', batch_size=args.batch_size,
+                                    lr=args.lr or LR, amp=args.amp)
+            if args.tune_later:
+                return later(config.work_dir), {'run': f'{config.work_dir}/{RUN}'}
+            tune_compressed(found, config)
+        found.save(args.out)
+        if args.tune:
+            discard(config.work_dir)
+    result = found.result()
     lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
     return '\n'.join(lines), result
+
+
+def later(folder: str) -> str:
+    """How to train a prepared run on several GPUs, for people."""
+    return (f'train it: bash tools/dist_train.sh {folder}/run.py GPUS --resume\nand take its weights: this command '
+            'without --tune-later')
+
+
+def means(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that switch single means of the compression, as the library's arguments."""
+    return dict(weighted=args.merge_weights == 'distance', proportional=not args.no_proportional, ridge=args.ridge)
 
 
 def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Write the compressed checkpoint of a classifier; the changes, for people and as JSON."""
     model, merge = load_dense(args)
     images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
-    small = compress(model, images, args.target, merge, args.align or 1, args.pad_to)
+    small = compress(model, images, args.target, merge, args.align or 1, args.pad_to, **means(args))
     tuned = learned(small, model, args) if args.tune else None
     small.save(args.out)
     text, result = before_after(small, args.out)
@@ -143,7 +192,7 @@ def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 def learned(small: Classifier, dense: Classifier, args: argparse.Namespace) -> Tuned:
     """Tune ``small``. A run that was killed continues from a file next to OUT."""
     state = Path(f'{args.out}.tuning')
-    result = tune(small, dense, args.images, args.tune, batch_size=args.batch_size, checkpoint=state,
+    result = tune(small, dense, args.images, args.tune, batch_size=args.batch_size, lr=args.lr, checkpoint=state,
                   progress=show_tuning)
     state.unlink()
     return result
@@ -156,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main, ('target', 'merge', 'align', 'pad_to'))
+    run(main, ('target', 'merge', 'align', 'pad_to', 'images', 'ridge', 'tune', 'lr'))

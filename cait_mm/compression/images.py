@@ -13,7 +13,7 @@ from cait_mm.datasets.check_files import datasets_of
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_size
 from cait_mm.pruning.compress import backbone_inside
-from cait_mm.utils.images import spread, walk_images
+from cait_mm.utils.images import find_images, spread, walk_images
 from cait_mm.utils.pictures import read_image
 
 BATCH_SIZE = 4
@@ -24,17 +24,17 @@ def image_paths(config: Mapping[str, Any], images: str | Path | Sequence[str | P
     """``count`` pictures (None: all), evenly spread over the sorted list.
 
     Args:
-        config: Its training split is used if ``images`` is None; labels are not read.
-        images: A folder, or the files.
-        count: The number of pictures.
+        config: Its own training split serves where ``images`` is None; labels are not read.
+        images: A folder, a text file with a path on every line, or the files.
+        count: How many.
 
     Raises:
         UserError: There are no pictures.
     """
-    if images is not None and not isinstance(images, (str, Path)):
-        paths = list(map(str, images))
+    if images is not None:
+        paths = list(map(str, find_images(images) if isinstance(images, (str, Path)) else images))
     else:
-        folders = _training_folders(config) if images is None else [str(images)]
+        folders = _training_folders(config)
         paths = [path for folder in folders for path in walk_images(folder)]
         if not paths:
             where = ' or '.join(folders) or 'its training split, which names no folder'

@@ -7,7 +7,9 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from cait_mm.config.outcome import told
 from cait_mm.models import Backbone
+from cait_mm.pruning.tune import Tuned
 
 MORE_KEYS = ('custom_imports', 'test_pipeline', 'tta_model', 'tta_pipeline', 'auto_scale_lr',
              'strategy', 'model_wrapper_cfg')
@@ -61,6 +63,9 @@ def changes(result: Mapping[str, Any]) -> list[str]:
         lines.append(f'{what} on {result["img_size"][0]}x{result["img_size"][1]} pixels: '
                      f'{before["macs"] / 1e9:.2f} => {after["macs"] / 1e9:.2f} GMACs, '
                      f'{before["params"] / 1e6:.2f} => {after["params"] / 1e6:.2f} M parameters.')
+    if 'tuned' in result:
+        fields = {key: value for key, value in result['tuned'].items() if key != 'images'}
+        lines += told(Tuned(**fields)).splitlines()
     return lines
 
 

@@ -31,12 +31,12 @@ def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, An
 def show_tuning(now: Progress) -> None:
     """Print a line on standard error after every look at the held-out images, with the time that is left."""
     if now.distance is not None:
-        print(f'tuning: step {now.step} of {now.steps}, KL on images held out {now.distance:.4f}, '
+        print(f'tuning: step {now.step} of {now.steps}, distance on images held out {now.distance:.4f}, '
               f'{now.seconds_left:.0f} s left', file=sys.stderr, flush=True)
 
 
 def told(result: Tuned) -> str:
-    """The result of tuning, for people."""
-    text = (f'tuned without labels: KL from the dense model on {result.held_out} images held out {result.before:.4f} '
-            f'=> {result.after:.4f}, best after step {result.best_step} of {result.steps}')
+    """How tuning went, for people."""
+    text = (f'tuned without labels: distance from the dense model on {result.held_out} images held out '
+            f'{result.before:.4f} => {result.after:.4f}, best after step {result.best_step} of {result.steps}')
     return f'{text}\nnote: {result.note}' if result.note else text

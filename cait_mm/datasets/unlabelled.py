@@ -1,7 +1,6 @@
 """Unlabelled pictures to tune on, for the pipelines of MMSegmentation and MMDetection."""
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import Compose
@@ -12,7 +11,6 @@ from cait_mm.errors import UserError
 from cait_mm.pruning.tune import LEAST_IMAGES
 from cait_mm.utils.draws import order
 from cait_mm.utils.images import find_images
-from cait_mm.utils.inputs import read_lines
 
 MOST_HELD_OUT = 64
 _OF_LABELS = ('FilterAnnotations', 'GenerateEdge', 'LoadProposals')
@@ -57,9 +55,7 @@ def image_list(images: str | os.PathLike | Sequence[str]) -> list[str]:
     Raises:
         UserError: The folder holds no pictures, or the file cannot be read.
     """
-    if isinstance(images, (str, os.PathLike)):
-        return list(read_lines(images)) if Path(images).is_file() else list(map(str, find_images(images, 10**9)))
-    return list(map(str, images))
+    return list(map(str, find_images(images) if isinstance(images, (str, os.PathLike)) else images))
 
 
 def without_labels(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

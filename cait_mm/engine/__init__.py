@@ -8,10 +8,10 @@ from cait_mm.engine.loader import use_checked_loader
 from cait_mm.engine.loops import SeededEpochLoop, SeededIterLoop
 from cait_mm.engine.optim_wrapper import CompactorConstructor
 from cait_mm.engine.storage import AtomicBackend
-from cait_mm.engine.tuning import HeldOutKL, LabelFreeTuning, LookFirstHook
+from cait_mm.engine.tuning import HeldOutKL, LabelFreeTuning, TuningHook
 
 __all__ = [
     'AtomicBackend', 'CDCPHook', 'CompactorConstructor', 'CompactorEMA', 'EpochSeedHook', 'FiniteHook', 'HeldOutKL',
-    'LabelFreeTuning', 'LayerDepthDecayConstructor', 'LookFirstHook', 'NumClassesHook', 'SafeCheckpointHook',
-    'SeededEpochLoop', 'SeededIterLoop', 'use_checked_loader'
+    'LabelFreeTuning', 'LayerDepthDecayConstructor', 'NumClassesHook', 'SafeCheckpointHook',
+    'SeededEpochLoop', 'SeededIterLoop', 'TuningHook', 'use_checked_loader'
 ]

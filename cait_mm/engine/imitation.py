@@ -8,10 +8,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.pruning.imitate import binary_kl, kl
+from cait_mm.pruning.imitate import binary_kl, kl, kl_of_all
 
 Distance = Callable[[nn.Module, nn.Module, Any, Any, Sequence[Any]], dict[str, Tensor]]
 """Student, teacher, the maps that each one's heads see, and the data samples -> losses by name."""
+ROI_HEADS = ('StandardRoIHead', 'CascadeRoIHead')
 
 
 def distance_of(student: nn.Module, teacher: nn.Module) -> Distance:
@@ -21,13 +22,13 @@ def distance_of(student: nn.Module, teacher: nn.Module) -> Distance:
         UserError: There is none for this one.
     """
     head = getattr(teacher, 'decode_head', None)
-    if type(student) is type(teacher) and isinstance(head, nn.Module):
+    if type(student) is type(teacher) and isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList):
         return queries if hasattr(head, 'query_embed') else pixels
-    roi = getattr(teacher, 'roi_head', None)
-    if type(student) is type(teacher) and hasattr(teacher, 'rpn_head') and type(roi).__name__ == 'StandardRoIHead':
+    roi = type(getattr(teacher, 'roi_head', None)).__name__
+    if type(student) is type(teacher) and hasattr(teacher, 'rpn_head') and roi in ROI_HEADS:
         return regions
     raise UserError(f'a {type(student).__name__} cannot be tuned to a {type(teacher).__name__} without labels: '
-                    'EncoderDecoder (one decode head) and MaskRCNN or FasterRCNN (one stage of boxes) can.')
+                    'EncoderDecoder (one decode head) and FasterRCNN, MaskRCNN and CascadeRCNN can.')
 
 
 def pixels(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
@@ -35,10 +36,8 @@ def pixels(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
     """Per-pixel KL of a decode head's logits (B, classes, h, w), the mean of them where it predicts several times."""
     with torch.no_grad():
         wanted = teacher.decode_head(wanted_maps)
-    own = student.decode_head(maps)
-    pairs = [(own, wanted)] if isinstance(own, Tensor) else list(zip(own, wanted))
-    parts = [binary_kl(*pair).mean() if pair[0].shape[1] == 1 else kl(*pair) for pair in pairs]
-    return dict(loss_kl=torch.stack(parts).mean())
+    found = student.decode_head(maps)
+    return dict(loss_kl=kl_of_all(found, wanted))
 
 
 def queries(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
@@ -72,28 +71,58 @@ def regions(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
             samples: Sequence[Any]) -> dict[str, Tensor]:
     """KL of the proposals' objectness, and on the teacher's proposals that of classes and masks; boxes by L1.
 
-    Every anchor, box and mask is weighted by the teacher's certainty that there is an object.
+    Each stage of a cascade is given the teacher's boxes of the stage before, and counts as in training. What is said of
+    an anchor, box or mask counts by the teacher's certainty that something is there.
     """
     with torch.no_grad():
         scores, deltas = teacher.rpn_head(wanted_maps)
         rois = proposals(teacher, wanted_maps, samples)
-        wanted = teacher.roi_head._bbox_forward(wanted_maps, rois)
     own_scores, own_deltas = student.rpn_head(maps)
-    own = student.roi_head._bbox_forward(maps, rois)
     there = [score.float().sigmoid() for score in scores]
     total = sum(part.sum() for part in there).clamp(min=1)
     losses = dict(
         loss_rpn_kl=sum(binary_kl(*pair).sum() for pair in zip(own_scores, scores)) / total,
-        loss_rpn_boxes=sum(certain_error(*parts) for parts in zip(own_deltas, deltas, there)) / total,
-        loss_kl=kl(own['cls_score'], wanted['cls_score']))
+        loss_rpn_boxes=sum(certain_error(*parts) for parts in zip(own_deltas, deltas, there)) / total)
+    for stage, share in stages(teacher.roi_head):
+        with torch.no_grad():
+            wanted = teacher.roi_head._bbox_forward(*stage, wanted_maps, rois)
+        for name, value in stage_losses(student, teacher, stage, maps, wanted_maps, rois, wanted).items():
+            losses[name] = losses.get(name, 0.) + share * value
+        if stage:
+            rois = refined(teacher.roi_head.bbox_head[stage[0]], rois, wanted, samples)
+    return losses
+
+
+def stages(head: nn.Module) -> list[tuple[tuple[int, ...], float]]:
+    """The number by which a cascade's methods know each of its stages, and its weight; () for a head without stages."""
+    weights = getattr(head, 'stage_loss_weights', None)
+    return [((), 1.)] if weights is None else [((number, ), weight) for number, weight in enumerate(weights)]
+
+
+def stage_losses(student: nn.Module, teacher: nn.Module, stage: tuple[int, ...], maps: Any, wanted_maps: Any,
+                 rois: Tensor, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of one stage on RoIs (n, 5), for which the teacher says ``wanted``."""
+    found = student.roi_head._bbox_forward(*stage, maps, rois)
     certain = wanted['cls_score'].float().softmax(1)[:, :-1]
     weight, width = certain.sum().clamp(min=1), wanted['bbox_pred'].shape[1] // 4
-    error = F.smooth_l1_loss(own['bbox_pred'].float(), wanted['bbox_pred'].float(), reduction='none')
+    error = F.smooth_l1_loss(found['bbox_pred'].float(), wanted['bbox_pred'].float(), reduction='none')
     by_class = error.view(len(rois), width, 4).sum(-1)
-    losses['loss_boxes'] = (by_class * (certain if width > 1 else certain.sum(1, keepdim=True))).sum() / weight
+    losses = dict(loss_kl=kl(found['cls_score'], wanted['cls_score']),
+                  loss_boxes=(by_class * (certain if width > 1 else certain.sum(1, keepdim=True))).sum() / weight)
     if teacher.roi_head.with_mask:
-        losses['loss_masks'] = masks_of(student, teacher, maps, wanted_maps, rois, certain)
+        losses['loss_masks'] = masks_of(student, teacher, stage, maps, wanted_maps, rois, certain)
     return losses
+
+
+@torch.no_grad()
+def refined(head: nn.Module, rois: Tensor, found: dict[str, Tensor], samples: Sequence[Any]) -> Tensor:
+    """RoIs (n, 5) with the boxes that a cascade's stage moved them to, for its likeliest class other than background.
+    """
+    label, moved = found['cls_score'][:, :-1].argmax(1), rois.clone()
+    for number, sample in enumerate(samples):
+        own = rois[:, 0] == number
+        moved[own, 1:] = head.regress_by_class(rois[own, 1:], label[own], found['bbox_pred'][own], sample.metainfo)
+    return moved
 
 
 def certain_error(own: Tensor, wanted: Tensor, there: Tensor) -> Tensor:
@@ -105,20 +134,20 @@ def certain_error(own: Tensor, wanted: Tensor, there: Tensor) -> Tensor:
 @torch.no_grad()
 def proposals(teacher: nn.Module, maps: Any, samples: Sequence[Any], most: int = 128) -> Tensor:
     """The teacher's best proposals of every image as RoIs (n, 5), the image's number first."""
-    predictions = teacher.rpn_head.predict(maps, samples, rescale=False)
-    boxes = [getattr(result.bboxes, 'tensor', result.bboxes)[:most] for result in predictions]
+    found = teacher.rpn_head.predict(maps, samples, rescale=False)
+    boxes = [getattr(result.bboxes, 'tensor', result.bboxes)[:most] for result in found]
     return torch.cat([torch.cat([box.new_full((len(box), 1), number), box], 1) for number, box in enumerate(boxes)])
 
 
-def masks_of(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any, rois: Tensor, certain: Tensor,
-             most: int = 32) -> Tensor:
+def masks_of(student: nn.Module, teacher: nn.Module, stage: tuple[int, ...], maps: Any, wanted_maps: Any, rois: Tensor,
+             certain: Tensor, most: int = 32) -> Tensor:
     """KL of the masks of the RoIs (n, 5) that the teacher is surest of, of the class that it sees, weighted by that;
     ``certain`` are its classes' probabilities (n, classes)."""
     weight, label = certain.max(1)
     best = weight.topk(min(most, len(weight))).indices
     with torch.no_grad():
-        wanted = teacher.roi_head._mask_forward(wanted_maps, rois[best])['mask_preds']
-    own = student.roi_head._mask_forward(maps, rois[best])['mask_preds']
+        wanted = teacher.roi_head._mask_forward(*stage, wanted_maps, rois[best])['mask_preds']
+    found = student.roi_head._mask_forward(*stage, maps, rois[best])['mask_preds']
     each, channel = torch.arange(len(best), device=rois.device), label[best] if wanted.shape[1] > 1 else 0 * label[best]
-    error = binary_kl(own[each, channel], wanted[each, channel]).mean((-2, -1))
+    error = binary_kl(found[each, channel], wanted[each, channel]).mean((-2, -1))
     return (error * weight[best]).sum() / weight[best].sum().clamp(min=1)

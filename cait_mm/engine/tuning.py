@@ -1,21 +1,31 @@
 """Tuning whole segmentors and detectors without labels, as a model that MMEngine's Runner trains."""
+import os
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import HOOKS, METRICS, MODELS
 from torch import Tensor, nn
 
+from cait_mm.config.outcome import show_tuning
 from cait_mm.engine.imitation import distance_of
 from cait_mm.pruning.imitate import MAPS, map_error
+from cait_mm.pruning.tune import Progress, Tuned
+from cait_mm.utils.files import read_json, write_json
 from cait_mm.utils.weights import fitting, load_file
 
 STUDENT = 'student.'
-"""The prefix of the tuned model's weights in a checkpoint."""
+"""Before the names of the tuned model's weights in a checkpoint."""
+TUNED = 'tuned.json'
+"""How a tuning run went, in its work directory; it is there once the run is complete."""
 
 
 @MODELS.register_module()
@@ -91,12 +101,6 @@ def necked(model: nn.Module, maps: tuple[Tensor, ...]) -> Any:
     return model.neck(maps) if model.with_neck else maps
 
 
-def tuned_weights(checkpoint: str) -> dict[str, Tensor]:
-    """The weights of the tuned model in a checkpoint of a tuning run."""
-    weights = load_file(checkpoint)['state_dict']
-    return {name.removeprefix(STUDENT): value for name, value in weights.items() if name.startswith(STUDENT)}
-
-
 @METRICS.register_module()
 class HeldOutKL(BaseMetric):
     """``kl``: the mean distance from the teacher over the batches of images held out."""
@@ -109,11 +113,53 @@ class HeldOutKL(BaseMetric):
 
 
 @HOOKS.register_module()
-class LookFirstHook(Hook):
-    """Validate before the first step, so that the best checkpoint is never worse than the start."""
+class TuningHook(Hook):
+    """Validate before the first step, so that the best checkpoint is never worse than the start; say at every
+    validation how far the run is; write :data:`TUNED` into the work directory at its end.
+    """
 
     priority = 'LOWEST'
 
     def before_train(self, runner: Any) -> None:
+        self.begun, self.first = time.monotonic(), runner.iter
         if not runner.iter:
             runner.val_loop.run()
+
+    def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
+        done = runner.iter - self.first
+        if done and is_main_process():
+            pace = (time.monotonic() - self.begun) / done
+            show_tuning(Progress(runner.iter, runner.max_iters, metrics['kl'], pace * (runner.max_iters - runner.iter)))
+
+    def after_train(self, runner: Any) -> None:
+        if is_main_process():
+            best, result = outcome(runner)
+            write_json(Path(runner.work_dir, TUNED), {'best': best, **asdict(result)})
+
+
+def outcome(runner: Any) -> tuple[str, Tuned]:
+    """The name of the best checkpoint of a run that is complete, and how it went."""
+    hub = runner.message_hub
+    best, after = Path(hub.get_info('best_ckpt')), float(hub.get_info('best_score'))
+    looks = [float(value) for value in hub.get_scalar('val/kl').data[0]]
+    step, count = int(best.stem.rpartition('_')[2]), len(runner.val_dataloader.dataset)
+    note = None
+    if step == 0:
+        note = (f'no step brought the model nearer to the dense one on the {count} images held out, so its weights are '
+                'as they were: give more images, like those that it was trained on, or a lower lr.')
+    elif not looks[-1] <= 1.02 * after:
+        note = (f'the distance on the {count} images held out rose again after step {step}, from {after:.4f} to '
+                f'{looks[-1]:.4f}: the images are too few; the weights are those of that step.')
+    return best.name, Tuned(looks[0], after, step, runner.iter, count, note)
+
+
+def read_outcome(work_dir: str | os.PathLike) -> tuple[dict[str, Tensor], Tuned]:
+    """The best weights of the tuned model, and how it went, from the folder of a tuning run that is complete.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    result = read_json(Path(work_dir, TUNED))
+    weights = load_file(Path(work_dir, result.pop('best')))['state_dict']
+    return {name.removeprefix(STUDENT): value for name, value in weights.items() if name.startswith(STUDENT)
+            }, Tuned(**result)

@@ -10,16 +10,20 @@ from torch import Tensor
 from cait_mm.datasets.check_files import datasets_of
 from cait_mm.datasets.unlabelled import without_labels
 from cait_mm.engine.run import build_runner
-from cait_mm.engine.runner import CheckedRunner
-from cait_mm.engine.tuning import tuned_weights
+from cait_mm.engine.start import resume_from
+from cait_mm.engine.tuning import TUNED, read_outcome
 from cait_mm.errors import UserError
 from cait_mm.pruning.tune import LOOKS, Tuned
+from cait_mm.utils.files import newest_checkpoint
 
 _KEPT = ('custom_imports', 'default_scope', 'env_cfg', 'log_level', 'vis_backends', 'visualizer')
+LR = 1e-4
+"""Of the first step. With maps restored by residuals, 5e-4 first undoes what they gave."""
 
 
 def tuning_config(small: Config, small_checkpoint: str, dense: Config, dense_checkpoint: str,
-                  images: str | Sequence[str], steps: int, work_dir: str, lr: float = 1e-4, seed: int = 0) -> Config:
+                  images: str | Sequence[str], steps: int, work_dir: str, lr: float = LR, seed: int = 0,
+                  batch_size: int | None = None) -> Config:
     """The config of the run in which a dense model teaches its compressed self on images alone.
 
     AdamW with a cosine to zero, batches and augmentation as in ``small``'s training without what needs labels. A tenth
@@ -34,11 +38,12 @@ def tuning_config(small: Config, small_checkpoint: str, dense: Config, dense_che
         work_dir: Where checkpoints go.
         lr: Of the first step.
         seed: Of the run, and of the images that are held out.
+        batch_size: Images in a step of one process; None is the config's.
 
     Raises:
         UserError: The config has no pipelines to take, or its training pipeline joins labelled pictures.
     """
-    interval, node = max(1, steps // LOOKS), small.train_dataloader
+    interval, node = max(1, steps // LOOKS), small.get('train_dataloader') or {}
     workers = dict(num_workers=node.get('num_workers', 0), persistent_workers=node.get('num_workers', 0) > 0)
     data = {held_out: dict(type='UnlabelledImages', images=images if isinstance(images, str) else list(images),
                            pipeline=without_labels(pipeline_of(small, loader)), held_out=held_out, seed=seed)
@@ -51,16 +56,17 @@ def tuning_config(small: Config, small_checkpoint: str, dense: Config, dense_che
         {key: deepcopy(small[key]) for key in _KEPT if key in small},
         model=dict(type='LabelFreeTuning', student=model_of(small), teacher=model_of(dense),
                    student_checkpoint=str(small_checkpoint), teacher_checkpoint=str(dense_checkpoint)),
-        train_dataloader=dict(batch_size=node.get('batch_size', 1), sampler=dict(type='InfiniteSampler', shuffle=True),
-                              dataset=data[False], **workers),
+        train_dataloader=dict(batch_size=batch_size or node.get('batch_size', 1), dataset=data[False],
+                              sampler=dict(type='InfiniteSampler', shuffle=True), **workers),
         val_dataloader=dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False), dataset=data[True],
                             **workers),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=interval),
         val_cfg=dict(type='ValLoop'), val_evaluator=dict(type='HeldOutKL'),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr), clip_grad=dict(max_norm=1.)),
         param_scheduler=[dict(type='CosineAnnealingLR', T_max=steps, eta_min=0., by_epoch=False, begin=0, end=steps)],
-        default_hooks=hooks, custom_hooks=[dict(type='LookFirstHook')], log_processor=dict(by_epoch=False),
-        find_unused_parameters=True, load_from=None, resume=False, randomness=dict(seed=seed), work_dir=str(work_dir)))
+        default_hooks=hooks, custom_hooks=[dict(type='TuningHook')], log_processor=dict(by_epoch=False),
+        find_unused_parameters=True, load_from=None, resume=False, randomness=dict(seed=seed), work_dir=str(work_dir)),
+        format_python_code=False)  # MMEngine would format it for every checkpoint, which takes a second
 
 
 def pipeline_of(config: Config, loader: str) -> Sequence[Mapping[str, Any]]:
@@ -87,23 +93,11 @@ def model_of(config: Config) -> ConfigDict:
 
 
 def run_tuning(config: Config) -> tuple[dict[str, Tensor], Tuned]:
-    """Train a config of :func:`tuning_config`; the best weights of the tuned model, and how it went."""
-    runner = build_runner(config)
-    runner.train()
-    return best_of(runner)
-
-
-def best_of(runner: CheckedRunner) -> tuple[dict[str, Tensor], Tuned]:
-    """The best weights of a tuning run that is complete, and how it went."""
-    best = runner.message_hub.get_info('best_ckpt')
-    looks = [float(value) for value in runner.message_hub.get_scalar('val/kl').data[0]]
-    step, count = int(Path(best).stem.rpartition('_')[2]), len(runner.val_dataloader.dataset)
-    after = float(runner.message_hub.get_info('best_score'))
-    note = None
-    if step == 0:
-        note = (f'no step brought the model nearer to the dense one on the {count} images held out, so its weights are '
-                'as they were: give more images, like those that it was trained on, or a lower lr.')
-    elif not looks[-1] <= 1.02 * after:
-        note = (f'the distance on the {count} images held out rose again after step {step}, from {after:.4f} to '
-                f'{looks[-1]:.4f}: the images are too few; the weights are those of that step.')
-    return tuned_weights(best), Tuned(looks[0], after, step, runner.iter, count, note)
+    """Train a config of :func:`tuning_config`, from its newest checkpoint where there is one; the best weights of the
+    tuned model, and how it went.
+    """
+    if not Path(config.work_dir, TUNED).is_file():
+        if newest_checkpoint(config.work_dir):
+            resume_from(config, 'auto')
+        build_runner(config).train()
+    return read_outcome(config.work_dir)

@@ -33,6 +33,8 @@ class Compression:
             mean.
         proportional: Let tokens of weighted merges count in attention as often as they have patches.
         ridge: As in :func:`~cait_mm.pruning.compensate.predict_cut`; infinite leaves the mean of what was cut.
+        restore_mode: Of the maps of :func:`compress_inside`. None is ``residual`` where merges are put in, and what the
+            backbone has otherwise.
     """
 
     target: float
@@ -42,6 +44,7 @@ class Compression:
     weighted: bool = True
     proportional: bool = True
     ridge: float = RIDGE
+    restore_mode: str | None = None
 
     @property
     def changes_nothing(self) -> bool:
@@ -108,7 +111,7 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
     """Compress the one backbone that a segmentor, detector or any other module holds; everything else is copied.
 
     The target is reached with the zeros that pad widths counted: no other part of the model hides what they cost.
-    Maps of merged tokens are restored with what the merges took away (``restore_mode='residual'``), because nothing
+    Unless ``how`` says otherwise, maps of merged tokens are restored with what the merges took away, because nothing
     behind the backbone has learned to do without.
 
     Args:
@@ -129,8 +132,8 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
         saved = encoder_saving(backbone, img_size)
         folded, provenance = compress_backbone(backbone, images, how, lambda spec: saved(padded(spec, how.pad_to)))
         provenance.update(selected_reduction=saved(folded.selected), largest_cut=folded.largest_cut)
-    if folded.spec.merges and not backbone.spec.merges:
-        folded.backbone.restore_mode = 'residual'
+    added = folded.spec.merges and not backbone.spec.merges
+    folded.backbone.restore_mode = how.restore_mode or ('residual' if added else backbone.restore_mode)
     return deepcopy(model, {id(backbone): folded.backbone}).eval(), folded, provenance
 
 

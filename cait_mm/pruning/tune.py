@@ -122,7 +122,7 @@ class _Run:
                  lr: float, seed: int) -> None:
         self.student, self.teacher, self.loss, self.held_out = student, teacher, loss, held_out
         self.settings = dict(steps=steps, lr=lr, seed=seed, held_out=sum(map(_size, held_out)),
-                             student=_fingerprint(student), teacher=_fingerprint(teacher))
+                             student=fingerprint(student), teacher=fingerprint(teacher))
         self.parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr)
         self.step, self.broken = 0, False
@@ -230,7 +230,7 @@ def _size(batch: Any) -> int:
     return len(batch) if isinstance(batch, (Tensor, list, tuple)) else 1
 
 
-def _fingerprint(model: nn.Module) -> int:
+def fingerprint(model: nn.Module) -> int:
     """A checksum of a model's weights."""
     value = 0
     for name, tensor in model.state_dict().items():

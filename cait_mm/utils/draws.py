@@ -73,7 +73,7 @@ def draws_of(images: Any, size: int | tuple[int, int], steps: int, batch_size: i
         UserError: There are no images, something is no image, or tensors have several sizes.
     """
     if isinstance(images, (str, Path)):
-        return Draws(find_images(images, 10**9), size, batch_size, seed)
+        return Draws(find_images(images), size, batch_size, seed)
     most = batch_size * steps + MOST_HELD_OUT
     items = [image for batch in as_batches(images, size, most) for image in batch]
     if len({image.shape for image in items}) > 1:

@@ -9,6 +9,7 @@ from timm.data import create_transform
 from torch import Tensor
 
 from cait_mm.errors import UserError, shown
+from cait_mm.utils.inputs import read_lines
 from cait_mm.utils.pictures import SUFFIXES, read_image
 
 Item = TypeVar('Item')
@@ -35,16 +36,20 @@ def walk_images(folder: str | Path) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
 
 
-def find_images(folder: str | Path, count: int) -> list[Path]:
-    """``count`` images below ``folder``, evenly spread over the sorted list.
+def find_images(images: str | Path, count: int | None = None) -> list[Path]:
+    """``count`` images (None: all), evenly spread over the sorted list of all.
+
+    Args:
+        images: A folder, or a text file with a path on every line.
+        count: How many.
 
     Raises:
         UserError: There are none.
     """
-    paths = sorted(map(Path, walk_images(folder)))
-    if not paths:
-        raise UserError(f'there are no images below {folder}: give a folder of a few dozen, labels are not needed.')
-    return spread(paths, count)
+    found = sorted(map(Path, read_lines(images) if Path(images).is_file() else walk_images(images)))
+    if not found:
+        raise UserError(f'there are no images below {images}: give a folder of a few dozen, labels are not needed.')
+    return spread(found, len(found) if count is None else count)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
@@ -64,11 +69,11 @@ def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator
     """The first ``count`` images, or a few more, of any source of images, in batches (B, C, H, W).
 
     Args:
-        images: A folder, whose images :func:`load_batches` reads; or one tensor, or a loader or list of tensors, which
-            are taken unchanged: (B, C, H, W), or (C, H, W) for one image. The labels in ``(images, labels)`` and
-            ``dict(inputs=images)`` of a loader are ignored.
-        size: Pixels of the images of a folder.
-        count: How many images.
+        images: A folder or list (:func:`find_images`), read by :func:`load_batches`; or one tensor, or a loader or list
+            of tensors, which are taken unchanged: (B, C, H, W), or (C, H, W) for one image. Of a loader's ``(images,
+            labels)`` and ``dict(inputs=images)`` the labels are left out.
+        size: For the images of a folder.
+        count: How many.
 
     Raises:
         UserError: Something is no image.

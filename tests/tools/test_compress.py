@@ -99,7 +99,7 @@ def test_the_dense_model_teaches_the_small_one_and_a_killed_run_continues(tool, 
     status, out, err = tool('compress.py', *words(small, *more, '--json', small / 'r.json'))
     assert status == 0 and 'tuning: step 4 of 4' in err, err
     tuned, whole = json.loads((small / 'r.json').read_text())['tuned'], torch.load(small / 'out.pth', weights_only=True)
-    assert 'tuned without labels: KL from the dense model on 4 images held out' in out
+    assert 'tuned without labels: distance from the dense model on 4 images held out' in out
     assert 0 <= tuned['after'] <= tuned['before'] and tuned['steps'] == 4
     assert torch.load(small / 'out.pth', weights_only=True)['meta']['tuned'] == {**tuned, 'images': 36}
     assert not list(small.glob('*.tuning'))

@@ -4,33 +4,20 @@ import json
 import pytest
 import torch
 from conftest import FAMILIES
-from tiny_runs import KINDS, make_data
+from tiny_runs import differing, load, make_data, trained
 
 from cait_mm.api import compress
 from cait_mm.compression.model import compress_model, load_trained
 from cait_mm.config.load import load_config
+from cait_mm.datasets.scenes import make_scenes
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.spec import Spec
 from cait_mm.tasks import build_model, task_of
-
-DENSE = 'model["backbone"]["merge"] = ()\nmodel["backbone"]["restore_mode"] = "nearest"\n'
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp('compress'))
-
-
-def trained(data, folder, kind):
-    """The config of a dense model, and a checkpoint of it whose weights are all random."""
-    config, checkpoint = folder / f'{kind}.py', folder / f'{kind}.pth'
-    config.write_text(KINDS[kind].replace('DATA', str(data)) + DENSE)
-    model = build_model(load_config(str(config)))
-    for parameter in model.parameters():
-        parameter.data.add_(0.02 * torch.randn_like(parameter))
-    torch.save({'state_dict': model.state_dict(),
-                'meta': {'dataset_meta': {'classes': ('a', 'b'), 'palette': [[1, 2, 3], [4, 5, 6]]}}}, checkpoint)
-    return config, checkpoint
 
 
 @pytest.mark.parametrize('kind', ['segmentor', 'detector', 'medical'])
@@ -65,6 +52,76 @@ def test_a_small_segmentor_is_evaluated_from_its_folder(tool, data, tmp_path):
     status, text, err = tool('test.py', out / 'config.py', out / 'model.pth', '--work-dir', tmp_path / 'work',
                              '--cfg-options', f'test_dataloader.dataset.data_root={data}/scenes')
     assert status == 0 and 'mIoU' in text, err
+
+
+def test_the_dense_model_teaches_the_small_one_and_a_killed_run_continues(tool, data, tmp_path, monkeypatch):
+    make_scenes(tmp_path / 'many', train=40, val=8, size=(64, 64))
+    (tmp_path / 'list.txt').write_text('\n'.join(map(str, (tmp_path / 'many/images/training').iterdir())))
+    config, checkpoint = trained(data, tmp_path, 'segmentor')
+    content = torch.load(checkpoint)
+    for name, value in content['state_dict'].items():  # answers that differ from place to place
+        if 'blocks' in name and value.dim() == 2 or name.endswith('conv_seg.weight'):
+            torch.nn.init.normal_(value, std=0.1 if 'blocks' in name else 1.)
+    torch.save(content, checkpoint)
+
+    def compress(out, *more):
+        return tool('compress.py', config, checkpoint, tmp_path / out, '--target', 0.45, '--num-images', 4, '--images',
+                    tmp_path / 'list.txt', '--tune', 4, '--batch-size', 4, '--lr', 2e-5, *more)
+
+    status, text, err = compress('whole')
+    assert status == 0 and 'tuning: step 4 of 4' in err and 'distance from the dense model on 4 images' in text, err
+    result, model = json.loads((tmp_path / 'whole/result.json').read_text()), load(tmp_path / 'whole/model.pth')
+    tuned = result['tuned']
+    assert tuned['after'] < tuned['before'] and tuned['steps'] == 4 and tuned['images'] == 36
+    assert model['meta']['tuned'] == tuned and 'tuned without labels' in (tmp_path / 'whole/config.py').read_text()
+    assert sorted(path.name for path in (tmp_path / 'whole').iterdir()) == ['config.py', 'model.pth', 'result.json']
+
+    status, text, err = compress('part', '--tune-later')
+    run = tmp_path / 'part/tuning/run.py'
+    assert status == 0 and f'dist_train.sh {run} GPUS --resume' in text, err
+    assert load_config(str(run)).model.type == 'LabelFreeTuning' and not (tmp_path / 'part/model.pth').exists()
+
+    def kill(now):
+        if now.step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr('cait_mm.engine.tuning.show_tuning', kill)
+        assert compress('part')[0] == 130 and not (tmp_path / 'part/model.pth').exists()
+    status, _, err = compress('part', '--ridge', 1)
+    assert status == 2 and 'holds another tuning run (student differ)' in err
+    status, _, err = compress('part')
+    assert status == 0 and 'step 2 of 4' not in err and 'step 3 of 4' in err, err
+    assert differing(model['state_dict'], load(tmp_path / 'part/model.pth')['state_dict']) == []
+    assert not (tmp_path / 'part/tuning').exists()
+
+
+@pytest.mark.parametrize('more,message', [
+    ((), 'tuning needs 32 images at least, and there are 12'), (('--amp', ), '--amp needs an accelerator'),
+])
+def test_what_cannot_be_tuned_is_a_sentence_and_writes_nothing(tool, data, tmp_path, more, message, monkeypatch):
+    monkeypatch.setattr('cait_mm.engine.recipe.get_device', lambda: 'cpu')
+    if more:
+        monkeypatch.setattr('cait_mm.compression.tuning.LEAST_IMAGES', 1)
+    status, _, err = tool('compress.py', *trained(data, tmp_path, 'segmentor'), tmp_path / 'out', '--target', 0.,
+                          '--tune', 4, *more)
+    assert status == 2 and message in err and not list(tmp_path.glob('out/*'))
+
+
+def test_every_means_is_switched_by_its_option(tool, data, tmp_path):
+    words = (*trained(data, tmp_path, 'segmentor'), tmp_path / 'out', '--target', 0.45, '--num-images', 2)
+    status, _, err = tool('compress.py', *words, '--merge-weights', 'mean', '--restore-mode', 'nearest')
+    assert status == 0, err
+    small = load_config(str(tmp_path / 'out/config.py')).model.backbone
+    assert small.restore_mode == 'nearest' and {kind for _, kind in small['merge']} <= {'horizontal', 'vertical'}
+    weights = {}
+    for name, more in dict(default=(), alike=('--no-proportional', ), means=('--ridge', 'inf')).items():
+        assert tool('compress.py', *words, *more)[0] == 0
+        weights[name] = load(tmp_path / 'out/model.pth')['state_dict']
+    assert all(value == 0 for name, value in weights['alike'].items() if name.endswith('.proportion'))
+    assert any(value != 0 for name, value in weights['default'].items() if name.endswith('.proportion'))
+    moved = differing(weights['default'], weights['means'])
+    assert any('fc2' in name for name in moved) and not any('qkv' in name for name in moved)
 
 
 @pytest.mark.parametrize('kind', ['segmentor', 'detector'])

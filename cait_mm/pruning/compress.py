@@ -151,8 +151,10 @@ def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[S
     """The share of a backbone's own MACs, on images of ``img_size`` (H, W), that a spec saves: of the blocks that are
     built, without a classifier.
     """
+    with_cls = backbone.num_cls == backbone.arch.prefix_tokens()
+
     def macs(spec: Spec) -> float:
-        return backbone_cost(spec, img_size, backbone.num_cls > 0, len(backbone.flat_blocks())).macs
+        return backbone_cost(spec, img_size, with_cls, len(backbone.flat_blocks())).macs
 
     dense = macs(Spec.dense(backbone.arch))
     return lambda spec: 1 - macs(spec) / dense

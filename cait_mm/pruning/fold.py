@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.models import Backbone, Classifier, classifier_backbone
+from cait_mm.models.formats import HEADS
 from cait_mm.models.widths import widths_in_state_dict
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import block_compactors
@@ -128,7 +129,7 @@ def with_folded(model: Classifier, folded: Folded, **provenance: Any) -> Classif
     small = Classifier(backbone, model.num_classes, {
         **model.provenance, **provenance, 'selected_reduction': reduction(folded.selected),
         'largest_cut': folded.largest_cut})
-    for name in ('head', 'aux_head'):
+    for name in HEADS:
         if getattr(model, name) is not None:
             setattr(small, name, deepcopy(getattr(model, name)))
     return small.eval()

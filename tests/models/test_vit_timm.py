@@ -1,0 +1,75 @@
+"""Every name in timm's modules of plain ViTs, made small: the same features and logits, or one sentence."""
+import re
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from cait_mm.arch.timm_names import MODULES, arch_of
+from cait_mm.errors import UserError
+from cait_mm.models import Classifier, classifier_backbone
+from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.spec import Spec
+
+DIFFERENCE = 'its attention is the difference of two, which have no channels of their own to cut'
+SHARED = 'several of its heads share keys and values, and heads lose their channels one by one here'
+REFUSED = {
+    'vit_dlittle_patch16_reg1_gap_256': DIFFERENCE, 'vit_dpwee_patch16_reg1_gap_256': DIFFERENCE,
+    'vit_dwee_patch16_reg1_gap_256': DIFFERENCE, 'vit_large_patch16_sapiens2': SHARED,
+    'vit_huge_patch16_sapiens2': SHARED, 'vit_giant_patch16_sapiens2': SHARED, 'vit_5b_patch16_sapiens2': SHARED,
+}
+NAMES = sorted({name for module in MODULES for name in timm.list_models(module=module)})
+
+
+def small(name):
+    """timm's model of this name with few and narrow blocks, for images that are not square."""
+    patch = int((re.findall(r'patch(\d+)', name) or [16])[0])
+    heads = {} if 'sapiens2' not in name else dict(num_kv_heads=3 if 'base' in name else 1)
+    return timm.create_model(name, embed_dim=48, depth=2, num_heads=3, img_size=(2 * patch, 3 * patch), num_classes=5,
+                             **heads).eval()
+
+
+@torch.no_grad()
+def shake(model):
+    """Leave nothing at its initial value: norms, scales and biases neither."""
+    for name, value in model.named_parameters():
+        if value.dim() > 1:
+            nn.init.normal_(value, std=value[0].numel()**-0.5 if name.endswith('weight') else 0.5)
+        elif name.endswith('weight') or 'gamma' in name:
+            nn.init.uniform_(value, 0.5, 1.5)
+        else:
+            nn.init.normal_(value, std=0.3)
+
+
+def loaded(theirs, arch):
+    """This package's classifier of the same weights."""
+    model = Classifier(classifier_backbone(Spec.dense(arch)), num_classes=5).eval()
+    model.load_checkpoint(Checkpoint('timm', dict(theirs.state_dict()), foreign=True))
+    return model
+
+
+def apart(ours, theirs):
+    """The largest difference, relative to the largest value where that is above 1."""
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in REFUSED])
+def test_features_and_logits_are_timms(name):
+    theirs = small(name)
+    shake(theirs)
+    arch = arch_of(name, theirs)
+    ours = loaded(theirs, arch)
+    image = torch.randn(2, 3, *arch.img_size)
+    features = theirs.forward_features(image)
+    tokens, grid = ours.backbone.forward_tokens(image)
+    assert grid == (2, 3) and apart(tokens, features) < 1e-5
+    assert apart(ours.classify(tokens), theirs.forward_head(features)) < 1e-5
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_models_that_cannot_be_are_refused_in_a_sentence(name):
+    with pytest.raises(UserError) as error:
+        arch_of(name, small(name))
+    assert str(error.value) == f'{name} of timm is no model of this package: {REFUSED[name]}.'

@@ -1,16 +1,21 @@
 """Every name in timm's modules of plain ViTs, made small: the same features and logits, or one sentence."""
 import re
+from dataclasses import replace
+from functools import cache
 
 import pytest
 import timm
 import torch
 from torch import nn
 
+from cait_mm.analysis.flops import count_macs, count_params
+from cait_mm.arch import ViTArch, get_arch
 from cait_mm.arch.timm_names import MODULES, arch_of
 from cait_mm.errors import UserError
-from cait_mm.models import Classifier, classifier_backbone
+from cait_mm.macs import classifier_cost
+from cait_mm.models import Classifier, ViT, classifier_backbone
 from cait_mm.models.checkpoint import Checkpoint
-from cait_mm.spec import Spec
+from cait_mm.spec import Spec, make_spec
 
 DIFFERENCE = 'its attention is the difference of two, which have no channels of their own to cut'
 SHARED = 'several of its heads share keys and values, and heads lose their channels one by one here'
@@ -66,6 +71,23 @@ def test_features_and_logits_are_timms(name):
     tokens, grid = ours.backbone.forward_tokens(image)
     assert grid == (2, 3) and apart(tokens, features) < 1e-5
     assert apart(ours.classify(tokens), theirs.forward_head(features)) < 1e-5
+    assert get_arch(arch.to_dict()) == arch
+    check_form(replace(arch, name='form', patch_size=8, img_size=(16, 24)))
+
+
+@cache
+def check_form(arch: ViTArch):
+    """Costs in closed form, and maps of the dense shapes whatever was merged: once for all names of one form."""
+    for merge in ((), ((1, 'horizontal_weighted'), )):
+        spec = make_spec(arch, merge)
+        model = Classifier(classifier_backbone(spec), num_classes=5).eval()
+        cost = classifier_cost(spec, num_classes=5)
+        assert count_macs(model, (torch.rand(1, 3, *arch.img_size), ))[''] == cost.macs
+        assert count_params(model) == cost.params
+    merged = ViT(arch, ((0, 'vertical'), (1, 'horizontal')), out_indices=(0, 1)).eval()
+    for height, width in ((16, 24), (33, 50), (64, 72)):
+        shapes = [tuple(item.shape) for item in merged(torch.randn(1, 3, height, width))]
+        assert shapes == [(1, 48, -(-height // 8), -(-width // 8))] * 2
 
 
 @pytest.mark.parametrize('name', REFUSED)

@@ -65,6 +65,10 @@ class Arch(ABC):
     """Whether the classifier adds a head over all tokens to the one on CLS."""
     dist_token: ClassVar[bool] = False
     """Whether a classifier averages the head on CLS and one on a distillation token."""
+    planes: ClassVar[str | None] = None
+    """How channels of queries and keys turn in planes (:mod:`~cait_mm.ops.planes`); None where they do not."""
+    whole: ClassVar[tuple[str, ...]] = ()
+    """Which of ``q``, ``k``, ``v`` and ``ffn`` keep all their channels, because a norm behind them reads them all."""
     norm_eps: ClassVar[float] = 1e-5
     least_side: ClassVar[int] = 1
     """Tokens that a merge has to leave on each side of the grid."""

@@ -149,6 +149,15 @@ class ViTArch(Arch):
         return self.attn_head_dim or self.embed_dim // self.num_heads
 
     @property
+    def planes(self) -> str | None:
+        return None if self.rope is None else 'halves' if self.rope.rotate_half else 'pairs'
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        kept = (('q', 'k') * self.qk_norm, ('v', ) * self.scale_attn_norm, ('ffn', ) * self.scale_mlp_norm)
+        return sum(kept, ())
+
+    @property
     def pool_heads(self) -> int:
         """Heads of attention pooling."""
         return self.attn_pool_num_heads or self.num_heads

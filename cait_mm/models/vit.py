@@ -116,7 +116,7 @@ class ViT(DeiT):
         positions = 0. if self.pos_embed is None else resize_pos_embed(self.pos_embed, self.pos_grid, grid)
         if self.arch.no_embed_class:
             x, positions = x + positions, 0.
-        return torch.cat([*(token.expand(len(x), -1, -1) for token in self._tokens()), x], dim=1) + positions, grid
+        return torch.cat([*(token.expand(x.shape[0], -1, -1) for token in self._tokens()), x], dim=1) + positions, grid
 
     def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
         x, grid = self._embed(x)
@@ -136,7 +136,7 @@ class ViT(DeiT):
                 if isinstance(logarithm, Tensor):
                     bias = size_bias(x, prefix, logarithm)
             if coordinates is not None:
-                rotation = self.rope(coordinates, index)
+                rotation = self.rope(coordinates, index, block.attn.planes)
             x = self._run(block, x, bias, rotation)
             yield x, grid, lost
 
@@ -149,8 +149,12 @@ class ViT(DeiT):
         """Bring timm's names to this package's, and resample the checkpoint's pos_embed to this backbone's grid."""
         arch = self.arch
         state = checkpoint.state_dict = plain_names(checkpoint.state_dict, arch)
-        if self.rope is not None and 'rope.freqs' in state:
+        if 'rope.freqs' in state:
             state['rope.freqs'] = state['rope.freqs'][:, :self.depth]
+        for index, block in enumerate(self.blocks if self.rope else ()):
+            if block.attn.qk_dim == arch.head_dim:  # only files of this package say which planes there are
+                state.setdefault(f'{arch.block_path(index)}.attn.planes', torch.arange(arch.head_dim // 2).repeat(
+                    arch.num_heads, 1))
         pos_embed = state.get('pos_embed')
         if pos_embed is None or pos_embed.dim() != 3 or self.pos_embed is None:
             return []

@@ -1,11 +1,13 @@
 """The block of a plain ViT in all its forms, and its layers, from an architecture."""
 from functools import partial
 
+import torch
 from timm.layers import DropPath, GluMlp, LayerScale, Mlp, RmsNorm, get_act_layer
 from torch import Tensor, nn
 
 from cait_mm.arch.base import BlockSpec
 from cait_mm.arch.vit import ViTArch
+from cait_mm.errors import UserError
 from cait_mm.ops.vit_attention import NormLayer, ViTAttention
 
 
@@ -15,11 +17,17 @@ def norm_layer(arch: ViTArch) -> NormLayer:
 
 
 def attention(arch: ViTArch, widths: BlockSpec) -> ViTAttention:
-    """The attention of a block of ``widths``."""
+    """The attention of a block of ``widths``.
+
+    Raises:
+        UserError: Queries and keys have an odd number of channels under rotary positions.
+    """
     norm = norm_layer(arch)
+    if arch.planes and widths.qk_dim % 2:
+        raise UserError(f'qk_dim={widths.qk_dim}: under rotary positions channels come in pairs, give an even number.')
     return ViTAttention(arch.embed_dim, widths.num_heads, widths.qk_dim, widths.v_dim, widths.head_dim, arch.qkv_bias,
                         arch.proj_bias, norm if arch.qk_norm else None, norm if arch.scale_attn_norm else None,
-                        arch.rope is not None and arch.rope.rotate_half)
+                        arch.planes)
 
 
 def ffn(arch: ViTArch, hidden: int) -> nn.Module:
@@ -54,6 +62,21 @@ class ViTBlock(nn.Module):
         if self.form != 'parallel':
             self.norm2, self.ls2 = norm(dim), scale()
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    @torch.no_grad()
+    def fold_layer_scale(self) -> None:
+        """Multiply LayerScale into the layers before it, whose channels then show what they contribute; it is 1 after.
+        """
+        both = (self.attn.proj, self.mlp.fc2)
+        for scale, layers in ((self.ls1, both if self.form == 'parallel' else both[:1]),
+                              (getattr(self, 'ls2', None), both[1:])):
+            if not isinstance(scale, LayerScale):
+                continue
+            for layer in layers:
+                layer.weight.mul_(scale.gamma[:, None])
+                if layer.bias is not None:
+                    layer.bias.mul_(scale.gamma)
+            scale.gamma.fill_(1)
 
     def forward(self, x: Tensor, bias: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
         """``bias`` and ``rotation`` are those of :class:`~cait_mm.ops.vit_attention.ViTAttention`."""

@@ -32,10 +32,12 @@ class RotaryPositions(nn.Module):
         rope = self.rope
         return grid_coordinates(grid, rope.type == 'dinov3', rope.grid_offset, rope.grid_indexing, rope.ref_feat_shape)
 
-    def forward(self, coordinates: Tensor, block: int) -> Tensor:
-        """The rotations, (N, ...) or (heads, N, ...), of tokens at ``coordinates`` (1, N, 2) in a block."""
+    def forward(self, coordinates: Tensor, block: int, planes: Tensor) -> Tensor:
+        """The rotations (heads, N, ...) of tokens at ``coordinates`` (1, N, 2) in a block, of the ``planes`` (heads,
+        number) that its heads have.
+        """
         if self.freqs is None:
-            frequencies = axial_frequencies(self.head_dim, self.rope.temperature).to(coordinates)
+            frequencies = axial_frequencies(self.head_dim, self.rope.temperature).to(coordinates)[:, planes]
         else:
-            frequencies = self.freqs[:, block]
+            frequencies = self.freqs[:, block].gather(-1, planes.expand(2, -1, -1))
         return rotations(coordinates, frequencies, self.rope.rotate_half)

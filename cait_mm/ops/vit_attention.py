@@ -17,17 +17,19 @@ class ViTAttention(Attention):
         dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias, proj_bias: Of :class:`~cait_mm.ops.attention.Attention`.
         qk_norm: Makes the norms of queries and of keys, per head (``q_norm``, ``k_norm``); None for none.
         inner_norm: Makes the norm before the output projection, over all heads (``norm``); None for none.
-        rotate_half: A plane that is rotated is a channel of a head's first half and one of its second, instead of two
-            neighbours.
+        planes: How channels of queries and keys turn in planes (:mod:`~cait_mm.ops.planes`); None where positions are
+            not rotary. The buffer ``planes`` (heads, qk_dim / 2) says which of the dense planes they are.
     """
 
     def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int, qkv_bias: bool,
-                 proj_bias: bool, qk_norm: NormLayer | None, inner_norm: NormLayer | None, rotate_half: bool) -> None:
+                 proj_bias: bool, qk_norm: NormLayer | None, inner_norm: NormLayer | None, planes: str | None) -> None:
         super().__init__(dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias, proj_bias)
         self.q_norm, self.k_norm = (nn.Identity() if qk_norm is None else qk_norm(qk_dim) for _ in range(2))
         if inner_norm is not None:
             self.norm = inner_norm(num_heads * v_dim)
-        self.rotate_half = rotate_half
+        self.rotate_half = planes == 'halves'
+        if planes is not None:
+            self.register_buffer('planes', torch.arange(qk_dim // 2).repeat(num_heads, 1))
 
     def forward(self, x: Tensor, bias: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C).

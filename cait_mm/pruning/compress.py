@@ -98,7 +98,7 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     scores = channel_scores(merged)
     masks = select(merged.spec, scores, how.target, align=how.align, saved=saved)
     folded = fold(merged, masks, tolerance=None, pad_to=how.pad_to)
-    cut = [removable(mask, score) for mask, score in zip(masks, scores)]
+    cut = [removable(mask, score, merged.arch.planes) for mask, score in zip(masks, scores)]
     compensate(folded.backbone, merged, cut, calibration.ffn, calibration.values, how.ridge)
     return folded, dict(target=how.target, start='calibrated', calibration_images=calibration.images)
 

@@ -149,16 +149,16 @@ class ViT(DeiT):
         """Bring timm's names to this package's, and resample the checkpoint's pos_embed to this backbone's grid."""
         arch = self.arch
         state = checkpoint.state_dict = plain_names(checkpoint.state_dict, arch)
-        if 'rope.freqs' in state:
+        if 'rope.freqs' in state and state['rope.freqs'].dim() == 4:
             state['rope.freqs'] = state['rope.freqs'][:, :self.depth]
         for index, block in enumerate(self.blocks if self.rope else ()):
             if block.attn.qk_dim == arch.head_dim:  # only files of this package say which planes there are
                 state.setdefault(f'{arch.block_path(index)}.attn.planes', torch.arange(arch.head_dim // 2).repeat(
                     arch.num_heads, 1))
         pos_embed = state.get('pos_embed')
-        if pos_embed is None or pos_embed.dim() != 3 or self.pos_embed is None:
-            return []
         held = 0 if arch.no_embed_class else arch.prefix_tokens('cls_token' in state)
+        if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[1] <= held or self.pos_embed is None:
+            return []
         old_grid = grid_of(pos_embed.shape[1] - held, checkpoint.grid, arch.grid(), self.pos_grid)
         if held:
             pos_embed = pos_embed[:, held - self.num_cls:]

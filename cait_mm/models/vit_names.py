@@ -33,8 +33,16 @@ def plain_names(weights: Mapping[str, Tensor], arch: ViTArch) -> Weights:
             blocks.setdefault(block[0], {})[key[block.end():]] = value
         else:
             found[key] = value
+    scaled = [block for block in blocks.values() if 'ls1.gamma' in block]
+    if arch.block == 'pre' and not any('ls2.gamma' in block for block in scaled):  # Sapiens scales attention alone
+        for block in scaled:
+            block['ls2.gamma'] = torch.ones_like(block['ls1.gamma'])
     for path, block in blocks.items():
-        found.update({path + key: value for key, value in _plain_block(block, arch).items()})
+        try:
+            plain = _plain_block(dict(block), arch)
+        except (IndexError, KeyError, RuntimeError):  # it is damaged, and strict loading lists how
+            plain = block
+        found.update({path + key: value for key, value in plain.items()})
     return found
 
 
@@ -48,14 +56,13 @@ def _plain_block(block: Weights, arch: ViTArch) -> Weights:
         bias, other = block.pop('attn.q_bias'), block.pop('attn.v_bias')
         block['attn.qkv.bias'] = torch.cat([bias, torch.zeros_like(bias), other])
     _join(block, 'mlp.fc1', ('mlp.fc1_g', 'mlp.fc1_x'))
-    if arch.init_values is not None and arch.block == 'pre' and 'ls1.gamma' in block:
-        block.setdefault('ls2.gamma', torch.ones_like(block['ls1.gamma']))  # Sapiens scales attention alone
     return block
 
 
 def _join(block: Weights, whole: str, parts: tuple[str, ...]) -> None:
-    """Put the rows of several linear layers into one, in place; a bias that some of them lack is zero there."""
-    if not all(f'{part}.weight' in block for part in parts):
+    """Put the rows of several linear layers into one, in place; keys that lack the bias of the others get zeros."""
+    lacking = [part for part in parts if f'{part}.bias' not in block]
+    if not all(f'{part}.weight' in block for part in parts) or lacking not in ([], list(parts), ['attn.k_proj']):
         return
     weights = [block.pop(f'{part}.weight') for part in parts]
     biases = [block.pop(f'{part}.bias', None) for part in parts]
@@ -90,9 +97,13 @@ def _joined(block: Weights, branch: str, norm: str, first: str, last: str, parts
     """The branches ``branch`` as one norm and two layers; the first layer's rows are ``parts`` stacks, such as queries,
     keys and values, that are joined one by one.
     """
-    inputs, outputs = [], []
+    inputs, outputs, shapes = [], [], set()
     for index in sorted({int(key.split('.')[1]) for key in block if key.startswith(f'{branch}.')}):
-        own = {key.removeprefix(f'{branch}.{index}.'): value for key, value in block.items()}
+        own = {key.removeprefix(f'{branch}.{index}.'): value for key, value in block.items()
+               if key.startswith(f'{branch}.{index}.')}
+        shapes.add(frozenset((key, value.shape) for key, value in own.items()))
+        if len(shapes) > 1:
+            raise KeyError(f'{branch} differ')
         weight, bias, gamma = own[f'{first}.weight'], own.get(f'{first}.bias', 0), own.get('ls.gamma', torch.ones(1))
         shift = weight @ own['norm.bias'] + bias
         inputs.append(torch.cat([weight * own['norm.weight'], shift[:, None]], 1).unflatten(0, (parts, -1)))

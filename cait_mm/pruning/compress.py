@@ -143,7 +143,7 @@ def backbone_inside(model: nn.Module) -> Backbone:
     found = [module for module in model.modules() if isinstance(module, Backbone)]
     if len(found) != 1:
         raise UserError(f'`model`: {type(model).__name__} holds {len(found) or "no"} backbones of cait_mm, and one is '
-                        'wanted: CAITDeiT, CAITLVViT or CAITSwin.')
+                        'wanted: CAITDeiT, CAITLVViT, CAITSwin or CAITViT.')
     return found[0]
 
 

@@ -95,3 +95,20 @@ def test_models_that_cannot_be_are_refused_in_a_sentence(name):
     with pytest.raises(UserError) as error:
         arch_of(name, small(name))
     assert str(error.value) == f'{name} of timm is no model of this package: {REFUSED[name]}.'
+
+
+@pytest.mark.parametrize('name', ['vit_base_patch16_18x2_224', 'vit_base_patch16_xp_224', 'eva02_base_patch16_clip_224',
+                                  'vit_small_patch16_rope_mixed_ape_224'])
+def test_damaged_weights_are_one_sentence(name):
+    """One for every form of names that is rewritten; each tensor in turn is missing, flat, or short of a row."""
+    theirs = small(name)
+    model = classifier_backbone(Spec.dense(arch_of(name, theirs)))
+    weights = {key: value for key, value in theirs.state_dict().items() if not key.startswith('head.')}
+    for key, value in weights.items():
+        for other in (None, torch.ones(1), value[:-1]):
+            spoilt = {**weights, key: other}
+            if other is None or other.shape == value.shape:
+                del spoilt[key]
+            with pytest.raises(UserError) as error:
+                model.load_checkpoint(Checkpoint('a.pth', spoilt, foreign=True))
+            assert '\n' not in str(error.value)

@@ -87,7 +87,7 @@ def _refused(name: str, why: str) -> UserError:
 
 
 def _why_not(model: nn.Module) -> str:
-    """What of a model the family cannot be; empty where there is nothing."""
+    """The reason why a model cannot be of this family; empty where it can."""
     block = model.blocks[0]
     attention = _attention(block)
     groups = {getattr(_attention(item), 'num_kv_groups', 1) for item in model.blocks}

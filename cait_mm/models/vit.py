@@ -30,7 +30,7 @@ class ViT(DeiT):
         arch: timm's name of it, ``vit_small_patch14_dinov2``, or the fields of a
             :class:`~cait_mm.arch.vit.ViTArch` in a dict.
         pooling: Build the attention pooling and the norm behind the pooling that a classifier of this architecture
-            has, for :meth:`pool`. Maps do not pass them.
+            has, for :meth:`pool`. Maps do not go through them.
         kwargs: As in :class:`~cait_mm.models.deit.DeiT`. ``with_cls_token=False`` leaves out CLS and the distillation
             token, which classifiers read; registers stay. ``final_norm`` does nothing where the architecture has its
             norm behind the pooling.

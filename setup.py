@@ -93,7 +93,7 @@ setup(
     install_requires=[
         'torch>=2.6',  # earlier ones cannot be told which types are safe to read: no resume
         'torchvision',
-        'timm>=0.9.12',
+        'timm>=1.0.20',
         'numpy',
         'pillow',
         'safetensors',

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from cait_mm.arch import ARCHS, Arch
+from cait_mm.arch import Arch, is_arch_name
 from cait_mm.errors import UserError
 from cait_mm.models.base import Backbone
 from cait_mm.models.carried import spec_to_load, stated_size
@@ -49,8 +49,8 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
     compressed checkpoint, which describes itself.
 
     Args:
-        model: The architecture: a name from :data:`cait_mm.arch.ARCHS`, or its fields. A compressed checkpoint may
-            stand here alone.
+        model: The architecture: a name from :data:`cait_mm.arch.ARCHS`, timm's name of a plain ViT
+            (``timm/vit_small_patch14_dinov2``), or its fields. A compressed checkpoint may stand here alone.
         weights: The file.
         merge: Merges to put in, as the mean of their tokens: ``((4, 'horizontal'), (7, 'vertical'))``. A compressed
             checkpoint has its own.
@@ -58,7 +58,7 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
         head_rows: Rows of the file's head to take, for a subset of its classes.
         new_head: Start a head of ``num_classes`` from random weights.
         options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``
-            (:class:`~cait_mm.models.deit.DeiT`).
+            (:class:`~cait_mm.models.deit.DeiT`, :class:`~cait_mm.models.vit.ViT`).
 
     Raises:
         UserError: The file cannot be read, or is not the model that is asked for.
@@ -176,8 +176,8 @@ def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
         model: As in :func:`load`, or a loaded or compressed classifier, whose weights are copied.
         weights, merge: As in :func:`load`.
         options: ``out_indices`` says which blocks' (Swin: stages') outputs are returned; the others are those of
-            :class:`~cait_mm.models.deit.DeiT`, :class:`~cait_mm.models.lvvit.LVViT` and
-            :class:`~cait_mm.models.swin.Swin`.
+            :class:`~cait_mm.models.deit.DeiT`, :class:`~cait_mm.models.lvvit.LVViT`,
+            :class:`~cait_mm.models.swin.Swin` and :class:`~cait_mm.models.vit.ViT`.
 
     Raises:
         UserError: The file cannot be read, or is not the model that is asked for.
@@ -199,7 +199,7 @@ def _arch_and_file(model: Model, weights: FilePath | None) -> tuple[None | str |
     """The architecture to build, None where the file says it, and the file."""
     if weights is not None:
         return model, weights
-    if isinstance(model, (Arch, Mapping)) or model in ARCHS and not Path(model).exists():
+    if isinstance(model, (Arch, Mapping)) or not Path(model).exists() and is_arch_name(str(model)):
         raise UserError(f'no weights are named for {model if isinstance(model, str) else "the architecture"}: give '
                         'their file too.')
     return None, model

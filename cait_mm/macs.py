@@ -3,38 +3,19 @@
 ``cait_mm/analysis/flops.py`` counts real modules; the two must agree. Fused attention counts as two matrix products.
 The architecture of a family counts everything outside the blocks.
 """
-from cait_mm.arch.cost import Cost, layer_norm, linear
+from cait_mm.arch.cost import Cost, linear
 from cait_mm.ops.token_merge import fused_tokens, has_conv, is_weighted
-from cait_mm.spec import BlockSpec, Merge, Spec
+from cait_mm.spec import Merge, Spec
 
 
-def attention_cost(dim: int, block: BlockSpec, tokens: int, windows: tuple[int, int] | None = None,
-                   qkv_bias: bool = True) -> Cost:
-    """Norm, qkv, the two attention products and the output projection over ``tokens`` tokens.
-
-    ``windows`` is the number of attentions that are computed in parallel and the number of tokens in each, padding
-    included; None is one attention over all tokens.
-    """
-    count, length = windows or (1, tokens)
-    values = block.num_heads * block.v_dim
-    products = Cost(count * block.num_heads * length**2 * (block.qk_dim + block.v_dim), 0)
-    qkv = linear(count * length, dim, block.num_heads * (2 * block.qk_dim + block.v_dim), qkv_bias)
-    return layer_norm(tokens, dim) + qkv + products + linear(count * length, values, dim)
-
-
-def ffn_cost(dim: int, block: BlockSpec, tokens: int) -> Cost:
-    """Norm and the two linear layers over ``tokens`` tokens."""
-    return layer_norm(tokens, dim) + linear(tokens, dim, block.ffn_dim) + linear(tokens, block.ffn_dim, dim)
-
-
-def merge_cost(dim: int, merge: Merge, tokens: int, with_cls: bool = True) -> Cost:
+def merge_cost(dim: int, merge: Merge, tokens: int, has_cls: bool = True) -> Cost:
     """The linear layer (and depthwise convolution) of a merge that leaves ``tokens`` tokens.
 
     The distances and weights of a weighted merge are no matrix products and count nothing, as in fvcore.
     """
     cost = linear(tokens, fused_tokens(merge.kind) * dim, dim)
     if is_weighted(merge.kind):
-        cost += Cost(0, 1 + with_cls)
+        cost += Cost(0, 1 + has_cls)
     return cost + linear(tokens, 9, dim) if has_conv(merge.kind) else cost
 
 
@@ -45,15 +26,14 @@ def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_
     The positional embedding is counted at its pretraining grid. ``depth`` is how many blocks are built; None is all.
     """
     arch, grid = spec.arch, spec.arch.grid(img_size)
-    with_cls = with_cls_token and arch.has_cls
-    cost = arch.stem_cost(grid, with_cls)
+    prefix = arch.prefix_tokens(with_cls_token)
+    cost = arch.stem_cost(grid, prefix)
     for index, (block, inside) in enumerate(zip(spec.blocks[:depth], spec.grids(img_size))):
-        dim, merge, tokens = arch.dim(index), spec.merge_before(index), inside[0] * inside[1]
+        merge, tokens = spec.merge_before(index), inside[0] * inside[1]
         cost += arch.enter_cost(index, grid) + Cost(0, arch.bias_params(index))
         if merge:
-            cost += merge_cost(dim, merge, tokens, with_cls)
-        cost += attention_cost(dim, block, tokens + with_cls, arch.windows(inside, with_cls), arch.qkv_bias)
-        cost += ffn_cost(dim, block, tokens + with_cls)
+            cost += merge_cost(arch.dim(index), merge, tokens, prefix > 0)
+        cost += arch.block_cost(index, block, tokens + prefix, arch.windows(inside, prefix))
         grid = inside
     return cost
 

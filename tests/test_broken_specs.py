@@ -12,11 +12,14 @@ from cait_mm.errors import UserError
 from cait_mm.pruning.training_checkpoint import TRAINING_META, load_training, training_meta
 from cait_mm.spec import Spec, make_spec
 
-MERGES = {'deit': ((1, 'horizontal'),), 'swin': (('2.1', 'horizontal'),), 'lvvit': ((1, 'vertical'),)}
+MERGES = {'deit': ((1, 'horizontal'),), 'swin': (('2.1', 'horizontal'),), 'lvvit': ((1, 'vertical'),),
+          'vit': ((1, 'vertical'),)}
 ARCHS = {
     'deit': dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64)),
     'lvvit': dict(embed_dim=48, depth=3, num_heads=3, img_size=(64, 64), stem_dim=2),
     'swin': dict(embed_dim=16, depths=(1, 2, 3, 1), num_heads=(1, 2, 2, 4), window_size=4, img_size=(64, 64)),
+    'vit': dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64), reg_tokens=4, init_values=0.1, ffn='swiglu',
+                rope=dict(type='dinov3', rotate_half=True, ref_feat_shape=(4, 4)), qk_norm=True),
 }
 DEEP = []
 for _ in range(5000):

@@ -8,18 +8,26 @@ from cait_mm.arch.checks import check_keys, check_positive_int
 from cait_mm.arch.deit import DEIT, DeiTArch
 from cait_mm.arch.lvvit import LVVIT, LVViTArch
 from cait_mm.arch.swin import SWIN, SwinArch
+from cait_mm.arch.timm_names import is_timm_name, timm_arch
+from cait_mm.arch.vit import Rope, ViTArch
 from cait_mm.errors import UserError, shown
 
 ARCHS: dict[str, Arch] = {**DEIT, **LVVIT, **SWIN}
-FAMILIES = {family.family: family for family in (DeiTArch, LVViTArch, SwinArch)}
+FAMILIES = {family.family: family for family in (DeiTArch, LVViTArch, SwinArch, ViTArch)}
+
+
+def is_arch_name(name: str) -> bool:
+    """Whether :func:`get_arch` knows an architecture of this name, or says why it is left out."""
+    return name in ARCHS or is_timm_name(name)
 
 
 def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch:
     """An architecture from its name, its fields or itself.
 
     Args:
-        arch: A name from :data:`ARCHS`, an :class:`Arch`, or its fields; they may name their ``family``.
-        family: The family of fields that do not name one.
+        arch: A name from :data:`ARCHS` or timm's name of a plain ViT, an :class:`Arch`, or its fields; they may name
+            their ``family``.
+        family: Which family fields belong to that do not name one.
 
     Raises:
         UserError: There is no such architecture, or it is impossible.
@@ -27,10 +35,12 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
     if isinstance(arch, Arch):
         return arch
     if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise UserError(f'unknown architecture {shown(arch)}: use one of {", ".join(ARCHS)}, or a dict of '
-                            f'{", ".join(FAMILIES[family].required)}.')
-        return ARCHS[arch]
+        if arch in ARCHS:
+            return ARCHS[arch]
+        if is_timm_name(arch):
+            return timm_arch(arch)
+        raise UserError(f'unknown architecture {shown(arch)}: use one of {", ".join(ARCHS)}, timm\'s name of a plain '
+                        f'ViT, or a dict of {", ".join(FAMILIES[family].required)}.')
     if not isinstance(arch, Mapping):
         raise UserError(f'arch={shown(arch)} is neither a name nor a mapping of fields.')
     data = {'name': 'custom', 'family': family, **arch}
@@ -45,5 +55,5 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
     return kind(**data)
 
 
-__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'SwinArch',
-           'as_image_size', 'check_keys', 'check_positive_int', 'get_arch']
+__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'Rope',
+           'SwinArch', 'ViTArch', 'as_image_size', 'check_keys', 'check_positive_int', 'get_arch', 'is_arch_name']

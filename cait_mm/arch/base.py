@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from cait_mm.arch.checks import MOST_BLOCKS, MOST_PATCHES, check_positive_int, check_positive_number
-from cait_mm.arch.cost import Cost
+from cait_mm.arch.cost import Cost, attention_cost, ffn_cost
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 
@@ -64,6 +64,12 @@ class Arch(ABC):
     qkv_bias: ClassVar[bool] = True
     aux_head: ClassVar[bool] = False
     """Whether the classifier adds a head over all tokens to the one on CLS."""
+    dist_token: ClassVar[bool] = False
+    """Whether a classifier averages the head on CLS and one on a distillation token."""
+    planes: ClassVar[str | None] = None
+    """How channels of queries and keys turn in planes (:mod:`~cait_mm.ops.planes`); None where they do not."""
+    whole: ClassVar[tuple[str, ...]] = ()
+    """Which of ``q``, ``k``, ``v`` and ``ffn`` keep all their channels, because a norm behind them reads them all."""
     norm_eps: ClassVar[float] = 1e-5
     least_side: ClassVar[int] = 1
     """Tokens that a merge has to leave on each side of the grid."""
@@ -156,17 +162,28 @@ class Arch(ABC):
             raise UserError(f'{name}={img_size} has more than {MOST_PATCHES} patches of {self.patch_size} pixels, the '
                             'most that is supported.')
 
+    def prefix_tokens(self, with_cls_token: bool = True) -> int:
+        """Tokens that stand in front of the grid and pass by merges; without CLS where ``with_cls_token`` is False."""
+        return int(self.has_cls and with_cls_token)
+
     @abstractmethod
-    def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
-        """The cost of everything before block 0, on ``grid`` patches, with embeddings as at the pretraining size."""
+    def stem_cost(self, grid: Grid, prefix: int) -> Cost:
+        """The cost of everything before block 0, on ``grid`` patches and ``prefix`` tokens in front of them, with
+        embeddings as at the pretraining size.
+        """
+
+    def block_cost(self, index: int, block: BlockSpec, tokens: int, windows: tuple[int, int]) -> Cost:
+        """The cost of block number ``index`` of the widths in ``block`` over ``tokens`` tokens; see :meth:`windows`."""
+        dim = self.dim(index)
+        return attention_cost(dim, block, tokens, windows, self.qkv_bias) + ffn_cost(dim, block, tokens)
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
         """The cost of layers between ``block`` and the one before it, whose grid is ``grid``, without merges."""
         return Cost(0, 0)
 
-    def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
+    def windows(self, grid: Grid, prefix: int) -> tuple[int, int]:
         """The number of attentions that a block computes in parallel, and of tokens in each, padding included."""
-        return 1, grid[0] * grid[1] + int(with_cls)
+        return 1, grid[0] * grid[1] + prefix
 
     def bias_params(self, block: int) -> int:
         """Parameters of a block's position bias."""

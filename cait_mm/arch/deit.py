@@ -48,13 +48,13 @@ class DeiTArch(Arch):
             return {}
         return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}
 
-    def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
+    def stem_cost(self, grid: Grid, prefix: int) -> Cost:
         patch = self.in_channels * self.patch_size**2
-        return linear(grid[0] * grid[1], patch, self.embed_dim) + self._embedding_cost(with_cls)
+        return linear(grid[0] * grid[1], patch, self.embed_dim) + self._embedding_cost(prefix)
 
-    def _embedding_cost(self, with_cls: bool) -> Cost:
+    def _embedding_cost(self, prefix: int) -> Cost:
         height, width = self.grid()
-        return Cost(0, (height * width + 2 * int(with_cls)) * self.embed_dim)
+        return Cost(0, (height * width + 2 * prefix) * self.embed_dim)
 
     def head_cost(self, grid: Grid, num_classes: int) -> Cost:
         return layer_norm(grid[0] * grid[1] + 1, self.embed_dim) + linear(1, self.embed_dim, num_classes)

@@ -30,10 +30,10 @@ class LVViTArch(DeiTArch):
         check_positive_number('arch residual_scale', self.residual_scale, 1e6,
                               'divides the residual branches and must be a positive number')
 
-    def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
+    def stem_cost(self, grid: Grid, prefix: int) -> Cost:
         side, dim = self.patch_size // 2, self.stem_dim
         pixels = grid[0] * grid[1] * side**2
-        cost = self._embedding_cost(with_cls) + linear(grid[0] * grid[1], side**2 * dim, self.embed_dim)
+        cost = self._embedding_cost(prefix) + linear(grid[0] * grid[1], side**2 * dim, self.embed_dim)
         for inputs in (self.in_channels * 7**2, dim * 3**2, dim * 3**2):
             cost += linear(pixels, inputs, dim, bias=False) + batch_norm(pixels, dim)
         return cost

@@ -129,7 +129,7 @@ class SwinArch(Arch):
             grid = self.enter(first, grid)
         return grid
 
-    def stem_cost(self, grid: Grid, with_cls: bool) -> Cost:
+    def stem_cost(self, grid: Grid, prefix: int) -> Cost:
         tokens, patch = grid[0] * grid[1], self.in_channels * self.patch_size**2
         return linear(tokens, patch, self.embed_dim) + layer_norm(tokens, self.embed_dim)
 
@@ -140,7 +140,7 @@ class SwinArch(Arch):
         dim = self.dim(block)
         return layer_norm(height * width, 2 * dim) + linear(height * width, 2 * dim, dim, bias=False)
 
-    def windows(self, grid: Grid, with_cls: bool) -> tuple[int, int]:
+    def windows(self, grid: Grid, prefix: int) -> tuple[int, int]:
         window = window_of(grid, self.window_size, self.window_rule)
         return window_count(grid, window), window[0] * window[1]
 

@@ -10,6 +10,7 @@ from cait_mm.backbones.init_cfg import checked_init_cfg, read_pretrained, spec_o
 from cait_mm.models.deit import DeiT
 from cait_mm.models.lvvit import LVViT
 from cait_mm.models.swin import Swin
+from cait_mm.models.vit import ViT
 from cait_mm.spec import Spec
 
 
@@ -61,3 +62,8 @@ class CAITLVViT(CAITDeiT, LVViT):
 @MODELS.register_module()
 class CAITSwin(CAITBackbone, Swin):
     """:class:`~cait_mm.models.swin.Swin`, with its arguments and :class:`CAITBackbone`'s ``init_cfg``."""
+
+
+@MODELS.register_module()
+class CAITViT(CAITDeiT, ViT):
+    """:class:`~cait_mm.models.vit.ViT`, with its arguments and :class:`CAITBackbone`'s ``init_cfg``."""

@@ -57,7 +57,9 @@ class Classifier(PlainClassifier, BaseModel):
         if not is_whole(num_classes, 1) or not is_share(label_smoothing):
             raise UserError(f'the classifier has num_classes={num_classes!r} and label_smoothing={label_smoothing!r}: '
                             'the first is a positive whole number, the second from 0 to below 1.')
-        super().__init__(MODELS.build({**backbone, 'out_indices': (-1,), 'final_norm': True}), num_classes,
+        kind = backbone.get('type')
+        options = getattr(MODELS.get(kind) if isinstance(kind, str) else kind, 'classifier_options', {})
+        super().__init__(MODELS.build({**backbone, **options}), num_classes,
                          data_preprocessor=dict(data_preprocessor) if data_preprocessor else None)
         self.head_rows, self.new_head = head_rows, new_head
         self.hard_loss, self.soft_loss = LabelSmoothingCrossEntropy(label_smoothing), SoftTargetCrossEntropy()

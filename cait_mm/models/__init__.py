@@ -5,5 +5,7 @@ from cait_mm.models.deit import DeiT
 from cait_mm.models.families import FAMILIES, classifier_backbone
 from cait_mm.models.lvvit import LVViT
 from cait_mm.models.swin import Swin
+from cait_mm.models.vit import ViT
 
-__all__ = ['FAMILIES', 'Backbone', 'Classifier', 'DeiT', 'LVViT', 'Swin', 'classifier_backbone', 'load_classifier']
+__all__ = ['FAMILIES', 'Backbone', 'Classifier', 'DeiT', 'LVViT', 'Swin', 'ViT', 'classifier_backbone',
+           'load_classifier']

@@ -36,6 +36,8 @@ class Backbone(nn.Module, ABC):
     """CLS tokens in front of the grid."""
     stem_key: ClassVar[str] = 'patch_embed.proj.weight'
     """The convolution that sees the image's channels."""
+    classifier_options: ClassVar[Mapping[str, Any]] = {'out_indices': (-1,), 'final_norm': True}
+    """The arguments that make it the backbone of a classifier: the last output alone, behind the final norm."""
 
     def __init__(self,
                  arch: str | Mapping[str, Any],

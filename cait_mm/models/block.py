@@ -58,6 +58,9 @@ class Block(nn.Module):
         x = x + self._scaled(self.attn(self.norm1(x), *grid))
         return x + self._scaled(self.mlp(self.norm2(x)))
 
+    def fold_layer_scale(self) -> None:
+        """Multiply LayerScale into the layers before it; there is none here."""
+
     def _scaled(self, branch: Tensor) -> Tensor:
         branch = self.drop_path(branch)
         return branch if self.residual_scale == 1 else branch / self.residual_scale

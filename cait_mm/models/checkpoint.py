@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_grid
-from cait_mm.models.formats import HEAD_KEYS, as_plain_vit, backbone_of, check_dimensions, find_weights
+from cait_mm.models.formats import HEAD_KEYS, backbone_of, check_dimensions, find_weights
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
@@ -41,6 +41,8 @@ class Checkpoint:
     """The record of a compressed checkpoint's origin."""
     whole: bool = False
     """Whether the file holds a segmentor or detector, or a training's checkpoint, of which this is the backbone."""
+    foreign: bool = False
+    """Whether the file is of another project, so that its model may have another form than this package's."""
 
     @property
     def is_compressed(self) -> bool:
@@ -68,7 +70,7 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``),
     compressed ones of this package and OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) are
     understood, also when wrapped by DDP, ``torch.compile`` or Lightning. A classifier's head is kept, as ``head.``.
-    Relatives of DeiT that a plain one can compute are converted (:func:`~cait_mm.models.formats.as_plain_vit`).
+    Every family's backbone converts relatives of its own (:meth:`~cait_mm.models.base.Backbone.fit`).
 
     Args:
         path: The file or address.
@@ -86,11 +88,9 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     check_dimensions(path, weights)
     meta = content.get('meta')
     spec = meta.get(SPEC_META) if isinstance(meta, Mapping) else None
-    if spec is None and not any(key.startswith('backbone.') for key in everything):
-        weights, more = as_plain_vit(path, weights)
-        notes += more
-    checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix),
-                            whole=any(key.startswith('backbone.') for key in everything))
+    whole = any(key.startswith('backbone.') for key in everything)
+    checkpoint = Checkpoint(path, weights, notes=notes, grid=stated_grid(content, prefix), whole=whole,
+                            foreign=spec is None and not whole)
     if spec is not None:
         checkpoint.spec = _carried_spec(path, spec, weights)
         checkpoint.provenance = {key: value for key, value in meta.items()

@@ -15,14 +15,15 @@ from cait_mm.models.carried import spec_to_load, stated_size
 from cait_mm.models.checkpoint import Checkpoint, LoadReport, read_checkpoint, strict_load
 from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.families import classifier_backbone
-from cait_mm.models.formats import HEAD_KEYS
+from cait_mm.models.formats import HEAD_KEYS, HEADS
 from cait_mm.spec import Spec
 
 LOGGER = logging.getLogger('cait_mm')
 
 
 class Classifier(nn.Module):
-    """A family's own classifier on any spec: the normalised CLS, in Swin the mean token, goes through a linear head.
+    """A family's own classifier on any spec: the normalised CLS, in Swin the mean token, goes through a linear head. In
+    a plain ViT the pooling is the architecture's, and a distilled one averages the heads on CLS and its second token.
 
     LV-ViT adds half of the highest score that an auxiliary head gives to any token, as its authors do in inference; it
     is trained on that sum, without token labels (paper, section IV-C5).
@@ -46,6 +47,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = self._new_head()
         self.aux_head = self._new_head() if backbone.arch.aux_head else None
+        self.head_dist = self._new_head() if backbone.arch.dist_token else None
 
     def _new_head(self) -> nn.Linear:
         head = nn.Linear(self.backbone.embed_dim, self.num_classes)
@@ -67,6 +69,8 @@ class Classifier(nn.Module):
         logits = self.head(self.backbone.pool(tokens))
         if self.aux_head is not None:
             logits = logits + 0.5 * self.aux_head(tokens[:, 1:]).amax(1)
+        if self.head_dist is not None:
+            logits = (logits + self.head_dist(tokens[:, 1])) / 2
         return logits
 
     def load_checkpoint(self, checkpoint: Checkpoint, head_rows: Sequence[int] | None = None,
@@ -95,9 +99,10 @@ class Classifier(nn.Module):
         return self.backbone.load_checkpoint(checkpoint)
 
     def _refuse_more_head(self, checkpoint: Checkpoint, new_head: bool) -> None:
-        """Raise if the head of a checkpoint is more than a linear layer: without the rest its outputs would differ."""
+        """Raise where the head of a checkpoint is more than a linear layer: without the rest its outputs are others."""
+        own = tuple(self.backbone.state_dict())
         more = next((part for part in ('pre_logits.', 'fc_norm.')
-                     if any(key.startswith(part) for key in checkpoint.state_dict)), None)
+                     if any(key.startswith(part) and key not in own for key in checkpoint.state_dict)), None)
         if more and not new_head:
             raise UserError(f'checkpoint {checkpoint.path} has {more[:-1]} before its head, for which this classifier '
                             f'has no place: start a head with {self.parameters_of}new_head=True, or give a checkpoint '
@@ -113,8 +118,8 @@ class Classifier(nn.Module):
         elif rows != self.num_classes:
             raise UserError(f'the head in {path} has {rows} classes, {own}num_classes is {self.num_classes}: make '
                             f'them equal, pick classes with {own}head_rows, or use {own}new_head=True.')
-        modules = nn.ModuleDict({'head': self.head, **({'aux_head': self.aux_head} if self.aux_head else {})})
-        strict_load(modules, Checkpoint(path, heads), unused=(), optional=())
+        modules = {name: getattr(self, name) for name in HEADS if getattr(self, name) is not None}
+        strict_load(nn.ModuleDict(modules), Checkpoint(path, heads), unused=(), optional=())
         return f'its head of {rows} classes' + (f', {self.num_classes} of them' if head_rows else '')
 
     def as_checkpoint(self) -> dict[str, Any]:

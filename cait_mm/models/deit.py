@@ -11,6 +11,7 @@ from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
 from cait_mm.models.base import Backbone, last
 from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.models.formats import as_plain_vit
 from cait_mm.models.positions import grid_of, resize_pos_embed
 from cait_mm.ops.attention import Attention, size_bias
 from cait_mm.ops.token_merge import Grid, TokenMerge, fused_tokens
@@ -47,6 +48,8 @@ class DeiT(Backbone):
     """
 
     family: ClassVar[str] = 'deit'
+    behind: ClassVar[tuple[str, ...]] = ('norm.', )
+    """Prefixes of the parameters behind the last block."""
 
     def __init__(self,
                  arch: str | Mapping[str, Any] = 'deit_small',
@@ -69,16 +72,11 @@ class DeiT(Backbone):
         depth = self.arch.depth
         self.out_indices = checked_outputs(out_indices, depth, f'{self.arch.name} has blocks')
         self._check_frozen(depth, 'blocks')
-        with_cls_token = checked_flag('with_cls_token', with_cls_token)
-
-        dim = self.arch.embed_dim
         self.patch_embed = self._stem()
         self.pos_grid = self.arch.grid(checked_size('img_size', img_size))
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if with_cls_token else None
-        positions = self.pos_grid[0] * self.pos_grid[1] + int(with_cls_token)
-        self.pos_embed = nn.Parameter(torch.zeros(1, positions, dim))
+        self._build_tokens(checked_flag('with_cls_token', with_cls_token))
         self._build_blocks()
-        self.norm = nn.LayerNorm(dim, eps=self.arch.norm_eps) if checked_flag('final_norm', final_norm) else None
+        self.norm = self._final_norm() if checked_flag('final_norm', final_norm) else None
         self._random_weights()
         self._freeze()
 
@@ -86,6 +84,20 @@ class DeiT(Backbone):
         """Image (B, in, H, W) -> patches (B, C, h, w)."""
         return PatchEmbed(None, self.arch.patch_size, self.arch.in_channels, self.arch.embed_dim, flatten=False,
                           strict_img_size=False, dynamic_img_pad=True)
+
+    def _build_tokens(self, with_cls_token: bool) -> None:
+        """The tokens in front of the grid, and the positions of all."""
+        dim, patches = self.arch.embed_dim, self.pos_grid[0] * self.pos_grid[1]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if with_cls_token else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, patches + self.num_cls, dim))
+
+    def _final_norm(self) -> nn.Module | None:
+        """The norm behind the last block, where a classifier of this architecture has one."""
+        return nn.LayerNorm(self.arch.embed_dim, eps=self.arch.norm_eps)
+
+    def _embedding(self) -> list[nn.Module]:
+        """The modules in front of the blocks."""
+        return [self.patch_embed]
 
     @property
     def depth(self) -> int:
@@ -121,9 +133,8 @@ class DeiT(Backbone):
         return Block(attention, dim, spec.ffn_dim, self.drop_path_rates[index], self.arch.norm_eps, residual_scale)
 
     def _random_weights(self) -> None:
-        trunc_normal_(self.pos_embed, std=.02)
-        if self.cls_token is not None:
-            trunc_normal_(self.cls_token, std=.02)
+        for parameter in self.parameters(recurse=False):
+            trunc_normal_(parameter, std=.02)
         super()._random_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -174,18 +185,21 @@ class DeiT(Backbone):
         return [*([] if self.norm else ['norm.']), *behind, *([] if self.num_cls else ['cls_token', *proportions])]
 
     def fit(self, checkpoint: Checkpoint) -> list[str]:
-        """Resample the checkpoint's pos_embed to this backbone's grid; returns a sentence if it has changed."""
+        """Convert a relative of DeiT, and resample the checkpoint's pos_embed to this backbone's grid; say so."""
+        notes = []
+        if checkpoint.foreign:
+            checkpoint.state_dict, notes = as_plain_vit(checkpoint.path, checkpoint.state_dict)
         pos_embed = checkpoint.state_dict.get('pos_embed')
         if pos_embed is None or pos_embed.dim() != 3:
-            return []
+            return notes
         has_cls = int('cls_token' in checkpoint.state_dict)
         old_grid = grid_of(pos_embed.shape[1] - has_cls, checkpoint.grid, self.arch.grid(), self.pos_grid)
         if self.cls_token is None:
             pos_embed = pos_embed[:, has_cls:]
         checkpoint.state_dict['pos_embed'] = resize_pos_embed(pos_embed, old_grid, self.pos_grid)
         if old_grid == self.pos_grid:
-            return []
-        return [f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
+            return notes
+        return [*notes, f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and the merge before it.
@@ -196,15 +210,12 @@ class DeiT(Backbone):
         layers, name = self.depth + 2, param_name[len(prefix):]
         if not param_name.startswith(prefix):
             return layers - 1, layers
-        if name in ('cls_token', 'pos_embed') or name.startswith('patch_embed'):
-            return 0, layers
         if name.startswith(('blocks.', 'merges.')):
             return int(name.split('.')[1]) + 1, layers
-        return layers - 1, layers
+        return layers - 1 if name.startswith(self.behind) else 0, layers
 
     def _frozen(self) -> tuple[list[nn.Module], list[nn.Parameter]]:
         if self.frozen_stages < 0:
             return [], []
         merges = [merge for block, merge in self.merges.items() if int(block) < self.frozen_stages]
-        cls_token = [] if self.cls_token is None else [self.cls_token]
-        return [self.patch_embed, *self.blocks[:self.frozen_stages], *merges], [self.pos_embed, *cls_token]
+        return [*self._embedding(), *self.blocks[:self.frozen_stages], *merges], list(self.parameters(recurse=False))

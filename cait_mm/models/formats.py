@@ -11,8 +11,9 @@ from cait_mm.utils.weights import WEIGHTS
 
 Weights = dict[str, Tensor]
 
-HEAD_KEYS = ('head.', 'aux_head.')
-"""The keys in a classifier's checkpoint that follow the backbone and that classifiers here use."""
+HEADS = ('head', 'aux_head', 'head_dist')
+HEAD_KEYS = tuple(f'{name}.' for name in HEADS)
+"""The keys of a classifier's checkpoint behind the backbone that classifiers here use."""
 
 
 _DIMENSIONS = ((r'patch_embed\.proj\.weight', 4), (r'pos_embed|cls_token', 3),
@@ -115,13 +116,13 @@ def as_plain_vit(path: str, weights: Weights) -> tuple[Weights, list[str]]:
 def _refuse_more_tokens(path: str, weights: Mapping[str, Tensor]) -> None:
     registers = next((key for key in ('reg_token', 'register_tokens') if key in weights), None)
     if 'dist_token' in weights:
-        what, instead = 'a distilled DeiT, with a token of its own (dist_token)', 'the DeiT that is not distilled'
+        what, name = 'a distilled DeiT, with a token of its own (dist_token)', 'deit_small_distilled_patch16_224'
     elif registers:
-        what, instead = f'a ViT with register tokens ({registers})', 'a model without them'
+        what, name = f'a ViT with register tokens ({registers})', 'vit_small_patch14_reg4_dinov2'
     else:
         return
     raise UserError(f'checkpoint {path} is {what}. That takes part in attention, so leaving it out would change '
-                    f'the model, and this package has no model with it: give {instead}.')
+                    f'the model: name its architecture as timm does, such as {name}.')
 
 
 def _scale(weights: Weights, layer: str, gamma: str) -> None:

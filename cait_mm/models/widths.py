@@ -17,11 +17,11 @@ def widths_in_state_dict(spec: Spec, state_dict: Mapping[str, Tensor], prefix: s
     blocks = []
     for index, block in enumerate(spec.blocks):
         path = prefix + spec.arch.block_path(index)
-        names = [f'{path}.{name}.weight' for name in ('attn.qkv', 'attn.proj', 'mlp.fc1')]
+        names = [f'{path}.{name}.weight' for name in ('attn.qkv', 'attn.proj', 'mlp.fc2')]
         if all(name in state_dict and state_dict[name].dim() == 2 for name in names):
-            qkv, proj, fc1 = (state_dict[name].shape for name in names)
+            qkv, proj, fc2 = (state_dict[name].shape for name in names)
             block = replace(block, qk_dim=(qkv[0] - proj[1]) // (2 * block.num_heads),
-                            v_dim=proj[1] // block.num_heads, ffn_dim=fc1[0])
+                            v_dim=proj[1] // block.num_heads, ffn_dim=fc2[1])
         blocks.append(block)
     merges = zip(spec.placed, spec.merges, spec.weighted().merges)
     told = tuple(weighted if f'{prefix}{merge_path(spec, index)}.power' in state_dict else merge

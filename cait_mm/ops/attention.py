@@ -18,16 +18,18 @@ class Attention(nn.Module):
         v_dim: Width of value per head.
         head_dim: The dense model's width per head; fixes the scale.
         qkv_bias: Whether query, key and value have a bias.
+        proj_bias: Whether the output projection has one.
     """
 
-    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int,
-                 qkv_bias: bool = True) -> None:
+    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int, qkv_bias: bool = True,
+                 proj_bias: bool = True) -> None:
         super().__init__()
         self.num_heads, self.qk_dim, self.v_dim = num_heads, qk_dim, v_dim
         self.fused_attn = True
         self.scale = head_dim ** -0.5
         self.qkv = nn.Linear(dim, num_heads * (2 * qk_dim + v_dim), bias=qkv_bias)
-        self.proj = nn.Linear(num_heads * v_dim, dim)
+        self.norm = nn.Identity()
+        self.proj = nn.Linear(num_heads * v_dim, dim, bias=proj_bias)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C); ``bias``, which broadcasts to (B, heads, N, N), is added before the softmax."""
@@ -48,7 +50,7 @@ class Attention(nn.Module):
         else:
             logits = (q * self.scale) @ k.transpose(-2, -1)
             x = (logits if bias is None else logits + bias).softmax(dim=-1) @ v
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return self.proj(self.norm(x.transpose(1, 2).flatten(2)))
 
     def extra_repr(self) -> str:
         return f'num_heads={self.num_heads}, qk_dim={self.qk_dim}, v_dim={self.v_dim}'
@@ -64,7 +66,9 @@ def size_bias(x: Tensor, prefix: int, logarithm: Tensor) -> Tensor:
 
 
 def set_fused_attn(model: nn.Module, fused: bool) -> None:
-    """Let every :class:`Attention` of ``model`` use fused kernels or not, for measurements and formats without them."""
+    """Let every attention of ``model``, timm's pooling included, use fused kernels or not, for measurements and formats
+    without them.
+    """
     for module in model.modules():
-        if isinstance(module, Attention):
+        if hasattr(module, 'fused_attn'):
             module.fused_attn = fused

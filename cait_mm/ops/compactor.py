@@ -89,18 +89,25 @@ def start_from(compacted: nn.Module, plain: nn.Module) -> None:
             own.copy_(state[re.sub(r'parametrizations\.(weight|bias)\.original$', r'\1', name)])
 
 
-def add_block_compactors(attention: Attention, fc1: nn.Linear) -> list[Compactor]:
-    """Compactors for q, k and v of every head (one stack behind the fused qkv) and for the FFN's hidden channels."""
+def hidden_groups(mlp: nn.Module) -> int:
+    """How many stacks of hidden channels an FFN's first layer gives: 2, the gates and the values, where it is gated."""
+    return mlp.fc1.out_features // mlp.fc2.in_features
+
+
+def add_block_compactors(attention: Attention, fc1: nn.Linear, groups: int = 1) -> list[Compactor]:
+    """Compactors for q, k and v of every head (one stack behind the fused qkv) and for the FFN's hidden channels in
+    their ``groups``.
+    """
     if attention.qk_dim != attention.v_dim:
         raise ValueError(f'compactors start at full width, this attention has qk_dim={attention.qk_dim} and '
                          f'v_dim={attention.v_dim}')
-    return [add_compactor(attention.qkv, 3 * attention.num_heads), add_compactor(fc1)]
+    return [add_compactor(attention.qkv, 3 * attention.num_heads), add_compactor(fc1, groups)]
 
 
 def add_backbone_compactors(backbone: nn.Module) -> None:
     """Compactors for every block of a backbone whose ``flat_blocks()`` have ``attn`` and ``mlp.fc1``."""
     for block in backbone.flat_blocks():
-        add_block_compactors(block.attn, block.mlp.fc1)
+        add_block_compactors(block.attn, block.mlp.fc1, hidden_groups(block.mlp))
 
 
 def split_qkv(stacked: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:

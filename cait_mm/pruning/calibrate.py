@@ -23,10 +23,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from cait_mm.arch import Arch
 from cait_mm.errors import UserError
 from cait_mm.models import Backbone
 from cait_mm.ops.attention import Attention
-from cait_mm.ops.compactor import add_block_compactors, linear_parameters
+from cait_mm.ops.compactor import add_block_compactors, hidden_groups, linear_parameters
+from cait_mm.ops.planes import per_channel, per_plane
 from cait_mm.pruning.compensate import Moments, Sums
 from cait_mm.pruning.selection import BlockChannels
 
@@ -65,6 +67,8 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
     training, like, channels = backbone.training, next(backbone.parameters()), backbone.arch.in_channels
     count = 0
     backbone.eval()
+    for block in backbone.flat_blocks():
+        block.fold_layer_scale()
     with _statistics(backbone) as statistics:
         for batch in images:
             if batch.shape[1] != channels:
@@ -76,11 +80,11 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
     scores, hidden, values = [], [], []
-    for block, collected in zip(backbone.flat_blocks(), statistics):
-        moments = collected['qkv'] / collected['tokens']
-        qk, v, to_v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)))
-        values.append(collected['values'].moments().turned(torch.block_diag(*to_v)))
-        hidden.append(collected['ffn'].moments())
+    for block, found in zip(backbone.flat_blocks(), statistics):
+        moments = found['qkv'] / found['tokens']
+        qk, v, to_v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)), backbone.arch)
+        values.append(found['values'].moments().turned(torch.block_diag(*to_v)))
+        hidden.append(found['ffn'].moments())
         ffn = hidden[-1].second.diagonal().sqrt() * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
     return Calibration(scores, hidden, values, count)
@@ -105,12 +109,12 @@ def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
 def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> None:
     """Put compactors whose column norms follow the importance on every block; the outputs stay the same."""
     for block, score in zip(backbone.flat_blocks(), start_norms(calibration.scores)):
-        for compactor, norms, layer in zip(add_block_compactors(block.attn, block.mlp.fc1), score.by_layer(),
-                                           (block.attn.qkv, block.mlp.fc1)):
+        added = add_block_compactors(block.attn, block.mlp.fc1, hidden_groups(block.mlp))
+        for compactor, norms, layer in zip(added, score.by_layer(), (block.attn.qkv, block.mlp.fc1)):
             compactor.columns.copy_(torch.diag_embed(norms))
             for name in layer.parametrizations:
                 original = layer.parametrizations[name].original
-                rows = original.reshape(*norms.shape, -1)
+                rows = original.reshape(*compactor.columns.shape[:2], -1)
                 original.copy_((rows / norms[..., None]).reshape(original.shape))
 
 
@@ -142,28 +146,47 @@ def _on_input(sums: Sums, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     sums.add(inputs[0].flatten(0, 1))
 
 
-def _rotate_attention(attention: Attention, moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _rotate_attention(attention: Attention, moments: Tensor, arch: Arch) -> tuple[Tensor, Tensor, Tensor]:
     """Change the basis of q and k, and of v and the projection.
+
+    Planes of rotary positions are not mixed: both channels of one contribute what the plane does. Neither are channels
+    that a norm reads; all of them stay.
 
     Returns:
         The singular values (heads, width) of both, and the change of every head's values, (heads, width, width).
     """
-    roots = _root(moments)
-    u, s_qk, vh = torch.linalg.svd(roots[0] @ roots[1].mT)
-    scale = s_qk.sqrt()[..., None]
-    to_q = scale * torch.linalg.solve(roots[0], u).mT
-    to_k = scale * torch.linalg.solve(roots[1], vh.mT).mT
+    roots, still = _root(moments), torch.eye(moments.shape[-1]).to(moments).expand(moments.shape[1:])
+    if arch.planes is None and 'q' not in arch.whole:
+        u, s_qk, vh = torch.linalg.svd(roots[0] @ roots[1].mT)
+        scale = s_qk.sqrt()[..., None]
+        to_q = scale * torch.linalg.solve(roots[0], u).mT
+        to_k = scale * torch.linalg.solve(roots[1], vh.mT).mT
+    else:
+        to_q, to_k, s_qk = still, still, _as_they_are(moments[0], moments[1], arch.planes)
     proj = attention.proj.weight.double().T.unflatten(0, (attention.num_heads, -1)).mT
-    u, s_v, vh = torch.linalg.svd(proj @ roots[2].mT, full_matrices=False)
-    scale = s_v.sqrt()[..., None]
-    to_v = scale * torch.linalg.solve(roots[2], vh.mT).mT
+    if 'v' in arch.whole:
+        to_v, s_v, turned = still, moments[2].diagonal(dim1=-2, dim2=-1).sqrt() * proj.norm(dim=1), proj
+    else:
+        u, s_v, vh = torch.linalg.svd(proj @ roots[2].mT, full_matrices=False)
+        scale = s_v.sqrt()[..., None]
+        to_v, turned = scale * torch.linalg.solve(roots[2], vh.mT).mT, u * scale.mT
     change = torch.stack([to_q, to_k, to_v]).flatten(0, 1)
     for name in linear_parameters(attention.qkv):
         parameter = getattr(attention.qkv, name)
         rows = parameter.double().reshape(*change.shape[:2], -1)
         parameter.copy_((change @ rows).reshape(parameter.shape))
-    attention.proj.weight.copy_((u * scale.mT).permute(1, 0, 2).flatten(1))
+    attention.proj.weight.copy_(turned.permute(1, 0, 2).flatten(1))
     return s_qk, s_v, to_v
+
+
+def _as_they_are(q: Tensor, k: Tensor, planes: str | None) -> Tensor:
+    """The contributions (heads, width) of channels of queries and keys in the basis that they have, from their moments;
+    for both channels of a plane their mean over all angles.
+    """
+    both = [item.diagonal(dim1=-2, dim2=-1) for item in (q, k)]
+    if planes is not None:
+        both = [per_channel(per_plane(item, planes).mean(-1), planes) for item in both]
+    return (both[0] * both[1]).sqrt()
 
 
 def _root(moments: Tensor) -> Tensor:

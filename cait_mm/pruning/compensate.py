@@ -92,7 +92,8 @@ def absorb(layer: nn.Linear, weight: Tensor, moments: Moments, kept: Tensor, rid
     weights, offset = predict_cut(moments, kept, ridge)
     lost = weight[:, ~kept].to(weights)
     layer.weight[:, places] += (lost @ weights).to(layer.weight)
-    layer.bias += (lost @ offset).to(layer.bias)
+    if layer.bias is not None:
+        layer.bias += (lost @ offset).to(layer.bias)
 
 
 def padded_places(kept: Tensor, width: int) -> Tensor:

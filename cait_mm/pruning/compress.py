@@ -101,7 +101,7 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     scores = channel_scores(merged)
     masks = select(merged.spec, scores, how.target, align=how.align, saved=saved)
     folded = fold(merged, masks, tolerance=None, pad_to=how.pad_to)
-    cut = [removable(mask, score) for mask, score in zip(masks, scores)]
+    cut = [removable(mask, score, merged.arch.planes) for mask, score in zip(masks, scores)]
     compensate(folded.backbone, merged, cut, calibration.ffn, calibration.values, how.ridge)
     return folded, dict(target=how.target, start='calibrated', calibration_images=calibration.images)
 
@@ -143,19 +143,21 @@ def backbone_inside(model: nn.Module) -> Backbone:
     Raises:
         UserError: There is none, or there are several.
     """
-    backbones = [module for module in model.modules() if isinstance(module, Backbone)]
-    if len(backbones) != 1:
-        raise UserError(f'`model`: {type(model).__name__} holds {len(backbones) or "no"} backbones of cait_mm, and one '
-                        'is wanted: CAITDeiT, CAITLVViT or CAITSwin.')
-    return backbones[0]
+    found = [module for module in model.modules() if isinstance(module, Backbone)]
+    if len(found) != 1:
+        raise UserError(f'`model`: {type(model).__name__} holds {len(found) or "no"} backbones of cait_mm, and one is '
+                        'wanted: CAITDeiT, CAITLVViT, CAITSwin or CAITViT.')
+    return found[0]
 
 
 def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[Spec], float]:
     """The share of a backbone's own MACs, on images of ``img_size`` (H, W), that a spec saves: of the blocks that are
     built, without a classifier.
     """
+    with_cls = backbone.num_cls == backbone.arch.prefix_tokens()
+
     def macs(spec: Spec) -> float:
-        return backbone_cost(spec, img_size, backbone.num_cls > 0, len(backbone.flat_blocks())).macs
+        return backbone_cost(spec, img_size, with_cls, len(backbone.flat_blocks())).macs
 
     dense = macs(Spec.dense(backbone.arch))
     return lambda spec: 1 - macs(spec) / dense

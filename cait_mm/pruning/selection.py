@@ -15,9 +15,11 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from cait_mm.arch import Arch
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.ops.compactor import split_qkv
+from cait_mm.ops.planes import per_channel, per_plane
 from cait_mm.spec import Spec
 
 
@@ -35,8 +37,10 @@ class BlockChannels:
 
     @classmethod
     def of_layers(cls, qkv: Tensor, ffn: Tensor) -> 'BlockChannels':
-        """Of values per channel of a fused qkv, (3 * heads, width), and of an FFN, (1, hidden)."""
-        return cls(*split_qkv(qkv, len(qkv) // 3), ffn[0])
+        """Of values per channel of a fused qkv, (3 * heads, width), and of an FFN, (1, hidden), or (2, hidden) where it
+        is gated: its values speak for their gates.
+        """
+        return cls(*split_qkv(qkv, len(qkv) // 3), ffn[-1])
 
     def by_layer(self) -> tuple[Tensor, Tensor]:
         """The inverse of :meth:`of_layers`."""
@@ -93,7 +97,8 @@ def select(spec: Spec, scores: Sequence[BlockChannels], target: float, consisten
     """
     if align > 1 and not consistency.head:
         raise UserError('aligned widths need head-level consistency.')
-    groups = [group for index, block in enumerate(scores) for group in _groups(index, block, consistency, align)]
+    groups = [_possible(group, spec.arch) for index, block in enumerate(scores)
+              for group in _groups(index, block, consistency, align, spec.arch.planes)]
     owners = torch.cat([torch.full((len(group.keys),), index) for index, group in enumerate(groups)])
     # Equal scores, as at the start of training, are taken evenly over all groups rather than group by group.
     place = torch.cat([torch.linspace(0, 1, len(group.keys)) for group in groups])
@@ -132,15 +137,23 @@ def pruned_spec(spec: Spec, masks: Sequence[BlockChannels]) -> Spec:
     return spec.replace(blocks=(*blocks, *spec.blocks[len(blocks):]))
 
 
-def _groups(index: int, block: BlockChannels, consistency: Consistency, align: int) -> Iterator[_Group]:
+def _groups(index: int, block: BlockChannels, consistency: Consistency, align: int,
+            planes: str | None) -> Iterator[_Group]:
     make = _heads_in_step if consistency.head else _single_channels
-    if consistency.attention:
-        yield make(index, ('q', 'k'), (block.q + block.k) / 2, align)
-    else:
-        yield make(index, ('q',), block.q, align)
-        yield make(index, ('k',), block.k, align)
+    both = [(('q', 'k'), (block.q + block.k) / 2)] if consistency.attention else [(('q',), block.q), (('k',), block.k)]
+    for modules, values in both:
+        if planes is None:
+            yield make(index, modules, values, align)
+            continue
+        group = make(index, modules, per_plane(values, planes).mean(-1), -(-align // 2))
+        yield replace(group, units=per_channel(group.units, planes))
     yield make(index, ('v',), block.v, align)
     yield _heads_in_step(index, ('ffn',), block.ffn[None], align)
+
+
+def _possible(group: _Group, arch: Arch) -> _Group:
+    """The group, without units that may be taken where the architecture keeps its channels."""
+    return replace(group, keys=group.keys[:0]) if set(group.modules) & set(arch.whole) else group
 
 
 def _heads_in_step(index: int, modules: tuple[str, ...], scores: Tensor, align: int) -> _Group:

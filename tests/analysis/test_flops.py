@@ -6,9 +6,10 @@ from conftest import ROOT
 from mmengine.config import Config
 
 from cait_mm.analysis.flops import count_macs, count_params
+from cait_mm.arch.cost import attention_cost, ffn_cost
 from cait_mm.backbones import BACKBONES, CAITDeiT
 from cait_mm.classification import Classifier
-from cait_mm.macs import attention_cost, backbone_cost, classifier_cost, ffn_cost, reduction
+from cait_mm.macs import backbone_cost, classifier_cost, reduction
 from cait_mm.models import classifier_backbone
 from cait_mm.spec import Spec, make_spec
 

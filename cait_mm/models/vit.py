@@ -1,0 +1,168 @@
+"""Any plain ViT of timm with merged tokens and per-block widths that gives dense feature maps."""
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from timm.layers import AttentionPoolLatent, PatchEmbed, get_act_layer
+from torch import Tensor, nn
+
+from cait_mm.errors import UserError
+from cait_mm.models.arguments import checked_flag
+from cait_mm.models.checkpoint import Checkpoint
+from cait_mm.models.deit import DeiT
+from cait_mm.models.positions import grid_of, resize_pos_embed
+from cait_mm.models.vit_block import ViTBlock, norm_layer
+from cait_mm.models.vit_names import plain_names
+from cait_mm.models.vit_rope import RotaryPositions
+from cait_mm.ops.attention import size_bias
+from cait_mm.ops.rotary import merged_coordinates
+from cait_mm.ops.token_merge import Grid, fused_tokens
+
+
+class ViT(DeiT):
+    """A plain ViT of any make: AugReg, DeiT-III, MAE, CLIP, SigLIP, DINOv2, DINOv3, EVA-02 and their relatives.
+
+    CLS, a distillation token and registers pass by merges. Under rotary positions a merged token stands at the mean of
+    its patches.
+
+    Args:
+        arch: timm's name of it, ``vit_small_patch14_dinov2``, or the fields of a
+            :class:`~cait_mm.arch.vit.ViTArch` in a dict.
+        pooling: Build the attention pooling and the norm behind the pooling that a classifier of this architecture
+            has, for :meth:`pool`. Maps do not go through them.
+        kwargs: As in :class:`~cait_mm.models.deit.DeiT`. ``with_cls_token=False`` leaves out CLS and the distillation
+            token, which classifiers read; registers stay. ``final_norm`` does nothing where the architecture has its
+            norm behind the pooling.
+
+    Raises:
+        UserError: The description is impossible.
+    """
+
+    family: ClassVar[str] = 'vit'
+    behind: ClassVar[tuple[str, ...]] = ('norm.', 'attn_pool.', 'fc_norm.')
+    classifier_options: ClassVar[Mapping[str, Any]] = {**DeiT.classifier_options, 'pooling': True}
+
+    def __init__(self, arch: str | Mapping[str, Any] = 'vit_small_patch14_dinov2', *args: Any, pooling: bool = False,
+                 **kwargs: Any) -> None:
+        super().__init__(arch, *args, **kwargs)
+        mapped, norm = self.arch.global_pool == 'map', norm_layer(self.arch)
+        self.pooling = checked_flag('pooling', pooling)
+        self.attn_pool = self._attention_pool() if self.pooling and mapped else None
+        self.fc_norm = norm(self.embed_dim) if self.pooling and self.arch.fc_norm else None
+
+    def _attention_pool(self) -> AttentionPoolLatent:
+        arch, act = self.arch, 'silu' if self.arch.ffn == 'swiglu' else self.arch.ffn
+        return AttentionPoolLatent(arch.embed_dim, num_heads=arch.pool_heads, mlp_ratio=arch.pool_ratio,
+                                   norm_layer=norm_layer(arch), act_layer=get_act_layer(act))
+
+    def _stem(self) -> nn.Module:
+        """Image (B, in, H, W) -> patches (B, h, w, C)."""
+        arch = self.arch
+        return PatchEmbed(None, arch.patch_size, arch.in_channels, arch.embed_dim, output_fmt='NHWC',
+                          bias=not arch.pre_norm, strict_img_size=False, dynamic_img_pad=True,
+                          norm_layer=norm_layer(arch) if arch.embed_norm else None)
+
+    def _build_tokens(self, with_cls_token: bool) -> None:
+        arch, dim = self.arch, self.arch.embed_dim
+
+        def tokens(count: int) -> nn.Parameter | None:
+            return nn.Parameter(torch.zeros(1, count, dim)) if count else None
+
+        self.cls_token = tokens(int(arch.class_token and with_cls_token))
+        self.dist_token = tokens(int(arch.dist_token and with_cls_token))
+        self.reg_token = tokens(arch.reg_tokens)
+        patches = self.pos_grid[0] * self.pos_grid[1]
+        self.pos_embed = tokens(patches + (0 if arch.no_embed_class else self.num_cls)) if arch.pos_embed else None
+        self.norm_pre = norm_layer(arch)(dim) if arch.pre_norm else nn.Identity()
+        self.rope = RotaryPositions(arch.rope, arch.head_dim, arch.num_heads, self.depth) if arch.rope else None
+
+    def _final_norm(self) -> nn.Module | None:
+        return norm_layer(self.arch)(self.embed_dim) if self.arch.final_norm else None
+
+    def _embedding(self) -> list[nn.Module]:
+        return [self.patch_embed, self.norm_pre, *([self.rope] if self.rope else [])]
+
+    def _block(self, index: int, residual_scale: float = 1.) -> ViTBlock:
+        return ViTBlock(self.arch, self.spec.blocks[index], self.drop_path_rates[index])
+
+    @property
+    def grid(self) -> Grid | None:
+        return self.pos_grid if self.arch.pos_embed else None
+
+    @property
+    def num_cls(self) -> int:
+        """Tokens in front of the grid: CLS, the distillation token and registers."""
+        return sum(token.shape[1] for token in self._tokens())
+
+    def _tokens(self) -> list[Tensor]:
+        """The tokens in front of the grid, in order."""
+        return [token for token in (self.cls_token, self.dist_token, self.reg_token) if token is not None]
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        arch = self.arch
+        if arch.global_pool == 'map':
+            if self.attn_pool is None:
+                raise UserError(f'{arch.name} pools by attention: build its backbone with pooling=True.')
+            pooled = self.attn_pool(tokens if arch.pool_include_prefix else tokens[:, self.num_cls:])
+        else:
+            pooled = tokens[:, 0] if arch.global_pool == 'token' else tokens[:, self.num_cls:].mean(1)
+        return pooled if self.fc_norm is None else self.fc_norm(pooled)
+
+    def _embed(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Image (B, in, H, W) -> the tokens in front of block 0, (B, N, C), and the grid of the last ones."""
+        maps = self.patch_embed(x)
+        grid, x = tuple(maps.shape[1:3]), maps.flatten(1, 2)
+        positions = 0. if self.pos_embed is None else resize_pos_embed(self.pos_embed, self.pos_grid, grid)
+        if self.arch.no_embed_class:
+            x, positions = x + positions, 0.
+        return torch.cat([*(token.expand(x.shape[0], -1, -1) for token in self._tokens()), x], dim=1) + positions, grid
+
+    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
+        x, grid = self._embed(x)
+        x, size, prefix = self.norm_pre(x), grid, self.num_cls
+        coordinates = None if self.rope is None else self.rope.coordinates(grid).to(x.device)
+        lost, logarithm, bias, rotation = None, 0., None, None
+        for index, block in enumerate(self.blocks):
+            if str(index) in self.merges:
+                merge, before = self.merges[str(index)], (x[:, prefix:], grid)
+                if coordinates is not None:
+                    coordinates = merged_coordinates(coordinates, grid, merge.kind)
+                merged, grid = merge(*before)
+                lost = self._lost(lost, before, (merged, grid), size)
+                x = torch.cat([x[:, :prefix], merged], dim=1)
+                if merge.proportion is not None:
+                    logarithm = logarithm + merge.proportion * math.log(fused_tokens(merge.kind))
+                if isinstance(logarithm, Tensor):
+                    bias = size_bias(x, prefix, logarithm)
+            if coordinates is not None:
+                rotation = self.rope(coordinates, index, block.attn.planes)
+            x = self._run(block, x, bias, rotation)
+            yield x, grid, lost
+
+    def unused(self) -> list[str]:
+        left = [name for name, token in (('cls_token', self.cls_token), ('dist_token', self.dist_token))
+                if token is None]
+        return [*super().unused(), *left, *([] if self.pooling else ['attn_pool.', 'fc_norm.'])]
+
+    def fit(self, checkpoint: Checkpoint) -> list[str]:
+        """Bring timm's names to this package's, and resample the checkpoint's pos_embed to this backbone's grid."""
+        arch = self.arch
+        state = checkpoint.state_dict = plain_names(checkpoint.state_dict, arch)
+        if 'rope.freqs' in state and state['rope.freqs'].dim() == 4:
+            state['rope.freqs'] = state['rope.freqs'][:, :self.depth]
+        for index, block in enumerate(self.blocks if self.rope else ()):
+            if block.attn.qk_dim == arch.head_dim:  # only files of this package say which planes there are
+                state.setdefault(f'{arch.block_path(index)}.attn.planes', torch.arange(arch.head_dim // 2).repeat(
+                    arch.num_heads, 1))
+        pos_embed = state.get('pos_embed')
+        held = 0 if arch.no_embed_class else arch.prefix_tokens('cls_token' in state)
+        if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[1] <= held or self.pos_embed is None:
+            return []
+        old_grid = grid_of(pos_embed.shape[1] - held, checkpoint.grid, arch.grid(), self.pos_grid)
+        if held:
+            pos_embed = pos_embed[:, held - self.num_cls:]
+        state['pos_embed'] = resize_pos_embed(pos_embed, old_grid, self.pos_grid)
+        if old_grid == self.pos_grid:
+            return []
+        return [f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']

@@ -1,0 +1,52 @@
+"""Attention with the norms and rotary positions that plain ViTs have."""
+from collections.abc import Callable
+
+import torch
+from timm.layers import apply_rot_embed_cat
+from torch import Tensor, nn
+
+from cait_mm.ops.attention import Attention
+
+NormLayer = Callable[[int], nn.Module]
+
+
+class ViTAttention(Attention):
+    """:class:`~cait_mm.ops.attention.Attention` whose queries and keys may be normalised and rotated.
+
+    Args:
+        dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias, proj_bias: Of :class:`~cait_mm.ops.attention.Attention`.
+        qk_norm: Makes the norms of queries and of keys, per head (``q_norm``, ``k_norm``); None for none.
+        inner_norm: Makes the norm before the output projection, over all heads (``norm``); None for none.
+        planes: How channels of queries and keys turn in planes (:mod:`~cait_mm.ops.planes`); None where positions are
+            not rotary. The buffer ``planes`` (heads, qk_dim / 2) says which of the dense planes they are.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qk_dim: int, v_dim: int, head_dim: int, qkv_bias: bool,
+                 proj_bias: bool, qk_norm: NormLayer | None, inner_norm: NormLayer | None, planes: str | None) -> None:
+        super().__init__(dim, num_heads, qk_dim, v_dim, head_dim, qkv_bias, proj_bias)
+        self.q_norm, self.k_norm = (nn.Identity() if qk_norm is None else qk_norm(qk_dim) for _ in range(2))
+        if inner_norm is not None:
+            self.norm = inner_norm(num_heads * v_dim)
+        self.rotate_half = planes == 'halves'
+        if planes is not None:
+            self.register_buffer('planes', torch.arange(qk_dim // 2).repeat(num_heads, 1))
+
+    def forward(self, x: Tensor, bias: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
+        """(B, N, C) -> (B, N, C).
+
+        Args:
+            x: Tokens; the last ones lie on the grid.
+            bias: As in :class:`~cait_mm.ops.attention.Attention`.
+            rotation: Of the tokens on the grid, as :func:`~cait_mm.ops.rotary.rotations` gives it. Those in front of
+                them are not rotated.
+        """
+        q, k, v = self.project(x)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotation is not None:
+            q, k = (self._rotated(item, rotation) for item in (q, k))
+        return self.attend(q, k, v, bias)
+
+    def _rotated(self, x: Tensor, rotation: Tensor) -> Tensor:
+        prefix = x.shape[2] - rotation.shape[-2]
+        turned = apply_rot_embed_cat(x[:, :, prefix:], rotation, half=self.rotate_half)
+        return turned if prefix == 0 else torch.cat([x[:, :, :prefix], turned], dim=2)

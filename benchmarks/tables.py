@@ -100,7 +100,7 @@ TABLES = {
     'quickstart': Table('quickstart', {
         'UperNet on': '{model}', 'encoder GMACs': '{encoder_gmacs:.2f}', 'overall GMACs': '{overall_gmacs:.2f}',
         **PARAMS, 'encoder speed (ideal)': ratio('encoder_'), 'overall speed (ideal)': ratio('overall_'),
-        'top-1 before': '{top1:.1f}', 'mIoU': '{mIoU:.1f}', 'training': '{training_s} s'}),
+        'top-1 before': '{top1:.1f}', 'mIoU': '{mIoU:.1f}'}),
     'real_size': timings('real_size', 'part', 'input', 'batch'),
     **{name: Table('tasks', task.view, {'task': [name, f'swin_{name}', name.replace('mask_rcnn', 'swin_cascade')]})
        for name, task in TASKS.items() if name != 'camvid'},

@@ -26,7 +26,7 @@ from cait_mm.config.cli import (
     share,
     whole_number,
 )
-from cait_mm.config.outcome import before_after, show_tuning, told
+from cait_mm.config.outcome import before_after, ranked, show_search, show_tuning, told
 from cait_mm.errors import UserError
 from cait_mm.models import Classifier, load_classifier
 from cait_mm.pruning.compress import compress
@@ -55,6 +55,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', metavar='DIR', help='where the config\'s data are, instead of its data_root')
     parser.add_argument('--merge', metavar='BLOCK:KIND,...',
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
+    parser.add_argument('--search', type=whole_number, default=0, metavar='N',
+                        help='try N placements of merges near the planned one, some seconds each, and take the one '
+                        'whose predictions stay nearest to the dense model\'s on half of the images')
     parser.add_argument('--align', type=positive_int, metavar='N',
                         help='leave widths in multiples of N (default: 1 for a classifier, for others as padded)')
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
@@ -68,6 +71,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.out.suffix and args.images is None:
         parser.error('the following arguments are required: --images')
+    if args.search and args.merge is not None:
+        parser.error('--search looks for the places to merge, and --merge names them: give one of them')
     if args.tune and not args.out.suffix:
         parser.error('--tune is for classifiers, whose OUT is a file: train the folder of a segmentor or detector with '
                      'tools/train.py OUT/config.py')
@@ -121,21 +126,25 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     merge = None if args.merge is None else parse_merges(args.merge)
     with logs_aside(args.json):
         found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
-                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root)
+                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root,
+                               search=args.search, progress=show_search)
         found.save(args.out)
     result = found.result()
     lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
-    return '\n'.join(lines), result
+    return ranked(result.get('search')) + '\n'.join(lines), result
 
 
 def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Write the export of a classifier; what changed, for people and as JSON."""
     model, merge = load_dense(args)
     images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
-    small = compress(model, images, args.target, merge, args.align or 1, args.pad_to)
+    small = compress(model, images, args.target, merge or None if args.search else merge, args.align or 1, args.pad_to,
+                     search=args.search, progress=show_search)
     tuned = learned(small, model, args) if args.tune else None
     small.save(args.out)
     text, result = before_after(small, args.out)
+    searched = small.provenance.get('search')
+    text, result = ranked(searched) + text, {**result, **({'search': searched} if searched else {})}
     return (f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}) if tuned else (text, result)
 
 
@@ -155,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main, ('target', 'merge', 'align', 'pad_to'))
+    run(main, ('target', 'merge', 'search', 'align', 'pad_to'))

@@ -1,10 +1,14 @@
-"""The report of tools/compress.py and tools/fold.py about the compressed checkpoint that they wrote, and of tuning."""
+"""The report of tools/compress.py and tools/fold.py about the compressed checkpoint that they wrote, of tuning and of a
+search.
+"""
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cait_mm.macs import classifier_cost, reduction
 from cait_mm.models import Classifier
+from cait_mm.pruning.search import Looked
 from cait_mm.pruning.tune import Progress, Tuned
 from cait_mm.spec import Spec, make_spec
 from cait_mm.utils.tables import table
@@ -44,3 +48,25 @@ def told(result: Tuned) -> str:
     text = (f'tuned without labels: KL from the dense model on {result.held_out} images held out {result.before:.4f} '
             f'=> {result.after:.4f}, best after step {result.best_step} of {result.steps}')
     return f'{text}\nnote: {result.note}' if result.note else text
+
+
+def show_search(now: Looked) -> None:
+    """A line on standard error after every placement that was judged, with the time that is left."""
+    last, done = now.candidates[-1], len(now.candidates)
+    print(f'search: {done} of {now.count}, {last.damage:.4f} for {_places(last.merges)}, {now.seconds_left:.0f} s left',
+          file=sys.stderr, flush=True)
+
+
+def ranked(record: Mapping[str, Any] | None, most: int = 5) -> str:
+    """The best placements of a search (``provenance['search']``) as a table; nothing where there was none."""
+    if record is None:
+        return ''
+    found, images = record['candidates'], 'held out' if record['held_out'] else 'also calibrated on, as they are few'
+    rows = [[_places(one['merges']) + (' (the rule)' if one['number'] == 1 else ''), f'{one["merging"]:.1%}',
+             f'{one["reduction"]:.1%}', f'{one["damage"]:.4f}'] for one in found[:most]]
+    return (f'the best of {len(found)} placements by the {record["measure"]} on {record["images"]} images {images}:\n'
+            + table(['merges', 'they save', 'saved', record['measure']], rows) + '\n')
+
+
+def _places(merges: Sequence[Sequence[Any]]) -> str:
+    return ', '.join(f'{block}:{kind}' for block, kind in merges) or 'none'

@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.pruning.imitate import binary_kl, kl
+from cait_mm.pruning.imitate import binary_kl, kl, logits_kl
 
 Distance = Callable[[nn.Module, nn.Module, Any, Any, Sequence[Any]], dict[str, Tensor]]
 """Student, teacher, the maps that each one's heads see, and the data samples -> losses by name."""
@@ -36,9 +36,7 @@ def pixels(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,
     with torch.no_grad():
         wanted = teacher.decode_head(wanted_maps)
     found = student.decode_head(maps)
-    pairs = [(found, wanted)] if isinstance(found, Tensor) else list(zip(found, wanted))
-    parts = [binary_kl(*pair).mean() if pair[0].shape[1] == 1 else kl(*pair) for pair in pairs]
-    return dict(loss_kl=torch.stack(parts).mean())
+    return dict(loss_kl=logits_kl([(found, wanted)] if isinstance(found, Tensor) else zip(found, wanted)))
 
 
 def queries(student: nn.Module, teacher: nn.Module, maps: Any, wanted_maps: Any,

@@ -1,5 +1,5 @@
 """How far a compressed model is from the dense one that it should answer like: predictions and maps, without labels."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,11 @@ def binary_kl(student: Tensor, teacher: Tensor) -> Tensor:
     student, teacher = student.float(), teacher.float()
     return (teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
             + (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student)))
+
+
+def logits_kl(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Mean KL of pairs of a student's and a teacher's logits (B, classes, ...); one channel is a sigmoid's."""
+    return torch.stack([binary_kl(*pair).mean() if pair[0].shape[1] == 1 else kl(*pair) for pair in pairs]).mean()
 
 
 def map_error(student: Tensor, teacher: Tensor) -> Tensor:

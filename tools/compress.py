@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
     parser.add_argument('--search', type=whole_number, default=0, metavar='N',
                         help='try N placements of merges near the planned one, some seconds each, and take the one '
-                        'whose predictions stay nearest to the dense model\'s on half of the images')
+                        'whose predictions stay nearest to the dense model\'s on half of the images, if that is sure')
     parser.add_argument('--align', type=positive_int, metavar='N',
                         help='leave widths in multiples of N (default: 1 for a classifier, for others as padded)')
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',

@@ -62,10 +62,12 @@ def ranked(record: Mapping[str, Any] | None, most: int = 5) -> str:
     if record is None:
         return ''
     found, images = record['candidates'], 'held out' if record['held_out'] else 'also calibrated on, as they are few'
-    rows = [[_places(one['merges']) + (' (the rule)' if one['number'] == 1 else ''), f'{one["merging"]:.1%}',
-             f'{one["reduction"]:.1%}', f'{one["damage"]:.4f}'] for one in found[:most]]
+    marks = {1: ' (the rule)', record['chosen']: ' (taken)'}
+    rows = [[_places(one['merges']) + marks.get(one['number'], ''), f'{one["merging"]:.1%}', f'{one["reduction"]:.1%}',
+             f'{one["damage"]:.4f}', f'{one["gain"]:.4f} +- {one["gain_error"]:.4f}'] for one in found[:most]]
     return (f'the best of {len(found)} placements by the {record["measure"]} on {record["images"]} images {images}:\n'
-            + table(['merges', 'they save', 'saved', record['measure']], rows) + '\n')
+            + table(['merges', 'they save', 'saved', record['measure'], 'less than the rule\'s by'], rows)
+            + ('\nnone is surely better than the rule, which stays\n' if record['chosen'] == 1 else '\n'))
 
 
 def _places(merges: Sequence[Sequence[Any]]) -> str:

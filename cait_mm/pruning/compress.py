@@ -17,7 +17,7 @@ from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.compensate import RIDGE, compensate
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
-from cait_mm.pruning.search import Candidate, Looked, answers, damage, gives_logits, hold_out, search
+from cait_mm.pruning.search import Candidate, Looked, answers, chosen, damages, gives_logits, hold_out, search
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
 
@@ -123,8 +123,9 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     goal = min(how.target, real(folded.spec))
     found, record = _searched(backbone, images, replace(how, target=goal), real, around or attrgetter('backbone'),
                               _wanted(backbone, replace(how, weighted=False), saved), progress)
-    if found[0].number > 1:
-        folded, _ = _compressed(backbone, images, replace(how, search=0, merge=found[0].merges, target=goal), real)
+    best = chosen(found)
+    if best.number > 1:
+        folded, _ = _compressed(backbone, images, replace(how, search=0, merge=best.merges, target=goal), real)
     return folded, dict(provenance, search=record)
 
 
@@ -152,18 +153,18 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
     dense = around(Folded(deepcopy(backbone), backbone.spec, 0.))
     wanted = [answers(dense, batch) for batch in judged]
 
-    def judge(spec: Spec) -> tuple[float, float]:
+    def judge(spec: Spec) -> tuple[float, Tensor]:
         own = replace(how, search=0, merge=spec.merges)
         if saved(spec) >= how.target:  # nothing is cut
             folded = Folded(_merged(backbone, own, saved), spec, 0.)
         else:
             folded, _ = _compressed(backbone, calibrating, own, saved)
-        return saved(folded.spec), damage(around(folded), judged, wanted)
+        return saved(folded.spec), damages(around(folded), judged, wanted)
 
     found = search(rule, judge, how.search, how.target, saved, len(backbone.flat_blocks()), progress)
     return found, dict(images=sum(map(len, judged)), held_out=judged is not calibrating,
                        measure='KL' if gives_logits(dense) else 'error of maps',
-                       candidates=[candidate.to_dict() for candidate in found])
+                       chosen=chosen(found).number, candidates=[candidate.to_dict() for candidate in found])
 
 
 def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression,

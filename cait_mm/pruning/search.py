@@ -25,6 +25,8 @@ LEAST_JUDGED = 8
 """Where fewer images could be held out, all of them calibrate and judge."""
 LEAST_MERGING = 0.5
 """Of the MACs that are saved; where cuts save more, what they cost depends on the calibration images."""
+SURE = 2.
+"""Standard errors of the gain over the planner's placement: the best of many on some dozens of images is often luck."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Candidate:
         merges: Where it merges.
         merging: The share of the MACs that the merges alone save.
         reduction: The share that its model saves, the zeros that pad widths counted.
-        damage: The distance of its model from the dense one (:func:`damage`).
+        damage: The distance of its model from the dense one (:func:`damages`), as the mean over images.
+        gain, gain_error: By how much that is less than the planner's, and the standard error of this mean over images.
         number: When it was judged; 1 is the planner's.
     """
 
@@ -43,6 +46,8 @@ class Candidate:
     merging: float
     reduction: float
     damage: float
+    gain: float
+    gain_error: float
     number: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,15 +64,15 @@ class Looked:
     seconds_left: float
 
 
-def search(rule: Spec, judge: Callable[[Spec], tuple[float, float]], count: int, target: float,
+def search(rule: Spec, judge: Callable[[Spec], tuple[float, Tensor]], count: int, target: float,
            saved: Callable[[Spec], float], built: int,
            progress: Callable[[Looked], None] | None = None) -> list[Candidate]:
     """Judge ``count`` placements of merges, or all that lie near where these are fewer.
 
     Args:
         rule: Full widths with the planner's merges. It is judged first.
-        judge: Gives the share of the MACs that the model of a placement saves, and its damage. Placements whose model
-            it refuses (UserError) are left out.
+        judge: Gives the share of the MACs that the model of a placement saves, and its damage to every image (n,).
+            Placements whose model it refuses (UserError) are left out.
         count: How many.
         target: The share that every model has to save.
         saved: The share that a spec saves.
@@ -77,11 +82,15 @@ def search(rule: Spec, judge: Callable[[Spec], tuple[float, float]], count: int,
     Returns:
         The candidates, the least damage first; of equal ones the first that was judged.
     """
-    begun, found, seen, waiting = time.monotonic(), [], {rule.merges}, {}
+    begun, found, seen, waiting, planners = time.monotonic(), [], {rule.merges}, {}, {}
 
     def look(spec: Spec) -> None:
         reduction, damage = judge(spec)
-        found.append(Candidate(spec.merges, saved(spec), reduction, damage, len(found) + 1))
+        planners.setdefault('damage', damage)
+        gain = planners['damage'] - damage
+        error = float(gain.std(correction=0)) / len(gain)**0.5
+        found.append(Candidate(spec.merges, saved(spec), reduction, float(damage.mean()), float(gain.mean()), error,
+                               len(found) + 1))
         waiting[found[-1]] = neighbours(spec, built)
         if progress is not None:
             pace = (time.monotonic() - begun) / len(found)
@@ -98,6 +107,11 @@ def search(rule: Spec, judge: Callable[[Spec], tuple[float, float]], count: int,
             with suppress(UserError):
                 look(spec)
     return sorted(found, key=lambda candidate: candidate.damage)
+
+
+def chosen(found: Sequence[Candidate]) -> Candidate:
+    """The best of ranked candidates that is surely ahead of the planner's (:data:`SURE`), or the planner's."""
+    return next(one for one in found if one.number == 1 or one.gain > SURE * one.gain_error)
 
 
 def neighbours(spec: Spec, built: int) -> Iterator[Spec]:
@@ -168,18 +182,20 @@ def gives_logits(model: nn.Module) -> bool:
         isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList) and not hasattr(head, 'query_embed'))
 
 
-def damage(model: nn.Module, batches: Sequence[Tensor], wanted: Sequence[list[Tensor]]) -> float:
-    """How far a compressed model is from the dense one on ``batches``: the KL of its logits in nats, or the error of
-    its maps as a share of their variance, as the mean over images.
+def damages(model: nn.Module, batches: Sequence[Tensor], wanted: Sequence[list[Tensor]]) -> Tensor:
+    """How far a compressed model is from the dense one on every image, (n,): the KL of its logits in nats, or the error
+    of its maps as a share of their variance.
 
     Args:
         model: The compressed one.
         batches: Images (B, C, H, W).
         wanted: The dense model's :func:`answers`.
     """
-    total = 0.
+    found = []
     for batch, dense in zip(batches, wanted):
-        pairs = list(zip(answers(model, batch), dense))
-        distance = logits_kl(pairs) if gives_logits(model) else sum(map_error(*pair) for pair in pairs) / len(pairs)
-        total += float(distance) * len(batch)
-    return total / sum(map(len, batches))
+        own = answers(model, batch)
+        for place in range(len(batch)):
+            pairs = [(one[place:place + 1], other[place:place + 1]) for one, other in zip(own, dense)]
+            found.append(logits_kl(pairs) if gives_logits(model) else
+                         torch.stack([map_error(*pair) for pair in pairs]).mean())
+    return torch.stack(found).cpu()

@@ -83,12 +83,12 @@ def test_a_search_says_how_it_goes_and_ranks_what_it_tried(tool, small):
     status, out, err = tool('compress.py', *words(small, '--search', 3, '--json', small / 'r.json'))
     assert status == 0, err
     assert 'search: 1 of 3, ' in err and 'search: 3 of 3, ' in err and ', 0 s left' in err
-    assert 'the best of 3 placements by the KL on 6 images also calibrated on' in out and '(the rule)' in out
+    assert 'the best of 3 placements by the KL on 6 images also calibrated on' in out and '(taken)' in out
     found = json.loads((small / 'r.json').read_text())
     content = torch.load(small / 'out.pth', weights_only=True)
     assert content['meta']['search'] == found['search']
-    chosen = found['search']['candidates'][0]['merges']
-    assert [[block, f'{kind}_weighted'] for block, kind in chosen] == found['spec']['merges']
+    taken = next(one for one in found['search']['candidates'] if one['number'] == found['search']['chosen'])
+    assert [[block, f'{kind}_weighted'] for block, kind in taken['merges']] == found['spec']['merges']
 
 
 def test_a_broken_image_and_another_model_are_a_sentence(tool, small):

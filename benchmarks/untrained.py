@@ -2,7 +2,7 @@
 
 --sharp holds images/ and labels.txt ("PATH INDEX" lines, all 1000 classes), --small an ImageFolder with train/, val/
 and classes.txt ("folder ImageNet-index ..." lines), whose arg-max is taken over its classes. Calibration sees training
-images of --small alone. Finished rows are kept.
+images of --small alone, and so does a search for the places to merge. Finished rows are kept.
 """
 import argparse
 import math
@@ -17,12 +17,15 @@ from timm.data import create_transform
 import cait_mm
 from cait_mm.config.cli import parse_merges, positive_int, run
 from cait_mm.macs import classifier_cost
+from cait_mm.pruning.imitate import kl
 from cait_mm.utils.inputs import read_lines
 from cait_mm.utils.pictures import read_image
 
 M57, M47, M48 = '5:horizontal,7:vertical', '4:horizontal,7:vertical', '4:horizontal,8:vertical'
 MEAN, MEANS = dict(weighted=False), dict(ridge=math.inf)
-CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
+TARGETS = (27, 35, 44, 50, 55)
+SEARCHES = (16, 32)
+CASES: dict[str, tuple[str | None, float, dict[str, Any]]] = {
     'dense': ('', 0., {}),
     **{f'{places}, {name}': (merges, 0.3, options) for places, merges in (('5h 7v', M57), ('4h 7v', M47))
        for name, options in (('mean', MEAN), ('weighted', {}), ('weighted, not proportional', dict(proportional=False)),
@@ -31,7 +34,10 @@ CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
         ('mean, means kept', {**MEAN, **MEANS}), ('mean, ridge', MEAN), ('weighted, means kept', MEANS),
         ('weighted, ridge', {}))},
     **{f'a cut to 25 % alone, {name}': ('', 0.25, options) for name, options in (('means kept', MEANS), ('ridge', {}))},
+    **{f'{target} %, {name}': (None, target / 100, options) for target in TARGETS for name, options in (
+        ('rule', {}), *((f'search {count}', dict(search=count)) for count in SEARCHES))},
 }
+"""Merges (None: the planner's, or searched), the target, and more options."""
 VIEW: View = {'variant': '{variant}', 'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %',
               'sharp, 1000 classes': '{top1_sharp:.1f} %', 'small, 20 classes': '{top1_small:.1f} %'}
 
@@ -42,7 +48,7 @@ def compressed(name: str, model: cait_mm.models.Classifier, images: torch.Tensor
     if not target:
         return model
     power = options.get('power')
-    small = cait_mm.compress(model, images, target=target, merge=parse_merges(merges),
+    small = cait_mm.compress(model, images, target=target, merge=None if merges is None else parse_merges(merges),
                              **{key: value for key, value in options.items() if key != 'power'})
     for merge in getattr(small.backbone, 'merges', {}).values():
         if power is not None:
@@ -66,24 +72,31 @@ def small(folder: Path, split: str, count: int) -> Iterator[tuple[torch.Tensor, 
 
 
 @torch.inference_mode()
-def top1(model: torch.nn.Module, samples: list[tuple[torch.Tensor, int]], only: list[int] | None = None) -> float:
-    """In percent; ``only`` restricts the arg-max to these classes."""
-    right = 0
-    for start in range(0, len(samples), 20):
-        images, labels = zip(*samples[start:start + 20])
-        logits = model(torch.stack(images))
-        chosen = logits.argmax(1) if only is None else torch.tensor(only)[logits[:, only].argmax(1)]
-        right += int((chosen == torch.tensor(labels)).sum())
-    return 100 * right / len(samples)
+def logits(model: torch.nn.Module, samples: list[tuple[torch.Tensor, int]]) -> torch.Tensor:
+    batches = (samples[start:start + 20] for start in range(0, len(samples), 20))
+    return torch.cat([model(torch.stack([image for image, _ in batch])) for batch in batches])
 
 
-def measure(name: str, model: cait_mm.models.Classifier, args: argparse.Namespace) -> Row:
+def top1(found: torch.Tensor, labels: list[int], only: list[int]) -> float:
+    """In percent, with the arg-max over the classes ``only``."""
+    return 100 * float((torch.tensor(only)[found[:, only].argmax(1)] == torch.tensor(labels)).double().mean())
+
+
+def measure(name: str, model: cait_mm.models.Classifier, dense: dict[str, torch.Tensor],
+            args: argparse.Namespace) -> Row:
+    """The row of a case; ``dense`` is filled with the dense model's logits of each set."""
     calibration = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
     found = compressed(name, model, calibration)
-    judged = list(small(args.small, 'val', args.per_class))
-    return {'variant': name, 'gmacs': classifier_cost(found.spec).macs / 1e9,
-            'saved_percent': 100 * cait_mm.summary(found).reduction, 'top1_sharp': top1(found, list(sharp(args.sharp))),
-            'top1_small': top1(found, judged, sorted({label for _, label in judged}))}
+    row = {'variant': name, 'merges': ', '.join(map(str, found.spec.merges)).replace('_weighted', ''),
+           'gmacs': classifier_cost(found.spec).macs / 1e9, 'saved_percent': 100 * cait_mm.summary(found).reduction}
+    sets = {'sharp': sharp(args.sharp), 'small': small(args.small, 'val', args.per_class)}
+    for judged, samples in sets.items():
+        samples = list(samples)
+        own, labels = logits(found, samples), [label for _, label in samples]
+        dense[judged] = logits(model, samples) if judged not in dense else dense[judged]
+        only = sorted({*labels}) if judged == 'small' else list(range(own.shape[1]))
+        row.update({f'top1_{judged}': top1(own, labels, only), f'kl_{judged}': float(kl(own, dense[judged]))})
+    return row
 
 
 def main() -> None:
@@ -98,9 +111,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model, kept = cait_mm.load('deit_tiny', args.checkpoint), args.out / 'untrained.csv'
     done = {row['variant']: row for row in read_rows(kept)} if kept.is_file() else {}
-    rows = []
+    rows, dense = [], {}
     for name in args.variants:
-        rows.append(done.get(name) or measure(name, model, args))
+        rows.append(done.get(name) or measure(name, model, dense, args))
         keep_rows(kept, rows, ('variant', ))
     finish(args, 'untrained', ('variant', ), (VIEW, rows))
 

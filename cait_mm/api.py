@@ -11,7 +11,7 @@ from torch import nn
 
 from cait_mm.arch import Arch, is_arch_name
 from cait_mm.errors import UserError
-from cait_mm.models.base import Backbone
+from cait_mm.models.base import Backbone, backbone_inside
 from cait_mm.models.carried import spec_to_load, stated_size
 from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
 from cait_mm.models.classifier import LOGGER, Classifier, load_classifier
@@ -19,7 +19,7 @@ from cait_mm.models.families import FAMILIES
 from cait_mm.models.summary import summary
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.compensate import RIDGE
-from cait_mm.pruning.compress import Compression, backbone_inside, compress_inside
+from cait_mm.pruning.compress import Compression, compress_inside
 from cait_mm.pruning.compress import compress as cut_without_training
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.pruning.imitate import (
@@ -69,7 +69,7 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
 
 def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
-             ridge: float = RIDGE, num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
+             ridge: float = RIDGE, search: int = 0, num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
     """Merge tokens and cut channels of a trained model without training; it may learn from the dense one afterwards.
 
     Args:
@@ -88,6 +88,9 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
         proportional: Let tokens of weighted merges count in attention as often as they have patches.
         ridge: Of the regression by which channels that stay stand in for those that are cut; infinite keeps their
             means.
+        search: How many placements of merges to try, the planner's first; half of the images judge their damage
+            (:mod:`~cait_mm.pruning.search`). What each did is in ``provenance['search']`` of a classifier. 0 takes the
+            planner's.
         num_images: How many images to calibrate on.
         tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
             loader is read a second time for them. What they gave is logged, and in a classifier's
@@ -99,20 +102,20 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
         can be trained further.
 
     Raises:
-        UserError: The model is pruned already, holds no backbone or cannot be tuned, the images do not fit, or the
-            target is out of reach.
+        UserError: The model is pruned already, holds no backbone or cannot be tuned, the images do not fit, the target
+            is out of reach, or both ``merge`` and ``search`` are given.
     """
     if not isinstance(model, Classifier):
         batches = list(as_batches(images, backbone_inside(model).img_size, num_images))
         if not batches:
             raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
-        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge)
+        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search)
         if tune:
             require_logits(model, batches[0][:1])
         small = compress_inside(model, batches, how, tuple(batches[0].shape[-2:]))[0]
     else:
         small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge,
-                                     align, pad_to, weighted, proportional, ridge)
+                                     align, pad_to, weighted, proportional, ridge, search)
     if tune:
         _tuned(small, model, images, tune, **tuning)
     return small

@@ -28,7 +28,7 @@ from cait_mm.config.cli import (
     share,
     whole_number,
 )
-from cait_mm.config.outcome import before_after, show_tuning, told
+from cait_mm.config.outcome import before_after, ranked, show_search, show_tuning, told
 from cait_mm.errors import UserError
 from cait_mm.models import Classifier, load_classifier
 from cait_mm.ops.token_merge import RESTORE_MODES
@@ -59,6 +59,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', metavar='DIR', help='where the config\'s data are, instead of its data_root')
     parser.add_argument('--merge', metavar='BLOCK:KIND,...',
                         help='merges, "" for none (default: the config\'s, or planned for most of the target)')
+    parser.add_argument('--search', type=whole_number, default=0, metavar='N',
+                        help='try N placements of merges near the planned one, some seconds each, and take the one '
+                        'whose predictions stay nearest to the dense model\'s on half of the images, if that is sure')
     parser.add_argument('--align', type=positive_int, metavar='N',
                         help='leave widths in multiples of N (default: 1 for a classifier, for others as padded)')
     parser.add_argument('--pad-to', type=whole_number, default=PAD_TO, metavar='N',
@@ -96,6 +99,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--{others[0].replace("_", "-")} is for segmentors and detectors, whose OUT is a folder')
     if not args.tune and (args.amp or args.tune_later or args.lr or args.batch_size):
         parser.error('--amp, --tune-later, --lr and --batch-size go with --tune')
+    if args.search and args.merge is not None:
+        parser.error('--search looks for the places to merge, and --merge names them: give one of them')
     return args
 
 
@@ -152,7 +157,8 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     with logs_aside(args.json):
         found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
                                pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root,
-                               restore_mode=args.restore_mode, **means(args))
+                               restore_mode=args.restore_mode, search=args.search, progress=show_search,
+                               **means(args))
         if args.tune:
             config = prepare_tuning(found, args.images, args.tune, args.out / 'tuning', batch_size=args.batch_size,
                                     lr=args.lr or LR, amp=args.amp)
@@ -164,7 +170,7 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             discard(config.work_dir)
     result = found.result()
     lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
-    return '\n'.join(lines), result
+    return ranked(result.get('search')) + '\n'.join(lines), result
 
 
 def later(folder: str) -> str:
@@ -182,10 +188,13 @@ def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Write the compressed checkpoint of a classifier; the changes, for people and as JSON."""
     model, merge = load_dense(args)
     images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
-    small = compress(model, images, args.target, merge, args.align or 1, args.pad_to, **means(args))
+    small = compress(model, images, args.target, merge or None if args.search else merge, args.align or 1, args.pad_to,
+                     search=args.search, progress=show_search, **means(args))
     tuned = learned(small, model, args) if args.tune else None
     small.save(args.out)
     text, result = before_after(small, args.out)
+    searched = small.provenance.get('search')
+    text, result = ranked(searched) + text, {**result, **({'search': searched} if searched else {})}
     return (f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}) if tuned else (text, result)
 
 
@@ -205,4 +214,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main, ('target', 'merge', 'align', 'pad_to', 'images', 'ridge', 'tune', 'lr'))
+    run(main, ('target', 'merge', 'search', 'align', 'pad_to', 'images', 'ridge', 'tune', 'lr'))

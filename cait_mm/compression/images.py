@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cait_mm.datasets.check_files import datasets_of
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_size
-from cait_mm.pruning.compress import backbone_inside
+from cait_mm.models.base import backbone_inside
 from cait_mm.utils.images import find_images, spread, walk_images
 from cait_mm.utils.pictures import read_image
 

@@ -1,6 +1,6 @@
 """Compression of a whole trained segmentor or detector, from config and checkpoint to config and checkpoint."""
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +19,13 @@ from cait_mm.compression.small_config import config_of, config_text, plain
 from cait_mm.config.load import load_config
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
+from cait_mm.models.base import backbone_inside
 from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.formats import find_weights
 from cait_mm.pruning.compensate import RIDGE
-from cait_mm.pruning.compress import Compression, backbone_inside, compress_inside
+from cait_mm.pruning.compress import Compression, compress_inside
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.search import Looked
 from cait_mm.spec import Spec
 from cait_mm.tasks import build_model, parts_of
 from cait_mm.utils.files import atomic_path, write_json
@@ -44,7 +46,7 @@ class Compressed:
         small: A copy with a smaller backbone, in eval mode. It may be trained before it is saved.
         config: Of ``small``.
         provenance: Its origin, in plain types: ``source``, ``target``, ``calibration_images``,
-            ``selected_reduction``, ``largest_cut``, ``dataset_meta``.
+            ``selected_reduction``, ``largest_cut``, ``search``, ``dataset_meta``.
         img_size: Pixels (H, W) of the images that MACs are counted on.
     """
 
@@ -96,8 +98,9 @@ class Compressed:
 def compress_model(config: str | Config, checkpoint: str, images: Any, target: float, *,
                    merge: Sequence[tuple[int | str, str]] | None = None, align: int | None = None, pad_to: int = PAD_TO,
                    num_images: int | None = None, weighted: bool = True, proportional: bool = True,
-                   ridge: float = RIDGE, restore_mode: str | None = None,
-                   cfg_options: Mapping[str, Any] | None = None, data_root: str | None = None) -> Compressed:
+                   ridge: float = RIDGE, restore_mode: str | None = None, search: int = 0,
+                   cfg_options: Mapping[str, Any] | None = None, data_root: str | None = None,
+                   progress: Callable[[Looked], None] | None = None) -> Compressed:
     """Merge tokens and cut channels of a trained segmentor or detector without labels.
 
     Args:
@@ -106,12 +109,13 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         images: To calibrate on: a folder, a list of files, batches (B, C, H, W) normalised as in training, or None for
             the config's own training split, whose labels are not read.
         target: The share of the backbone's MACs to save on images of the config's size; 0 converts alone.
-        merge, align, pad_to, weighted, proportional, ridge, restore_mode: See
+        merge, align, pad_to, weighted, proportional, ridge, restore_mode, search: See
             :class:`~cait_mm.pruning.compress.Compression`. ``align=None`` cuts to the multiples that widths are padded
             to.
         num_images: How many pictures to look at; None is :data:`NUM_IMAGES`.
         cfg_options: Changes to the config.
         data_root: See :func:`~cait_mm.datasets.root.move_data`.
+        progress: Called after every candidate of a search.
 
     Raises:
         UserError: The config has no backbone that can be compressed, the checkpoint is not from a training of it,
@@ -122,9 +126,9 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         move_data(config, data_root)
     dense, meta = load_trained(config, checkpoint)
     size = input_size(config, dense)
-    how = Compression(target, merge, align or pad_to or 1, pad_to, weighted, proportional, ridge, restore_mode)
+    how = Compression(target, merge, align or pad_to or 1, pad_to, weighted, proportional, ridge, restore_mode, search)
     batches = () if how.changes_nothing else _batches(config, images, size, num_images or NUM_IMAGES)
-    small, folded, provenance = compress_inside(dense, batches, how, size)
+    small, folded, provenance = compress_inside(dense, batches, how, size, progress)
     provenance = {'source': Path(checkpoint).name, 'config': Path(config.filename or '').name, **provenance}
     if meta.get('dataset_meta'):
         provenance['dataset_meta'] = plain(meta['dataset_meta'])

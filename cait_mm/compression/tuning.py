@@ -19,7 +19,7 @@ from cait_mm.engine.processes import alone
 from cait_mm.engine.recipe import use_amp
 from cait_mm.engine.tuning_run import LR, run_tuning, tuning_config
 from cait_mm.errors import UserError
-from cait_mm.pruning.compress import backbone_inside
+from cait_mm.models.base import backbone_inside
 from cait_mm.pruning.tune import LEAST_IMAGES, Tuned, fingerprint
 from cait_mm.utils.files import atomic_path, read_json, write_json
 from cait_mm.utils.signals import Stopped

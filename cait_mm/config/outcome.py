@@ -1,5 +1,7 @@
-"""The result of tools/compress.py and tools/fold.py in words: the compressed checkpoint, and how tuning went."""
+"""The result of tools/compress.py and tools/fold.py in words: the compressed checkpoint, a search, and how tuning went.
+"""
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,10 @@ from cait_mm.config.cli import as_options
 from cait_mm.macs import classifier_cost
 from cait_mm.models import Classifier
 from cait_mm.models.summary import Summary
+from cait_mm.pruning.search import Looked
 from cait_mm.pruning.tune import Progress, Tuned
 from cait_mm.spec import Spec
+from cait_mm.utils.tables import table
 
 
 def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -40,3 +44,27 @@ def told(result: Tuned) -> str:
     text = (f'tuned without labels: distance from the dense model on {result.held_out} images held out '
             f'{result.before:.4f} => {result.after:.4f}, best after step {result.best_step} of {result.steps}')
     return f'{text}\nnote: {result.note}' if result.note else text
+
+
+def show_search(now: Looked) -> None:
+    """A line on standard error after every placement that was judged, with the time that is left."""
+    last, done = now.candidates[-1], len(now.candidates)
+    print(f'search: {done} of {now.count}, {last.damage:.4f} for {_places(last.merges)}, {now.seconds_left:.0f} s left',
+          file=sys.stderr, flush=True)
+
+
+def ranked(record: Mapping[str, Any] | None, most: int = 5) -> str:
+    """The best placements of a search (``provenance['search']``) as a table; nothing where there was none."""
+    if record is None:
+        return ''
+    found, images = record['candidates'], 'held out' if record['held_out'] else 'also calibrated on, as they are few'
+    marks = {1: ' (the rule)', record['chosen']: ' (taken)'}
+    rows = [[_places(one['merges']) + marks.get(one['number'], ''), f'{one["merging"]:.1%}', f'{one["reduction"]:.1%}',
+             f'{one["damage"]:.4f}', f'{one["gain"]:.4f} +- {one["gain_error"]:.4f}'] for one in found[:most]]
+    return (f'the best of {len(found)} placements by the {record["measure"]} on {record["images"]} images {images}:\n'
+            + table(['merges', 'they save', 'saved', record['measure'], 'less than the rule\'s by'], rows)
+            + ('\nnone is surely better than the rule, which stays\n' if record['chosen'] == 1 else '\n'))
+
+
+def _places(merges: Sequence[Sequence[Any]]) -> str:
+    return ', '.join(f'{block}:{kind}' for block, kind in merges) or 'none'

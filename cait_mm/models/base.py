@@ -197,6 +197,19 @@ class Backbone(nn.Module, ABC):
         return self
 
 
+def backbone_inside(model: nn.Module) -> Backbone:
+    """The one backbone of this package in ``model``.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    backbones = [module for module in model.modules() if isinstance(module, Backbone)]
+    if len(backbones) != 1:
+        raise UserError(f'`model`: {type(model).__name__} holds {len(backbones) or "no"} backbones of cait_mm, and one '
+                        'is wanted: CAITDeiT, CAITLVViT, CAITSwin or CAITViT.')
+    return backbones[0]
+
+
 def last(stream: Iterator[Any]) -> Any:
     """The last item of an iterator, keeping no other."""
     return deque(stream, maxlen=1).pop()

@@ -1,7 +1,9 @@
 """Compression without training: weighted merges, and a calibrated cut of channels that the others stand in for."""
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,11 +11,14 @@ from torch import Tensor, nn
 from cait_mm.errors import UserError
 from cait_mm.macs import backbone_cost, reduction
 from cait_mm.models import Backbone, Classifier
+from cait_mm.models.arguments import checked_whole
+from cait_mm.models.base import backbone_inside
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.compensate import RIDGE, compensate
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
+from cait_mm.pruning.search import Candidate, Looked, answers, chosen, damages, gives_logits, hold_out, search
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
 
@@ -35,6 +40,11 @@ class Compression:
         ridge: As in :func:`~cait_mm.pruning.compensate.predict_cut`; infinite leaves the mean of what was cut.
         restore_mode: Of the maps of :func:`compress_inside`. None is ``residual`` where merges are put in, and what the
             backbone has otherwise.
+        search: How many placements of merges to judge by their damage (:mod:`~cait_mm.pruning.search`); 0 takes the
+            planner's.
+
+    Raises:
+        UserError: ``search`` is no whole number, or ``merge`` is given too.
     """
 
     target: float
@@ -45,6 +55,12 @@ class Compression:
     proportional: bool = True
     ridge: float = RIDGE
     restore_mode: str | None = None
+    search: int = 0
+
+    def __post_init__(self) -> None:
+        if checked_whole('search', self.search, 0) and self.merge is not None:
+            raise UserError('`search` looks for the places to merge, and `merge` or the config names them: give one of '
+                            'them.')
 
     @property
     def changes_nothing(self) -> bool:
@@ -53,14 +69,16 @@ class Compression:
 
 def compress(model: Classifier, images: Iterable[Tensor], target: float, merge: Merges | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
-             ridge: float = RIDGE) -> Classifier:
+             ridge: float = RIDGE, search: int = 0,
+             progress: Callable[[Looked], None] | None = None) -> Classifier:
     """Merge tokens and cut channels of a pretrained classifier without training.
 
     Args:
         model: At full width; it stays as it is.
         images: Batches (B, C, H, W) to calibrate on, normalised as in training. Some dozens of images are enough,
             labels are not needed.
-        target, merge, align, pad_to, weighted, proportional, ridge: See :class:`Compression`.
+        target, merge, align, pad_to, weighted, proportional, ridge, search: See :class:`Compression`.
+        progress: Called after every candidate of a search.
 
     Returns:
         A classifier that can be saved (:meth:`~cait_mm.models.classifier.Classifier.save`) or trained further.
@@ -68,13 +86,15 @@ def compress(model: Classifier, images: Iterable[Tensor], target: float, merge: 
     Raises:
         UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
-    folded, provenance = compress_backbone(model.backbone, images, Compression(
-        target, merge, align, pad_to, weighted, proportional, ridge))
+    how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search)
+    folded, provenance = compress_backbone(model.backbone, images, how, around=partial(with_folded, model),
+                                           progress=progress)
     return with_folded(model, folded, **provenance)
 
 
 def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compression,
-                      saved: Callable[[Spec], float] = reduction) -> tuple[Folded, dict[str, Any]]:
+                      saved: Callable[[Spec], float] = reduction, around: Callable[[Folded], nn.Module] | None = None,
+                      progress: Callable[[Looked], None] | None = None) -> tuple[Folded, dict[str, Any]]:
     """Merge tokens and cut channels of a pretrained backbone without training.
 
     Args:
@@ -82,6 +102,8 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
         images: As in :func:`compress`.
         how: The kind and amount of compression.
         saved: The share of the MACs that a spec saves; by default that of the classifier.
+        around: The model that a search judges, around a folded backbone; by default the backbone alone.
+        progress: Called after every candidate of a search.
 
     Returns:
         The folded copy, and how it came about, in plain types.
@@ -91,11 +113,30 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     """
     if backbone.spec.is_pruned:
         raise UserError(f'`model`: this {backbone.arch.name} is pruned already, give the dense one.')
-    merged = with_merges(backbone, _wanted(backbone, how, saved))
-    if not how.proportional:
-        for name, parameter in merged.named_parameters():
-            if name.endswith('.proportion'):
-                nn.init.zeros_(parameter)
+    images = list(images) if how.search else images
+    folded, count = _compressed(backbone, images, how, saved)
+    provenance = dict(target=how.target, start='calibrated', calibration_images=count)
+    if not how.search:
+        return folded, provenance
+
+    def real(spec: Spec) -> float:
+        return saved(padded(spec, how.pad_to))
+
+    # Zeros that pad widths may leave the planner's model below the target. Others have to save as much as it does, and
+    # with their zeros, so that all are compared at equal cost.
+    goal = min(how.target, real(folded.spec))
+    candidates, record = _searched(backbone, images, replace(how, target=goal), real, around or attrgetter('backbone'),
+                              _wanted(backbone, replace(how, weighted=False), saved), progress)
+    best = chosen(candidates)
+    if best.number > 1:
+        folded, _ = _compressed(backbone, images, replace(how, search=0, merge=best.merges, target=goal), real)
+    return folded, dict(provenance, search=record)
+
+
+def _compressed(backbone: Backbone, images: Iterable[Tensor], how: Compression,
+                saved: Callable[[Spec], float]) -> tuple[Folded, int]:
+    """The folded copy, and the number of images behind it."""
+    merged = _merged(backbone, how, saved)
     calibration = calibrate(merged, images)
     add_calibrated_compactors(merged, calibration)
     scores = channel_scores(merged)
@@ -103,11 +144,36 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     folded = fold(merged, masks, tolerance=None, pad_to=how.pad_to)
     cut = [removable(mask, score, merged.arch.planes) for mask, score in zip(masks, scores)]
     compensate(folded.backbone, merged, cut, calibration.ffn, calibration.values, how.ridge)
-    return folded, dict(target=how.target, start='calibrated', calibration_images=calibration.images)
+    return folded, calibration.images
+
+
+def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved: Callable[[Spec], float],
+              around: Callable[[Folded], nn.Module], rule: Spec,
+              progress: Callable[[Looked], None] | None) -> tuple[list[Candidate], dict[str, Any]]:
+    """The candidates of a search, the best one first, and the search in plain types."""
+    if backbone.spec.merges:
+        raise UserError(f'`search`: this {backbone.arch.name} has merges, and they stay: give one without.')
+    calibrating, judged = hold_out(images)
+    dense = around(Folded(deepcopy(backbone), backbone.spec, 0.))
+    wanted = [answers(dense, batch) for batch in judged]
+
+    def judge(spec: Spec) -> tuple[float, Tensor]:
+        own = replace(how, search=0, merge=spec.merges)
+        if saved(spec) >= how.target:  # nothing is cut
+            folded = Folded(_merged(backbone, own, saved), spec, 0.)
+        else:
+            folded, _ = _compressed(backbone, calibrating, own, saved)
+        return saved(folded.spec), damages(around(folded), judged, wanted)
+
+    found = search(rule, judge, how.search, how.target, saved, len(backbone.flat_blocks()), progress)
+    return found, dict(images=sum(map(len, judged)), held_out=judged is not calibrating,
+                       measure='KL' if gives_logits(dense) else 'error of maps',
+                       chosen=chosen(found).number, candidates=[candidate.to_dict() for candidate in found])
 
 
 def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression,
-                    img_size: tuple[int, int]) -> tuple[nn.Module, Folded, dict[str, Any]]:
+                    img_size: tuple[int, int], progress: Callable[[Looked], None] | None = None,
+                    ) -> tuple[nn.Module, Folded, dict[str, Any]]:
     """Compress the one backbone that a segmentor, detector or any other module holds; everything else is copied.
 
     The target is reached with the zeros that pad widths counted: no other part of the model hides what they cost.
@@ -118,6 +184,7 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
         model: Trained, its backbone at full width; it stays as it is.
         images, how: As in :func:`compress_backbone`.
         img_size: Pixels (H, W) of the images whose MACs count, those of the backbone alone.
+        progress: Called after every candidate of a search.
 
     Returns:
         The copy in eval mode, its folded backbone, and how it came about, in plain types.
@@ -126,28 +193,20 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
         UserError: As :func:`compress`, or the model holds no backbone of this package, or several.
     """
     backbone = backbone_inside(model)
+
+    def around(folded: Folded) -> nn.Module:
+        added = folded.spec.merges and not backbone.spec.merges
+        folded.backbone.restore_mode = how.restore_mode or ('residual' if added else backbone.restore_mode)
+        return deepcopy(model, {id(backbone): folded.backbone}).eval()
+
     if how.changes_nothing:
         folded, provenance = Folded(deepcopy(backbone), backbone.spec, 0.), dict(target=0.)
     else:
         saved = encoder_saving(backbone, img_size)
-        folded, provenance = compress_backbone(backbone, images, how, lambda spec: saved(padded(spec, how.pad_to)))
+        folded, provenance = compress_backbone(
+            backbone, images, how, lambda spec: saved(padded(spec, how.pad_to)), around, progress)
         provenance.update(selected_reduction=saved(folded.selected), largest_cut=folded.largest_cut)
-    added = folded.spec.merges and not backbone.spec.merges
-    folded.backbone.restore_mode = how.restore_mode or ('residual' if added else backbone.restore_mode)
-    return deepcopy(model, {id(backbone): folded.backbone}).eval(), folded, provenance
-
-
-def backbone_inside(model: nn.Module) -> Backbone:
-    """The one backbone of this package in ``model``.
-
-    Raises:
-        UserError: There is none, or there are several.
-    """
-    found = [module for module in model.modules() if isinstance(module, Backbone)]
-    if len(found) != 1:
-        raise UserError(f'`model`: {type(model).__name__} holds {len(found) or "no"} backbones of cait_mm, and one is '
-                        'wanted: CAITDeiT, CAITLVViT, CAITSwin or CAITViT.')
-    return found[0]
+    return around(folded), folded, provenance
 
 
 def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[Spec], float]:
@@ -161,6 +220,16 @@ def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[S
 
     dense = macs(Spec.dense(backbone.arch))
     return lambda spec: 1 - macs(spec) / dense
+
+
+def _merged(backbone: Backbone, how: Compression, saved: Callable[[Spec], float]) -> Backbone:
+    """A full-width copy with the merges that are wanted."""
+    merged = with_merges(backbone, _wanted(backbone, how, saved))
+    if not how.proportional:
+        for name, parameter in merged.named_parameters():
+            if name.endswith('.proportion'):
+                nn.init.zeros_(parameter)
+    return merged
 
 
 def with_merges(backbone: Backbone, spec: Spec) -> Backbone:

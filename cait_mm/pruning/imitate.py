@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from cait_mm.errors import UserError, reason_of, shown
 from cait_mm.models import Classifier
+from cait_mm.models.base import backbone_inside
 from cait_mm.ops.token_merge import spread
-from cait_mm.pruning.compress import backbone_inside
 
 MAPS = 0.3
 """The maps' error beside the predictions' KL in a loss."""
@@ -38,8 +38,7 @@ def binary_kl(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def kl_of_all(student: Any, teacher: Any) -> Tensor:
-    """The mean KL of a tensor of logits (B, classes, ...), or of several; one class is a sigmoid's.
-    """
+    """The mean KL of a tensor of logits (B, classes, ...), or of several; one class is a sigmoid's."""
     pairs = [(student, teacher)] if isinstance(teacher, Tensor) else list(zip(student, teacher))
     return torch.stack([binary_kl(*pair).mean() if pair[0].shape[1] == 1 else kl(*pair) for pair in pairs]).mean()
 

@@ -68,11 +68,27 @@ def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small, fam
     (['--target', '0.99'], 'out of reach'),
     (['--images', 'nowhere'], 'there are no images below nowhere'),
     (['--merge', '9:horizontal'], 'blocks 0 to 2'),
+    (['--merge', '1:horizontal', '--search', '4'], '--search looks for the places'),
+    (['--search', '4'], '--merge or the config names them'),
 ])
 def test_wrong_use_is_a_sentence_and_writes_nothing(tool, small, change, message):
     status, _, err = tool('compress.py', *words(small), *change)
     assert status == 2 and message in err and 'Traceback' not in err
     assert not list(small.glob('*out.pth*'))
+
+
+def test_a_search_says_how_it_goes_and_ranks_what_it_tried(tool, small):
+    config = small / 'config.py'
+    config.write_text(config.read_text() + 'model["backbone"]["merge"] = ()\n')
+    status, out, err = tool('compress.py', *words(small, '--search', 3, '--json', small / 'r.json'))
+    assert status == 0, err
+    assert 'search: 1 of 3, ' in err and 'search: 3 of 3, ' in err and ', 0 s left' in err
+    assert 'the best of 3 placements by the KL on 6 images also calibrated on' in out and '(taken)' in out
+    found = json.loads((small / 'r.json').read_text())
+    content = torch.load(small / 'out.pth', weights_only=True)
+    assert content['meta']['search'] == found['search']
+    taken = next(one for one in found['search']['candidates'] if one['number'] == found['search']['chosen'])
+    assert [[block, f'{kind}_weighted'] for block, kind in taken['merges']] == found['spec']['merges']
 
 
 def test_a_broken_image_and_another_model_are_a_sentence(tool, small):

@@ -44,6 +44,17 @@ def test_a_model_comes_out_smaller_and_is_built_from_its_folder(tool, data, tmp_
     assert all(torch.equal(value, content['state_dict'][key]) for key, value in heads.items())
 
 
+@pytest.mark.parametrize('kind,measure', [('segmentor', 'KL'), ('medical', 'KL'), ('detector', 'error of maps')])
+def test_a_search_judges_pixels_where_a_head_gives_them_and_maps_elsewhere(tool, data, tmp_path, kind, measure):
+    config, checkpoint = trained(data, tmp_path, kind)
+    out = tmp_path / 'small'
+    status, text, err = tool('compress.py', config, checkpoint, out, '--target', 0.3, '--num-images', 4, '--pad-to', 0,
+                             '--search', 2)
+    assert status == 0 and f'the best of 2 placements by the {measure} on 4 images' in text, err
+    found = json.loads((out / 'result.json').read_text())['search']
+    assert found['measure'] == measure and found['candidates'][0]['damage'] <= found['candidates'][1]['damage']
+
+
 def test_a_small_segmentor_is_evaluated_from_its_folder(tool, data, tmp_path):
     config, checkpoint = trained(data, tmp_path, 'segmentor')
     out = tmp_path / 'small'

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from shared import ROOT, Row, View, ratio, read_rows, show
 from speed import VIEW as SPEED
 from tasks import TASKS
-from untrained import VIEW as UNTRAINED
+from untrained import SEARCHED
 
 from cait_mm.config.cli import add_json_option, report, run
 from cait_mm.errors import UserError
@@ -78,7 +78,12 @@ TABLES = {
         {'data': ['imagenet_139', 'tiny_1000', 'tiny_300']}, ('data', 'top1')),
     'cuts': Table('ablations', {'merges@target/align': '`{variant}`', **SAVED, **PARAMS, 'top-1': '{top1:.2f} %'},
                   {'data': ['tiny_400']}),
-    'untrained': Table('untrained', UNTRAINED),
+    'untrained': Table('untrained', {'variant': '{variant}', **SAVED, 'sharp, 1000 classes': '{top1_sharp:.1f} %',
+                                     'small, 20 classes': '{top1_small:.1f} %'}, {'merges': ['']}),
+    'searched': Table('untrained', {
+        'variant': '{variant}', 'merges': '`{merges}`', 'saved': SAVED['saved'],
+        'sharp: KL': '{kl_sharp:.3f}', 'top-1': '{top1_sharp:.1f} %', 'small: KL': '{kl_small:.3f}',
+        'top-1, 20 classes': '{top1_small:.1f} %'}, {'variant': SEARCHED}),
     'compression': Table('ablations', {
         'variant': '{variant}', 'top-1 %': '{top1_0:.1f}', 'seed 1': '{top1_1:.1f}', **SAVED, **PARAMS,
         'speed (ideal)': ratio()}, {'data': ['tiny_imagenet_20'], 'variant': list(VARIANTS)}, ('seed', 'top1')),

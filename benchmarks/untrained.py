@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from shared import Row, View, finish, keep_rows, parser_of, read_rows
@@ -17,6 +18,7 @@ from timm.data import create_transform
 import cait_mm
 from cait_mm.config.cli import parse_merges, positive_int, run
 from cait_mm.macs import classifier_cost
+from cait_mm.pruning import search
 from cait_mm.pruning.imitate import kl
 from cait_mm.utils.inputs import read_lines
 from cait_mm.utils.pictures import read_image
@@ -24,7 +26,6 @@ from cait_mm.utils.pictures import read_image
 M57, M47, M48 = '5:horizontal,7:vertical', '4:horizontal,7:vertical', '4:horizontal,8:vertical'
 MEAN, MEANS = dict(weighted=False), dict(ridge=math.inf)
 TARGETS = (27, 35, 44, 50, 55)
-SEARCHES = (16, 32)
 CASES: dict[str, tuple[str | None, float, dict[str, Any]]] = {
     'dense': ('', 0., {}),
     **{f'{places}, {name}': (merges, 0.3, options) for places, merges in (('5h 7v', M57), ('4h 7v', M47))
@@ -35,9 +36,12 @@ CASES: dict[str, tuple[str | None, float, dict[str, Any]]] = {
         ('weighted, ridge', {}))},
     **{f'a cut to 25 % alone, {name}': ('', 0.25, options) for name, options in (('means kept', MEANS), ('ridge', {}))},
     **{f'{target} %, {name}': (None, target / 100, options) for target in TARGETS for name, options in (
-        ('rule', {}), *((f'search {count}', dict(search=count)) for count in SEARCHES))},
+        ('rule', {}), ('nearest of 16', dict(search=16, sure=-math.inf)))},
 }
-"""Merges (None: the planner's, or searched), the target, and more options."""
+"""Merges (None: the planner's, or searched), the target, and more options. ``sure`` is
+:data:`~cait_mm.pruning.search.SURE`.
+"""
+SEARCHED = [f'{target} %, {name}' for target in TARGETS for name in ('rule', 'nearest of 16')]
 VIEW: View = {'variant': '{variant}', 'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %',
               'sharp, 1000 classes': '{top1_sharp:.1f} %', 'small, 20 classes': '{top1_small:.1f} %'}
 
@@ -48,8 +52,9 @@ def compressed(name: str, model: cait_mm.models.Classifier, images: torch.Tensor
     if not target:
         return model
     power = options.get('power')
-    small = cait_mm.compress(model, images, target=target, merge=None if merges is None else parse_merges(merges),
-                             **{key: value for key, value in options.items() if key != 'power'})
+    with patch.object(search, 'SURE', options.get('sure', search.SURE)):
+        small = cait_mm.compress(model, images, target=target, merge=None if merges is None else parse_merges(merges),
+                                 **{key: value for key, value in options.items() if key not in ('power', 'sure')})
     for merge in getattr(small.backbone, 'merges', {}).values():
         if power is not None:
             torch.nn.init.constant_(merge.power, power)

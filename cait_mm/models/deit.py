@@ -133,7 +133,7 @@ class DeiT(Backbone):
         return Block(attention, dim, spec.ffn_dim, self.drop_path_rates[index], self.arch.norm_eps, residual_scale)
 
     def _random_weights(self) -> None:
-        for parameter in self.parameters(recurse=False):
+        for parameter in reversed(list(self.parameters(recurse=False))):  # the order of seeds so far
             trunc_normal_(parameter, std=.02)
         super()._random_weights()
 

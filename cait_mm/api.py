@@ -89,8 +89,8 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
         ridge: Of the regression by which channels that stay stand in for those that are cut; infinite keeps their
             means.
         search: How many placements of merges to try, the planner's first; half of the images judge their damage
-            (:mod:`~cait_mm.pruning.search`). What each did is in ``provenance['search']`` of a classifier. 0 takes the
-            planner's.
+            (:mod:`~cait_mm.pruning.search`), and another is taken where it is surely better. What each did is in
+            ``provenance['search']`` of a classifier. 0 takes the planner's.
         num_images: How many images to calibrate on.
         tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
             loader is read a second time for them. What they gave is logged, and in a classifier's

@@ -3,7 +3,8 @@
 The planner (:mod:`~cait_mm.pruning.plan`) knows MACs alone. Here a placement's damage is the distance of the model that
 it gives from the dense one, on images without labels. The planner's placement comes first; then neighbours of the best
 one so far: a merge one block away, horizontal and vertical exchanged, a merge more or fewer, two merges as a symmetric
-one. Fewer or later merges leave more of the target to cutting channels, so this shares it out too.
+one. Fewer or later merges leave more of the target to cutting channels: this shares it out too. Another placement than
+the planner's is taken only where it is surely better.
 """
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,0 +1,132 @@
+"""Top-1 against MACs and measured time: a real DeiT-Tiny compressed without labels, and ToMe.
+
+--sharp and --small as in untrained.py; calibration and tuning see training images of --small alone. Models are timed
+only with --time, all in one interleaved run. Finished rows and tuned models are kept.
+"""
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from shared import Row, View, finish, keep_rows, machine, parser_of, read_rows
+from untrained import logits, sharp, small, top1
+
+import cait_mm
+from cait_mm.analysis.flops import count_macs
+from cait_mm.analysis.speed import conditions, time_interleaved
+from cait_mm.baselines import ToMeDeiT
+from cait_mm.config.cli import parse_merges, positive_int, run, whole_number
+from cait_mm.config.outcome import show_tuning
+from cait_mm.models import Classifier
+
+TOME = {'ToMe': (4, 6, 8, 10, 12, 13, 14, 16, 18, 20), 'ToMe, halving': ((8,), (5, 7), (4, 7), (3, 7))}
+MERGES = ('7:horizontal,9:vertical', '5:horizontal,8:vertical', '5:horizontal,7:vertical', '4:horizontal,7:vertical',
+          '3:horizontal,7:vertical', '3:horizontal,6:vertical')
+TARGETS = (0.2, 0.27, 0.35, 0.44, 0.5, 0.55)
+MODELS = {('dense', ''): 0.,
+          **{(series, str(r)): r for series, values in TOME.items() for r in values},
+          **{('merges', merges): merges for merges in MERGES},
+          **{('planned', f'{target:.0%}'): target for target in TARGETS}}
+"""What a model is made from, by the series that it belongs to and its setting there. *Planned* chooses merges and cuts
+channels for a target."""
+KEYS = ('series', 'setting', 'steps', 'seed')
+VIEW: View = {
+    'series': '{series}', 'setting': '{setting}', 'steps': '{steps}', 'seed': '{seed}', 'GMACs': '{gmacs:.3f}',
+    'saved': '{saved_percent:.1f} %', 'sharp, 1000 classes': '{top1_sharp:.1f} %',
+    'small, 20 classes': '{top1_small:.1f} %', 'speed, batch 1': '{speedup_1:.2f}x| {noisy_1}',
+    'batch 32': '{speedup_32:.2f}x| {noisy_32}'}
+BATCHES = (1, 32)
+
+
+def built(series: str, setting: str, dense: Classifier, images: torch.Tensor) -> Classifier:
+    """The model of a setting, not tuned."""
+    made_from = MODELS[series, setting]
+    if series in TOME:
+        r = made_from if isinstance(made_from, int) else [(block, 'half') for block in made_from]
+        model = Classifier(ToMeDeiT(r=r, arch='deit_tiny', out_indices=(11,), final_norm=True))
+        model.load_state_dict(dense.state_dict())
+        return model.eval()
+    if series == 'merges':
+        return cait_mm.compress(dense, images, target=0.1, merge=parse_merges(made_from))
+    return cait_mm.compress(dense, images, target=made_from) if series == 'planned' else dense
+
+
+def tuned(student: Classifier, dense: Classifier, steps: int, seed: int, path: Path, images: Path) -> Classifier:
+    """``student`` after some steps without labels, from ``path`` if it was tuned before."""
+    if path.is_file():
+        return cait_mm.load(path)
+    cait_mm.tune(student, dense, images, steps, seed=seed, checkpoint=path.with_suffix('.tuning'), progress=show_tuning)
+    student.save(path)
+    return student
+
+
+def rows_of(names: list[tuple[str, str]], args: argparse.Namespace, dense: Classifier,
+            images: torch.Tensor) -> Iterator[Row]:
+    """The rows of models that are wanted, one after the other; none is measured twice."""
+    kept = args.out / 'curves.csv'
+    done = {tuple(str(row[key]) for key in KEYS): row for row in (read_rows(kept) if kept.is_file() else ())}
+    judged = list(sharp(args.sharp)), list(small(args.small, 'val', args.per_class))
+    labels, macs = [[label for _, label in samples] for samples in judged], count_macs(dense, (images[:1],))['']
+    classes = (list(range(1000)), sorted(set(labels[1])))
+    for series, setting in names:
+        file = re.sub(r'\W+', '_', f'{series}_{setting}')
+        for steps in (0, *args.steps) if series in args.tuned else (0,):
+            for seed in args.seeds if steps else (0,):
+                key = (series, setting, str(steps), str(seed))
+                if key not in done:
+                    model = built(series, setting, dense, images)
+                    if steps:
+                        model = tuned(model, dense, steps, seed, args.out / f'{file}_{steps}_{seed}.pth',
+                                      args.small / 'train')
+                    own = count_macs(model, (images[:1],))['']
+                    done[key] = {**dict(zip(KEYS, key)), 'gmacs': own / 1e9, 'saved_percent': 100 * (1 - own / macs),
+                                 **{f'top1_{name}': top1(logits(model, samples), right, only) for name, samples, right,
+                                    only in zip(('sharp', 'small'), judged, labels, classes)}}
+                    keep_rows(kept, [done[key]], KEYS)
+                yield done[key]
+
+
+def timed(names: list[tuple[str, str]], dense: Classifier, images: torch.Tensor, rounds: int) -> Iterator[Row]:
+    """Columns of time for the rows of models that are not tuned, all in one run; the first one is the dense one."""
+    models = {name: built(*name, dense, images) for name in names}
+    rows: dict[tuple[str, str], Row] = {name: dict(zip(KEYS, (*name, 0, 0))) for name in models}
+    for batch in BATCHES:
+        inputs = images[:1].expand(batch, -1, -1, -1).contiguous()
+        found = time_interleaved({'/'.join(name): lambda model=model: model(inputs)  # noqa: B023
+                                  for name, model in models.items()}, rounds)
+        base = found['dense/'].median
+        for name, row in rows.items():
+            timing = found['/'.join(name)]
+            row.update({f'ms_{batch}': 1000 * timing.median, f'half_iqr_percent_{batch}': 50 * timing.spread,
+                        f'noisy_{batch}': 'noisy' if timing.noisy else '', f'speedup_{batch}': base / timing.median,
+                        'machine': machine(conditions())})
+    yield from rows.values()
+
+
+def main() -> None:
+    parser = parser_of(__doc__, 'curves')
+    parser.add_argument('--checkpoint', type=Path, default='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')
+    parser.add_argument('--sharp', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--small', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--per-class', type=positive_int, default=50, help='images judged of each class of --small')
+    parser.add_argument('--calibration', type=positive_int, default=3, help='training images of each class')
+    parser.add_argument('--steps', nargs='*', type=positive_int, default=[], help='tune for as many')
+    parser.add_argument('--tuned', nargs='+', default=['merges', 'planned'], choices=['merges', 'planned'])
+    parser.add_argument('--settings', nargs='+', help='only these')
+    parser.add_argument('--seeds', nargs='+', type=whole_number, default=[0])
+    parser.add_argument('--time', action='store_true', help='time the models that are not tuned, on a quiet machine')
+    parser.add_argument('--rounds', type=positive_int, default=10)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in MODELS if not (args.settings and name[1]) or name[1] in args.settings]
+    dense = cait_mm.load('deit_tiny', args.checkpoint)
+    images = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
+    rows = list(timed(names, dense, images, args.rounds) if args.time else rows_of(names, args, dense, images))
+    if args.time:
+        keep_rows(args.out / 'curves.csv', rows, KEYS)
+    finish(args, 'curves', KEYS, (VIEW, rows))
+
+
+if __name__ == '__main__':
+    run(main)

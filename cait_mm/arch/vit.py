@@ -1,12 +1,12 @@
 """ViT: every plain ViT of timm's ``vision_transformer``, ``deit`` and ``eva`` modules, as data."""
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
-from cait_mm.arch.base import Arch, BlockSpec, as_image_size
+from cait_mm.arch.base import BlockSpec, as_image_size
 from cait_mm.arch.checks import check_keys, check_positive_int, check_positive_number
 from cait_mm.arch.cost import Cost, attention_products, layer_norm, linear, rms_norm
+from cait_mm.arch.deit import DeiTArch
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 
@@ -47,7 +47,7 @@ class Rope:
 
 
 @dataclass(frozen=True)
-class ViTArch(Arch):
+class ViTArch(DeiTArch):
     """A dense plain ViT; DeiT is the one of the defaults. Names are timm's where timm has a name.
 
     Tokens: CLS (``class_token``), the distillation token, then registers (``reg_tokens``) stand in front of the
@@ -63,17 +63,7 @@ class ViTArch(Arch):
     """
 
     family: ClassVar[str] = 'vit'
-    required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depth', 'num_heads')
 
-    name: str
-    embed_dim: int
-    depth: int
-    num_heads: int
-    mlp_ratio: float = 4.0
-    patch_size: int = 16
-    img_size: tuple[int, int] = (224, 224)
-    in_channels: int = 3
-    norm_eps: float = 1e-6
     attn_head_dim: int | None = None
     """Width of a head, where it is not ``embed_dim / num_heads``."""
     class_token: bool = True
@@ -108,8 +98,6 @@ class ViTArch(Arch):
     """Of attention pooling; None is ``mlp_ratio``."""
 
     def __post_init__(self) -> None:
-        check_positive_number('arch norm_eps', self.norm_eps, 1, 'must be a number above 0 and up to 1')
-        check_positive_int('arch num_heads', self.num_heads)
         for name, known in CHOICES.items():
             _check_choice(name, getattr(self, name), known)
         for item in fields(self):
@@ -128,7 +116,7 @@ class ViTArch(Arch):
             object.__setattr__(self, 'rope', Rope(**self.rope))
         if self.rope is not None and not isinstance(self.rope, Rope):
             raise UserError(f'arch rope={shown(self.rope)} is no mapping of {", ".join(Rope.__annotations__)}.')
-        self._check_common()
+        super().__post_init__()
         self._check_together()
 
     def _check_together(self) -> None:
@@ -167,25 +155,9 @@ class ViTArch(Arch):
         """Of the FFN behind attention pooling."""
         return self.attn_pool_mlp_ratio or self.mlp_ratio
 
-    def dim(self, block: int) -> int:
-        return self.embed_dim
-
-    def heads(self, block: int) -> int:
-        return self.num_heads
-
     def dense_block(self, block: int) -> BlockSpec:
         hidden = int(self.embed_dim * self.mlp_ratio)
         return BlockSpec(self.num_heads, self.head_dim, self.head_dim, hidden, self.head_dim)
-
-    def block_path(self, block: int) -> str:
-        return f'blocks.{block}'
-
-    @staticmethod
-    def sizes(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        blocks = [int(number) for number in re.findall(r'^blocks\.(\d+)\.', '\n'.join(state_dict), re.MULTILINE)]
-        if not blocks or 'patch_embed.proj.weight' not in state_dict:
-            return {}
-        return {'embed_dim': state_dict['patch_embed.proj.weight'].shape[0], 'depth': max(blocks) + 1}
 
     def prefix_tokens(self, with_cls_token: bool = True) -> int:
         return self.reg_tokens + (int(self.class_token) + int(self.dist_token) if with_cls_token else 0)

@@ -125,9 +125,8 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     # Zeros that pad widths may leave the planner's model below the target. Others have to save as much as it does, and
     # with their zeros, so that all are compared at equal cost.
     goal = min(how.target, real(folded.spec))
-    candidates, record = _searched(backbone, images, replace(how, target=goal), real, around or attrgetter('backbone'),
-                              _wanted(backbone, replace(how, weighted=False), saved), progress)
-    best = chosen(candidates)
+    best, record = _searched(backbone, images, replace(how, target=goal), real, around or attrgetter('backbone'),
+                             _wanted(backbone, replace(how, weighted=False), saved), progress)
     if best.number > 1:
         folded, _ = _compressed(backbone, images, replace(how, search=0, merge=best.merges, target=goal), real)
     return folded, dict(provenance, search=record)
@@ -149,8 +148,8 @@ def _compressed(backbone: Backbone, images: Iterable[Tensor], how: Compression,
 
 def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved: Callable[[Spec], float],
               around: Callable[[Folded], nn.Module], rule: Spec,
-              progress: Callable[[Looked], None] | None) -> tuple[list[Candidate], dict[str, Any]]:
-    """The candidates of a search, the best one first, and the search in plain types."""
+              progress: Callable[[Looked], None] | None) -> tuple[Candidate, dict[str, Any]]:
+    """The candidate that a search chooses, and the search in plain types."""
     if backbone.spec.merges:
         raise UserError(f'`search`: this {backbone.arch.name} has merges, and they stay: give one without.')
     calibrating, judged = hold_out(images)
@@ -166,9 +165,10 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
         return saved(folded.spec), damages(around(folded), judged, wanted)
 
     found = search(rule, judge, how.search, how.target, saved, len(backbone.flat_blocks()), progress)
-    return found, dict(images=sum(map(len, judged)), held_out=judged is not calibrating,
-                       measure='KL' if gives_logits(dense) else 'error of maps',
-                       chosen=chosen(found).number, candidates=[candidate.to_dict() for candidate in found])
+    best = chosen(found)
+    return best, dict(images=sum(map(len, judged)), held_out=judged is not calibrating,
+                      measure='KL' if gives_logits(dense) else 'error of maps', chosen=best.number,
+                      candidates=[candidate.to_dict() for candidate in found])
 
 
 def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression,

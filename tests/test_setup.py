@@ -335,7 +335,8 @@ def test_entry_scripts(complete: Machine) -> None:
 
     result = complete.run('tools/run_tests.sh', '-k', 'spec')
     assert result.returncode == 0 and result.stdout.endswith('3 passed in 0.01s\n')
-    assert complete.calls()[-2:] == ['-m ruff check .', f'{complete.root}: -m pytest -k spec']
+    assert complete.calls()[-2:] == ['-m ruff check .',
+                                     f'{complete.root}: -m pytest -n logical --dist loadfile -k spec']
 
     assert os.access(REPOSITORY / '.ci' / 'run', os.X_OK)
     assert complete.run('.ci/run').stdout.splitlines()[-1] == '3 passed in 0.01s'

@@ -8,4 +8,6 @@ bash "$ROOT/tools/setup_env.sh"
 cd -- "$ROOT"
 export HF_HUB_OFFLINE=1  # a test that wants a download must fail here too, not only on a machine without network
 .venv/bin/python -m ruff check .
-exec .venv/bin/python -m pytest "$@"
+# A process per core, and a file's tests in one of them: they share what the file has made.
+export OMP_NUM_THREADS=1
+exec .venv/bin/python -m pytest -n logical --dist loadfile "$@"

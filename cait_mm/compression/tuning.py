@@ -30,7 +30,7 @@ ABOUT, IMAGES, RUN, STUDENT, TEACHER = 'about.json', 'images.txt', 'run.py', 'st
 
 def prepare_tuning(found: Compressed, images: str | os.PathLike | Sequence[str] | None, steps: int,
                    folder: str | os.PathLike, *, batch_size: int | None = None, lr: float = LR,
-                   amp: str | None = None) -> Config:
+                   amp: str | None = None, seed: int = 0) -> Config:
     """Write what a tuning run of ``found`` needs into ``folder``, if it is not there yet; the run's config.
 
     ``tools/train.py`` and ``tools/dist_train.sh`` train ``folder/run.py`` too.
@@ -43,6 +43,7 @@ def prepare_tuning(found: Compressed, images: str | os.PathLike | Sequence[str] 
         batch_size: Images in a step of one process; None is the config's.
         lr: Of the first step.
         amp: ``float16`` or ``bfloat16`` for mixed precision.
+        seed: Of the run, and of the images that are held out.
 
     Raises:
         UserError: The images are too few, it is a kind of model that cannot be tuned, its pipelines need labels, or the
@@ -55,7 +56,7 @@ def prepare_tuning(found: Compressed, images: str | os.PathLike | Sequence[str] 
                         'better.')
     distance_of(found.small, found.dense)
     config = tuning_config(found.config, str(folder / STUDENT), config_of(found.config, backbone_inside(found.dense)),
-                           str(folder / TEACHER), str(folder / IMAGES), steps, str(folder), lr, batch_size=batch_size)
+                           str(folder / TEACHER), str(folder / IMAGES), steps, str(folder), lr, seed, batch_size)
     if amp:
         use_amp(config, amp)
     text = config.pretty_text

@@ -13,6 +13,7 @@ import torch
 from timm import create_model, list_models
 from timm.layers import AttentionPoolLatent, GluMlp, Mlp, RmsNorm, SwiGLU
 from timm.models import is_model, is_model_in_modules
+from timm.models.beit import Block as BeitBlock
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block, ParallelScalingBlock, ParallelThingsBlock, ResPostBlock
@@ -21,18 +22,17 @@ from torch import nn
 from cait_mm.arch.vit import Rope, ViTArch
 from cait_mm.errors import UserError, shown
 
-MODULES = ('vision_transformer', 'deit', 'eva')
+MODULES = ('vision_transformer', 'deit', 'eva', 'beit')
 """timm's modules of plain ViTs."""
 OTHERS = {
-    'vision_transformer_relpos': 'its positions are tables of offsets, which a merged grid has no entries for',
-    'beit': 'its positions are tables of offsets, which a merged grid has no entries for',
+    'vision_transformer_relpos': 'its positions are a network or a table of offsets, in a form that is unknown here',
     'vision_transformer_sam': 'its attention is in windows with tables of offsets',
     'vision_transformer_hybrid': 'its patches come from a convolutional network',
     'naflexvit': 'it packs images of several shapes into one sequence, which is no grid',
 }
 """Relatives that are left out, by timm's module, and why."""
 BLOCKS = {Block: 'pre', EvaBlock: 'pre', ResPostBlock: 'post', EvaBlockPostNorm: 'post',
-          ParallelScalingBlock: 'parallel', ParallelThingsBlock: 'pre'}
+          ParallelScalingBlock: 'parallel', ParallelThingsBlock: 'pre', BeitBlock: 'pre'}
 ACTIVATIONS = {'GELU': 'gelu', 'GELUTanh': 'gelu_tanh', 'QuickGELU': 'quick_gelu'}
 ROPES = {'RotaryEmbeddingCat': 'cat', 'RotaryEmbeddingMixed': 'mixed', 'RotaryEmbeddingDinoV3': 'dinov3'}
 
@@ -101,8 +101,11 @@ def _why_not(model: nn.Module) -> str:
         return 'its attention has a gate'
     if getattr(model, 'rope', None) is not None and type(model.rope).__name__ not in ROPES:
         return f'its rotary positions are of a form ({type(model.rope).__name__}) that is unknown here'
-    if model.attn_pool is not None and not isinstance(model.attn_pool, AttentionPoolLatent):
-        return f'its pooling is of a form ({type(model.attn_pool).__name__}) that is unknown here'
+    if getattr(model, 'rel_pos_bias', None) is not None:
+        return 'its blocks share one table of offsets, and each has its own here'
+    pool = getattr(model, 'attn_pool', None)
+    if pool is not None and not isinstance(pool, AttentionPoolLatent):
+        return f'its pooling is of a form ({type(pool).__name__}) that is unknown here'
     if model.global_pool not in ('token', 'avg', 'map'):
         return f'its pooling ({model.global_pool or "none"}) is unknown here'
     return ''
@@ -118,33 +121,35 @@ def _described(name: str, model: nn.Module) -> ViTArch:
     block = model.blocks[0]
     attention, branches = _attention(block), len(getattr(block, 'attns', [block]))
     parallel, patch = isinstance(block, ParallelScalingBlock), model.patch_embed
-    head_dim, norm = attention.head_dim, block.in_norm if parallel else _first_norm(block)
+    head_dim, norm = _head_dim(attention), block.in_norm if parallel else _first_norm(block)
     ffn, hidden, ffn_norm = _ffn(block)
-    mapped = model.attn_pool
+    mapped, registers = getattr(model, 'attn_pool', None), getattr(model, 'reg_token', None)
     return ViTArch(
         name, model.embed_dim, len(model.blocks), attention.num_heads * branches,
         mlp_ratio=_ratio(hidden * branches, model.embed_dim), patch_size=patch.patch_size[0],
-        img_size=tuple(patch.img_size), in_channels=model.in_chans, norm_eps=norm.eps,
+        img_size=tuple(patch.img_size), in_channels=patch.proj.in_channels, norm_eps=norm.eps,
         attn_head_dim=None if head_dim * attention.num_heads * branches == model.embed_dim else head_dim,
         class_token=model.cls_token is not None, dist_token=isinstance(model, VisionTransformerDistilled),
-        reg_tokens=0 if model.reg_token is None else model.reg_token.shape[1],
+        reg_tokens=0 if registers is None else registers.shape[1],
         pos_embed=model.pos_embed is not None,
-        no_embed_class=model.no_embed_class and model.pos_embed is not None,
+        no_embed_class=model.pos_embed is not None and getattr(model, 'no_embed_class', False),
         rope=_rope(getattr(model, 'rope', None)),
-        embed_norm=_is_there(patch.norm), pre_norm=_is_there(model.norm_pre), block=BLOCKS[type(block)],
+        rel_pos_bias=getattr(attention, 'relative_position_bias_table', None) is not None,
+        embed_norm=_has(patch, 'norm'), pre_norm=_has(model, 'norm_pre'), block=BLOCKS[type(block)],
         qkv_bias=_has_bias(block), proj_bias=_out_projection(block).bias is not None,
-        qk_norm=_is_there(attention.q_norm), scale_attn_norm=_is_there(getattr(attention, 'norm', None)),
-        scale_mlp_norm=_is_there(ffn_norm), init_values=_init_values(block),
+        qk_norm=_has(attention, 'q_norm'), scale_attn_norm=_has(attention, 'norm'),
+        scale_mlp_norm=ffn_norm, init_values=_init_values(block),
         ffn=ffn, norm_layer='rmsnorm' if isinstance(norm, RmsNorm) else 'layernorm',
-        final_norm=_is_there(model.norm), fc_norm=_is_there(model.fc_norm), global_pool=model.global_pool,
+        final_norm=_has(model, 'norm'), fc_norm=_has(model, 'fc_norm'), global_pool=model.global_pool,
         pool_include_prefix=mapped is not None and getattr(model, 'pool_include_prefix', isinstance(model, Eva)),
         attn_pool_num_heads=_unless(mapped and mapped.num_heads, attention.num_heads * branches),
         attn_pool_mlp_ratio=_unless(mapped and _ratio(mapped.mlp.fc1.out_features, model.embed_dim),
                                     _ratio(hidden * branches, model.embed_dim)))
 
 
-def _is_there(module: nn.Module | None) -> bool:
-    return module is not None and not isinstance(module, nn.Identity)
+def _has(owner: nn.Module, name: str) -> bool:
+    """Whether a part is there and does something."""
+    return not isinstance(getattr(owner, name, None), (type(None), nn.Identity))
 
 
 def _unless(value: Any, usual: Any) -> Any:
@@ -165,6 +170,11 @@ def _out_projection(block: nn.Module) -> nn.Module:
     return block.attn_out_proj if isinstance(block, ParallelScalingBlock) else _attention(block).proj
 
 
+def _head_dim(attention: nn.Module) -> int:
+    """The width of a head, which BEiT's attention does not state."""
+    return getattr(attention, 'head_dim', None) or attention.qkv.out_features // (3 * attention.num_heads)
+
+
 def _has_bias(block: nn.Module) -> bool:
     """Whether queries and values have a bias; that of keys is zero where there is none."""
     if isinstance(block, ParallelScalingBlock):
@@ -176,21 +186,21 @@ def _has_bias(block: nn.Module) -> bool:
     return attention.qkv.bias is not None or getattr(attention, 'q_bias', None) is not None or hasattr(block, 'attns')
 
 
-def _ffn(block: nn.Module) -> tuple[str, int, nn.Module | None]:
-    """The kind of the FFN, its hidden channels and the norm inside it."""
+def _ffn(block: nn.Module) -> tuple[str, int, bool]:
+    """The kind of the FFN, its hidden channels, and whether a norm is inside it."""
     if isinstance(block, ParallelScalingBlock):
-        return ACTIVATIONS[type(block.mlp_act).__name__], block.mlp_out_proj.in_features, None
+        return ACTIVATIONS[type(block.mlp_act).__name__], block.mlp_out_proj.in_features, False
     mlp = block.ffns[0].mlp if hasattr(block, 'ffns') else block.mlp
     if isinstance(mlp, (GluMlp, SwiGLU)):
-        return 'swiglu', mlp.fc2.in_features, mlp.norm
+        return 'swiglu', mlp.fc2.in_features, _has(mlp, 'norm')
     assert isinstance(mlp, Mlp)
-    return ACTIVATIONS[type(mlp.act).__name__], mlp.fc2.in_features, mlp.norm
+    return ACTIVATIONS[type(mlp.act).__name__], mlp.fc2.in_features, _has(mlp, 'norm')
 
 
 def _init_values(block: nn.Module) -> float | None:
     """Where LayerScale starts. That of parallel branches is multiplied into what precedes it."""
-    if isinstance(block, EvaBlock):
-        return block.init_values
+    if isinstance(block, (EvaBlock, BeitBlock)):
+        return block.init_values or None
     scale = getattr(block, 'ls1', getattr(block, 'ls', None))
     return getattr(scale, 'init_values', None)
 

@@ -1,4 +1,4 @@
-"""ViT: every plain ViT of timm's ``vision_transformer``, ``deit`` and ``eva`` modules, as data."""
+"""ViT: every plain ViT of timm's ``vision_transformer``, ``deit``, ``eva`` and ``beit`` modules, as data."""
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
@@ -8,6 +8,7 @@ from cait_mm.arch.checks import check_keys, check_positive_int, check_positive_n
 from cait_mm.arch.cost import Cost, attention_products, layer_norm, linear, rms_norm
 from cait_mm.arch.deit import DeiTArch
 from cait_mm.errors import UserError, shown
+from cait_mm.ops.offsets import table_rows
 from cait_mm.ops.token_merge import Grid
 
 CHOICES = {
@@ -52,7 +53,8 @@ class ViTArch(DeiTArch):
 
     Tokens: CLS (``class_token``), the distillation token, then registers (``reg_tokens``) stand in front of the
     patches. Positions are learned (``pos_embed``), with entries for these tokens or without (``no_embed_class``),
-    rotary (``rope``), or both.
+    rotary (``rope``), a bias of every block's attention for every offset between patches (``rel_pos_bias``: BEiT), or
+    several of these.
 
     A block is ``pre`` (norms before attention and FFN), ``post`` (norms behind them) or ``parallel`` (one norm before
     both, whose results are added: ViT-22B). ``init_values`` is where LayerScale starts, None for none. ``ffn`` is the
@@ -72,6 +74,7 @@ class ViTArch(DeiTArch):
     pos_embed: bool = True
     no_embed_class: bool = False
     rope: Rope | None = None
+    rel_pos_bias: bool = False
     embed_norm: bool = False
     """Norm inside the patch embedding."""
     pre_norm: bool = False
@@ -125,6 +128,8 @@ class ViTArch(DeiTArch):
             raise UserError(f'arch rope needs heads of a multiple of 4 channels, and these have {self.head_dim}.')
         if (self.dist_token or self.global_pool == 'token') and not self.class_token:
             raise UserError('arch class_token=False: global_pool=\'token\' and the distillation token need it.')
+        if self.rel_pos_bias and (self.dist_token or self.reg_tokens or not self.class_token):
+            raise UserError('arch rel_pos_bias: its tables have entries for CLS and patches, not for other tokens.')
         if self.global_pool == 'map' and self.embed_dim % self.pool_heads:
             raise UserError(f'arch embed_dim={self.embed_dim} is not divisible by the {self.pool_heads} heads of '
                             'attention pooling.')
@@ -188,7 +193,8 @@ class ViTArch(DeiTArch):
 
     def bias_params(self, block: int) -> int:
         learned = self.rope is not None and self.rope.type == 'mixed'
-        return 2 * self.num_heads * (self.head_dim // 2) if learned else 0
+        params = 2 * self.num_heads * (self.head_dim // 2) if learned else 0
+        return params + (table_rows(self.grid()) * self.num_heads if self.rel_pos_bias else 0)
 
     def head_cost(self, grid: Grid, num_classes: int) -> Cost:
         patches, prefix, dim = grid[0] * grid[1], self.prefix_tokens(), self.embed_dim

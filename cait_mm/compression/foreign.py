@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
-from cait_mm.arch import ARCHS, Arch, DeiTArch, SwinArch
+from cait_mm.arch import ARCHS, Arch, DeiTArch, SwinArch, ViTArch
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_size
 from cait_mm.models.mm_names import swin_weights, vit_weights
+from cait_mm.models.vit_names import plain_names
 
 Settings = dict[str, Any]
 Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -20,15 +21,15 @@ SHARED = ('drop_path_rate', 'with_cp')
 
 def as_ours(backbone: Mapping[str, Any]) -> tuple[Settings, Convert] | None:
     """The settings of this package's backbone that computes the same as one of OpenMMLab's, and a function that
-    converts weights to its names; None if ``backbone``, from a config, is no ViT or Swin of OpenMMLab.
+    converts weights to its names; None if ``backbone``, from a config, is no ViT, BEiT, MAE or Swin of OpenMMLab.
 
     Raises:
         UserError: This package has no backbone that computes the same.
     """
     kind = str(backbone.get('type')).rpartition('.')[2]
-    if kind not in _KINDS:
+    if kind not in KINDS:
         return None
-    convert, usual, fixed = _KINDS[kind]
+    convert, usual, fixed = KINDS[kind]
     given = {**usual, **{key: value for key, value in backbone.items() if key not in IGNORED}}
     for key, value in given.items():
         if key not in usual and key not in fixed and key not in SHARED:
@@ -46,10 +47,7 @@ def as_ours(backbone: Mapping[str, Any]) -> tuple[Settings, Convert] | None:
 
 
 def _vit(given: Settings) -> tuple[Settings, Convert]:
-    patch, depth, outputs = given['patch_size'], given['num_layers'], given['out_indices']
-    size = given['img_size']
-    size = checked_size('img_size', size[0] if isinstance(size, (list, tuple)) and len(size) == 1 else size)
-    outputs = [depth - 1 if outputs == -1 else outputs] if isinstance(outputs, int) else list(outputs)
+    patch, depth, outputs, size = given['patch_size'], given['num_layers'], _outputs(given), _size(given)
     final_norm = bool(given['final_norm']) and max(outputs) == depth - 1
     arch = DeiTArch('vit', given['embed_dims'], depth, given['num_heads'], given['mlp_ratio'], patch,
                     in_channels=given['in_channels'], norm_eps=given['norm_cfg'].get('eps', 1e-5))
@@ -57,6 +55,32 @@ def _vit(given: Settings) -> tuple[Settings, Convert]:
                     in_channels=arch.in_channels, out_indices=tuple(outputs),
                     with_cls_token=bool(given['with_cls_token']), final_norm=final_norm)
     return settings, lambda weights: vit_weights(weights, max(outputs) + 1, settings['with_cls_token'], final_norm)
+
+
+def _beit(given: Settings) -> tuple[Settings, Convert]:
+    patch, depth, outputs = given['patch_size'], given['num_layers'], _outputs(given)
+    size = tuple(side // patch * patch for side in _size(given))
+    final_norm = bool(given['final_norm']) and max(outputs) == depth - 1
+    arch = ViTArch('beit', given['embed_dims'], depth, given['num_heads'], given['mlp_ratio'], patch, size,
+                   norm_eps=given['norm_cfg'].get('eps', 1e-5), in_channels=given['in_channels'], rel_pos_bias=True,
+                   pos_embed=given.get('pos_embed', False), init_values=given['init_values'])
+    settings = dict(type='CAITViT', arch=_named(arch), in_channels=arch.in_channels, out_indices=tuple(outputs),
+                    final_norm=final_norm)
+    return settings, lambda weights: plain_names(vit_weights(weights, max(outputs) + 1, True, final_norm), arch)
+
+
+def _mae(given: Settings) -> tuple[Settings, Convert]:
+    return _beit({**given, 'pos_embed': True})
+
+
+def _size(given: Settings) -> tuple[int, int]:
+    size = given['img_size']
+    return checked_size('img_size', size[0] if isinstance(size, (list, tuple)) and len(size) == 1 else size)
+
+
+def _outputs(given: Settings) -> list[int]:
+    outputs, last = given['out_indices'], given['num_layers'] - 1
+    return [last if outputs == -1 else outputs] if isinstance(outputs, int) else list(outputs)
 
 
 def _swin(given: Settings) -> tuple[Settings, Convert]:
@@ -83,14 +107,21 @@ _VIT: Settings = dict(
     img_size=224, patch_size=16, in_channels=3, embed_dims=768, num_layers=12, num_heads=12, mlp_ratio=4,
     out_indices=-1, qkv_bias=True, patch_bias=False, with_cls_token=True, final_norm=False, norm_cfg=dict(type='LN'),
     act_cfg=dict(type='GELU'))
+_BEIT: Settings = dict(
+    img_size=224, patch_size=16, in_channels=3, embed_dims=768, num_layers=12, num_heads=12, mlp_ratio=4,
+    out_indices=-1, qv_bias=True, final_norm=False, norm_cfg=dict(type='LN'), act_cfg=dict(type='GELU'),
+    init_values=0.1)
+_MAE: Settings = {key: value for key, value in _BEIT.items() if key != 'qv_bias'}
 _SWIN: Settings = dict(
     pretrain_img_size=224, in_channels=3, embed_dims=96, patch_size=4, window_size=7, mlp_ratio=4, depths=(2, 2, 6, 2),
     num_heads=(3, 6, 12, 24), strides=(4, 2, 2, 2), out_indices=(0, 1, 2, 3), qkv_bias=True, norm_cfg=dict(type='LN'),
     act_cfg=dict(type='GELU'), frozen_stages=-1, drop_path_rate=0.1)
-_KINDS = {
+KINDS = {
     'VisionTransformer': (_vit, _VIT, dict(
         patch_pad=('corner', ), out_origin=(False, ), output_cls_token=(False, ), patch_norm=(False, ),
         pre_norm=(False, ), interpolate_mode=('bicubic', ), num_fcs=(2, ), frozen_exclude=(['all'], ))),
+    'BEiT': (_beit, _BEIT, dict(patch_norm=(False, ), num_fcs=(2, ))),
+    'MAE': (_mae, _MAE, dict(patch_norm=(False, ), num_fcs=(2, ))),
     'SwinTransformer': (_swin, _SWIN, dict(
         qk_scale=(None, ), patch_norm=(True, ), use_abs_pos_embed=(False, ))),
 }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.backbones import BACKBONES
-from cait_mm.compression.foreign import Convert, as_ours
+from cait_mm.compression.foreign import KINDS, Convert, as_ours
 from cait_mm.compression.images import image_paths, input_size, load_crops
 from cait_mm.compression.small_config import config_of, config_text, plain
 from cait_mm.config.load import load_config
@@ -152,7 +152,7 @@ def load_trained(config: Config, checkpoint: str) -> tuple[nn.Module, Mapping[st
     converted = as_ours(backbone)
     if converted is None and backbone.get('type') not in kinds:
         raise UserError(f'config {config.filename} has a backbone of the type {backbone.get("type")}, which cannot be '
-                        f'compressed: it has to be one of {", ".join(kinds)}, VisionTransformer and SwinTransformer.')
+                        f'compressed: it has to be one of {", ".join([*kinds, *KINDS])}.')
     content = load_file(checkpoint)
     weights, _ = find_weights(checkpoint, content)
     if converted is None:

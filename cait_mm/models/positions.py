@@ -3,9 +3,11 @@ import math
 
 import torch
 import torch.nn.functional as F
+from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor
 
 from cait_mm.errors import UserError
+from cait_mm.ops.offsets import CLS_ROWS, resize_table, table_rows
 from cait_mm.ops.token_merge import Grid
 
 
@@ -46,6 +48,22 @@ def grid_of(positions: int, stated: Grid | None, pretraining: Grid, wanted: Grid
             return tuple(grid)
     raise UserError(f'the checkpoint\'s pos_embed has {positions} positions, which is no square: state the image size '
                     'it was trained at with arch=dict(..., img_size=(H, W)).')
+
+
+def window_of_offsets(rows: int, stated: Grid | None, pretraining: Grid, wanted: Grid) -> Grid | None:
+    """The window of a table of offsets with ``rows`` rows, as :func:`grid_of` finds a grid; None if there is none."""
+    side = (math.isqrt(max(rows - CLS_ROWS, 0)) + 1) // 2
+    return next((tuple(grid) for grid in (stated, pretraining, (side, side), wanted)
+                 if grid and table_rows(grid) == rows), None)
+
+
+def fit_offsets(table: Tensor, window: Grid, other: Grid) -> Tensor:
+    """A checkpoint's table of offsets (rows, heads) for another window, as BEiT's authors resample theirs: near offsets
+    stay, far ones move apart. They have square windows; others are resampled evenly.
+    """
+    if window == other or window[0] != window[1]:
+        return resize_table(table, window, other)
+    return resize_rel_pos_bias_table(table, other, (table_rows(other), table.shape[1]))
 
 
 def resize_bias_table(table: Tensor, window: int) -> Tensor:

@@ -11,20 +11,21 @@ from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_flag
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.deit import DeiT
-from cait_mm.models.positions import grid_of, resize_pos_embed
+from cait_mm.models.positions import fit_offsets, grid_of, resize_pos_embed, window_of_offsets
 from cait_mm.models.vit_block import ViTBlock, norm_layer
 from cait_mm.models.vit_names import plain_names
 from cait_mm.models.vit_rope import RotaryPositions
 from cait_mm.ops.attention import size_bias
+from cait_mm.ops.offsets import grid_places, merged_places, offset_rows
 from cait_mm.ops.rotary import merged_coordinates
 from cait_mm.ops.token_merge import Grid, fused_tokens
 
 
 class ViT(DeiT):
-    """A plain ViT of any make: AugReg, DeiT-III, MAE, CLIP, SigLIP, DINOv2, DINOv3, EVA-02 and their relatives.
+    """A plain ViT of any make: AugReg, DeiT-III, MAE, CLIP, SigLIP, DINOv2, DINOv3, EVA-02, BEiT and their relatives.
 
     CLS, a distillation token and registers pass by merges. Under rotary positions a merged token stands at the mean of
-    its patches.
+    its patches, and for tables of offsets at the first of them.
 
     Args:
         arch: timm's name of it, ``vit_small_patch14_dinov2``, or the fields of a
@@ -84,11 +85,11 @@ class ViT(DeiT):
         return [self.patch_embed, self.norm_pre, *([self.rope] if self.rope else [])]
 
     def _block(self, index: int, residual_scale: float = 1.) -> ViTBlock:
-        return ViTBlock(self.arch, self.spec.blocks[index], self.drop_path_rates[index])
+        return ViTBlock(self.arch, self.spec.blocks[index], self.pos_grid, self.drop_path_rates[index])
 
     @property
     def grid(self) -> Grid | None:
-        return self.pos_grid if self.arch.pos_embed else None
+        return self.pos_grid if self.arch.pos_embed or self.arch.rel_pos_bias else None
 
     @property
     def num_cls(self) -> int:
@@ -122,12 +123,15 @@ class ViT(DeiT):
         x, grid = self._embed(x)
         x, size, prefix = self.norm_pre(x), grid, self.num_cls
         coordinates = None if self.rope is None else self.rope.coordinates(grid).to(x.device)
-        lost, logarithm, bias, rotation = None, 0., None, None
+        places = grid_places(grid).to(x.device) if self.arch.rel_pos_bias else None
+        lost, logarithm, bias, rotation, rows = None, 0., None, None, None
         for index, block in enumerate(self.blocks):
             if str(index) in self.merges:
                 merge, before = self.merges[str(index)], (x[:, prefix:], grid)
                 if coordinates is not None:
                     coordinates = merged_coordinates(coordinates, grid, merge.kind)
+                if places is not None:
+                    places, rows = merged_places(places, grid, merge.kind), None
                 merged, grid = merge(*before)
                 lost = self._lost(lost, before, (merged, grid), size)
                 x = torch.cat([x[:, :prefix], merged], dim=1)
@@ -137,7 +141,12 @@ class ViT(DeiT):
                     bias = size_bias(x, prefix, logarithm)
             if coordinates is not None:
                 rotation = self.rope(coordinates, index, block.attn.planes)
-            x = self._run(block, x, bias, rotation)
+            both = bias
+            if places is not None:
+                rows = offset_rows(places, size, prefix > 0) if rows is None else rows
+                offsets = block.attn.offset_bias(rows, self.pos_grid, size)
+                both = offsets if bias is None else offsets + bias
+            x = self._run(block, x, both, rotation)
             yield x, grid, lost
 
     def unused(self) -> list[str]:
@@ -155,6 +164,7 @@ class ViT(DeiT):
             if block.attn.qk_dim == arch.head_dim:  # only files of this package say which planes there are
                 state.setdefault(f'{arch.block_path(index)}.attn.planes', torch.arange(arch.head_dim // 2).repeat(
                     arch.num_heads, 1))
+        self._fit_offsets(checkpoint)
         pos_embed = state.get('pos_embed')
         held = 0 if arch.no_embed_class else arch.prefix_tokens('cls_token' in state)
         if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[1] <= held or self.pos_embed is None:
@@ -166,3 +176,11 @@ class ViT(DeiT):
         if old_grid == self.pos_grid:
             return []
         return [f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
+
+    def _fit_offsets(self, checkpoint: Checkpoint) -> None:
+        """Resample a checkpoint's tables of offsets to this backbone's grid."""
+        for key, table in list(checkpoint.state_dict.items()):
+            if self.arch.rel_pos_bias and key.endswith('.relative_position_bias_table') and table.dim() == 2:
+                window = window_of_offsets(len(table), checkpoint.grid, self.arch.grid(), self.pos_grid)
+                if window is not None:  # strict loading reports others
+                    checkpoint.state_dict[key] = fit_offsets(table, window, self.pos_grid)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from cait_mm.arch.base import BlockSpec
 from cait_mm.arch.vit import ViTArch
 from cait_mm.errors import UserError
+from cait_mm.ops.offsets import table_rows
+from cait_mm.ops.token_merge import Grid
 from cait_mm.ops.vit_attention import NormLayer, ViTAttention
 
 
@@ -16,8 +18,8 @@ def norm_layer(arch: ViTArch) -> NormLayer:
     return partial(RmsNorm if arch.norm_layer == 'rmsnorm' else nn.LayerNorm, eps=arch.norm_eps)
 
 
-def attention(arch: ViTArch, widths: BlockSpec) -> ViTAttention:
-    """The attention of a block of ``widths``.
+def attention(arch: ViTArch, widths: BlockSpec, grid: Grid) -> ViTAttention:
+    """The attention of a block of ``widths``, whose positions are held for ``grid``.
 
     Raises:
         UserError: Queries and keys have an odd number of channels under rotary positions.
@@ -27,7 +29,7 @@ def attention(arch: ViTArch, widths: BlockSpec) -> ViTAttention:
         raise UserError(f'qk_dim={widths.qk_dim}: under rotary positions channels come in pairs, give an even number.')
     return ViTAttention(arch.embed_dim, widths.num_heads, widths.qk_dim, widths.v_dim, widths.head_dim, arch.qkv_bias,
                         arch.proj_bias, norm if arch.qk_norm else None, norm if arch.scale_attn_norm else None,
-                        arch.planes)
+                        arch.planes, table_rows(grid) if arch.rel_pos_bias else 0)
 
 
 def ffn(arch: ViTArch, hidden: int) -> nn.Module:
@@ -47,17 +49,18 @@ class ViTBlock(nn.Module):
     Args:
         arch: The architecture.
         widths: Of this block.
+        grid: The grid (H, W) that positions are held for.
         drop_path: Stochastic depth.
     """
 
-    def __init__(self, arch: ViTArch, widths: BlockSpec, drop_path: float = 0.) -> None:
+    def __init__(self, arch: ViTArch, widths: BlockSpec, grid: Grid, drop_path: float = 0.) -> None:
         super().__init__()
         norm, dim, self.form = norm_layer(arch), arch.embed_dim, arch.block
 
         def scale() -> nn.Module:
             return nn.Identity() if arch.init_values is None else LayerScale(dim, arch.init_values)
 
-        self.norm1, self.attn, self.ls1 = norm(dim), attention(arch, widths), scale()
+        self.norm1, self.attn, self.ls1 = norm(dim), attention(arch, widths, grid), scale()
         self.mlp = ffn(arch, widths.ffn_dim)
         if self.form != 'parallel':
             self.norm2, self.ls2 = norm(dim), scale()

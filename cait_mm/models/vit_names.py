@@ -19,13 +19,16 @@ _RENAMED = ((r'\.gamma_([12])$', r'.ls\1.gamma'), (r'\.in_norm\.', '.norm1.'), (
 
 
 def plain_names(weights: Mapping[str, Tensor], arch: ViTArch) -> Weights:
-    """Weights of timm's ``vision_transformer``, ``deit`` and ``eva`` models under this package's names.
+    """Weights of timm's ``vision_transformer``, ``deit``, ``eva`` and ``beit`` models under this package's names.
 
     Told apart by their names: weights in this form, and parts that are missing or unknown, stay as they are.
     """
     found: Weights = {}
     blocks: dict[str, Weights] = {}
+    shared = weights.get('rel_pos_bias.relative_position_bias_table')
     for key, value in weights.items():
+        if key.startswith('rel_pos_bias.') or key.endswith('.relative_position_index'):
+            continue
         for pattern, name in _RENAMED:
             key = re.sub(pattern, name, key)
         block = re.match(r'blocks\.\d+\.', key)
@@ -38,6 +41,8 @@ def plain_names(weights: Mapping[str, Tensor], arch: ViTArch) -> Weights:
         for block in scaled:
             block['ls2.gamma'] = torch.ones_like(block['ls1.gamma'])
     for path, block in blocks.items():
+        if shared is not None:  # of BEiT's pretraining, and every block has its own here
+            block['attn.relative_position_bias_table'] = shared.clone()
         try:
             plain = _plain_block(dict(block), arch)
         except (IndexError, KeyError, RuntimeError):  # it is damaged, and strict loading lists how

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmdet.models import SwinTransformer as DetectionSwin
 from mmengine.registry import MODELS
-from mmseg.models import SwinTransformer, VisionTransformer
+from mmseg.models import MAE, BEiT, SwinTransformer, VisionTransformer
 
 from cait_mm.compression.foreign import as_ours
 from cait_mm.errors import UserError
@@ -11,7 +11,8 @@ from cait_mm.errors import UserError
 VIT = dict(type='VisionTransformer', img_size=(64, 96), patch_size=16, embed_dims=24, num_layers=4, num_heads=3)
 SWIN = dict(type='SwinTransformer', embed_dims=12, depths=(1, 2, 3, 2), num_heads=(1, 2, 2, 3), window_size=4)
 KINDS = {'VisionTransformer': VisionTransformer, 'SwinTransformer': SwinTransformer,
-         'mmdet.SwinTransformer': DetectionSwin}
+         'mmdet.SwinTransformer': DetectionSwin, 'BEiT': BEiT, 'MAE': MAE}
+BEIT = {**VIT, 'type': 'BEiT', 'out_indices': (0, 1, 3)}
 SIZES = (64, 96), (96, 80), (150, 61)
 
 
@@ -54,6 +55,18 @@ def test_outputs_are_theirs_at_three_sizes(settings):
             assert one.shape == other.shape
             scale = float(one.abs().max())
             assert torch.allclose(one, other, atol=1e-5 * max(1., scale), rtol=1e-5)
+
+
+@pytest.mark.parametrize('settings', [
+    BEIT, dict(BEIT, qv_bias=False, final_norm=True, out_indices=-1), dict(BEIT, type='MAE'),
+], ids=['beit', 'beit-no-bias', 'mae'])
+@torch.no_grad()
+def test_outputs_are_theirs_at_the_one_size_that_they_take(settings):
+    theirs, ours = both(settings)
+    image = torch.randn(2, 3, 64, 96)
+    for one, other in zip(theirs(image), ours(image), strict=True):
+        torch.testing.assert_close(other, one, atol=1e-5 * max(1., float(one.abs().max())), rtol=1e-5)
+    assert [tuple(item.shape[2:]) for item in ours(torch.randn(1, 3, 150, 61))] == [(10, 4)] * len(ours.out_indices)
 
 
 @torch.no_grad()

@@ -5,12 +5,22 @@ from conftest import FAMILIES, plain_backbone
 from torch import nn
 
 from cait_mm.deploy import difference, load_saved, save_onnx, save_program
+from cait_mm.models import ViT
+
+VITS = {'rotary': dict(pos_embed=False, rope=dict(type='dinov3', rotate_half=True)),
+        'offsets': dict(pos_embed=False, rel_pos_bias=True)}
+"""Plain ViTs whose positions are in their attention."""
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[*FAMILIES, *VITS])
 def backbone(request) -> nn.Module:
-    merges = tuple((place, f'{kind}_weighted') for place, kind in FAMILIES[request.param]['merge'])
-    model = plain_backbone(request.param, merge=merges, restore_mode='residual', out_indices=(1, 2)).eval()
+    family, more = (request.param, {}) if request.param in FAMILIES else ('deit', VITS[request.param])
+    merges = tuple((place, f'{kind}_weighted') for place, kind in FAMILIES[family]['merge'])
+    options = dict(merge=merges, restore_mode='residual', out_indices=(1, 2))
+    if more:
+        model = ViT({**FAMILIES[family]['arch'], **more}, **options).eval()
+    else:
+        model = plain_backbone(family, **options).eval()
     for merge in (module for name, module in model.named_modules() if name.rpartition('.')[0].endswith('merges')):
         for parameter in (merge.power, merge.proportion):
             if parameter is not None:

@@ -76,9 +76,8 @@ def test_an_architecture_is_what_timm_builds_under_its_name(name, fields):
 
 
 @pytest.mark.parametrize('name,message', [
-    ('vit_relpos_small_patch16_224', 'its positions are tables of offsets'),
+    ('vit_relpos_small_patch16_224', 'its positions are a network or a table of offsets'),
     ('samvit_base_patch16', 'its attention is in windows'),
-    ('beit_base_patch16_224', 'its positions are tables of offsets'),
     ('vit_base_r50_s16_224', 'its patches come from a convolutional network'),
     ('naflexvit_base_patch16_gap', 'it packs images of several shapes'),
     ('resnet18', 'it is no plain ViT'),
@@ -232,3 +231,29 @@ def test_deits_path_says_where_other_tokens_are_known(tmp_path):
     torch.save(dict(weights), tmp_path / 'a.pth')
     with pytest.raises(UserError, match='name its architecture as timm does, such as deit_small_distilled_patch16_224'):
         plain_classifier('deit').backbone.load_checkpoint(read_checkpoint(tmp_path / 'a.pth'))
+
+
+@torch.no_grad()
+def test_beit_weights_of_other_sizes_and_of_its_pretraining_are_read():
+    """At another size timm resamples the tables on loading, as the authors do; pretraining shares one table."""
+    sizes = dict(embed_dim=24, depth=2, num_heads=3, num_classes=5)
+    theirs = shaken(timm.create_model('beit_base_patch16_224', **sizes))
+    arch = timm_arch('beit_base_patch16_224', embed_dim=24, depth=2, num_heads=3)
+    larger = timm.create_model('beit_base_patch16_224', **sizes, img_size=(320, 256)).eval()
+    weights = {**theirs.state_dict(), 'rel_pos_bias.relative_position_index': torch.zeros(1)}
+    larger.load_state_dict(timm.models.beit.checkpoint_filter_fn(theirs.state_dict(), larger))
+    ours = Classifier(classifier_backbone(Spec.dense(arch), img_size=(320, 256)), num_classes=5).eval()
+    ours.load_checkpoint(Checkpoint('timm', dict(weights), foreign=True))
+    image = torch.randn(2, 3, 320, 256)
+    torch.testing.assert_close(ours(image), larger(image), atol=1e-5, rtol=1e-5)
+
+    tables = [f'blocks.{block}.attn.relative_position_bias_table' for block in range(2)]
+    shared = {key: value for key, value in weights.items() if key not in tables}
+    shared['rel_pos_bias.relative_position_bias_table'] = weights[tables[0]]
+    alike = {**weights, **dict.fromkeys(tables, weights[tables[0]])}
+    logits = []
+    for state in (shared, alike):
+        model = Classifier(classifier_backbone(Spec.dense(arch)), num_classes=5).eval()
+        model.load_checkpoint(Checkpoint('beit', dict(state), foreign=True))
+        logits.append(model(image[..., :224, :224]))
+    assert torch.equal(*logits)

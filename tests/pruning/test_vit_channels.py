@@ -26,6 +26,7 @@ FORMS = {
     'aimv2': dict(ffn='swiglu', qkv_bias=False, proj_bias=False, norm_layer='rmsnorm', global_pool='avg',
                   embed_norm=True, class_token=False),
     'vit22b': dict(block='parallel', qk_norm=True, init_values=0.1),
+    'beit': dict(pos_embed=False, rel_pos_bias=True, init_values=0.1),
     'siglip': dict(class_token=False, global_pool='map', block='post'),
 }
 

@@ -29,7 +29,7 @@ from cait_mm.pruning.imitate import (
     require_same_classes,
     unlike,
 )
-from cait_mm.pruning.tune import Progress, Tuned
+from cait_mm.pruning.tune import LR, Progress, Tuned
 from cait_mm.pruning.tune import tune as tune_model
 from cait_mm.utils.draws import draws_of
 from cait_mm.utils.images import as_batches
@@ -136,7 +136,7 @@ def tune(student: nn.Module, teacher: nn.Module, images: Any, steps: int, *, lr:
         teacher: The dense one; it stays as it is.
         images: As in :func:`compress`. Some thousands, like those that the model will see: their kind decides.
         steps: Some hundreds.
-        lr: Of the first step; None is 3e-4 for a classifier, 1e-4 for others.
+        lr: Of the first step; None is 3e-5 for a classifier, 1e-4 for others.
         batch_size: Images in a step; None is 32 for a classifier, 4 for others.
         seed: Of the order, the crops and the images held out.
         checkpoint: A file for the state; where it is there already, the run continues from it.
@@ -151,7 +151,7 @@ def tune(student: nn.Module, teacher: nn.Module, images: Any, steps: int, *, lr:
     """
     alone = isinstance(teacher, Classifier)
     lr, batch_size = (given if given is not None else own
-                      for given, own in ((lr, 3e-4 if alone else 1e-4), (batch_size, 32 if alone else 4)))
+                      for given, own in ((lr, LR if alone else 1e-4), (batch_size, 32 if alone else 4)))
     draws = draws_of(images, backbone_inside(teacher).img_size, steps, batch_size, seed)
     if alone:
         require_same_classes(student, teacher)

@@ -86,7 +86,7 @@ def parse_args() -> argparse.Namespace:
                         'same command without this option then takes its weights')
     parser.add_argument('--batch-size', type=positive_int, metavar='N',
                         help='of --tune (default: 32 for a classifier, for others the config\'s)')
-    parser.add_argument('--lr', type=positive, help='of the first step of --tune (default: 3e-4 for a classifier, 1e-4 '
+    parser.add_argument('--lr', type=positive, help='of the first step of --tune (default: 3e-5 for a classifier, 1e-4 '
                         'for others)')
     parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
                         help='mixed precision in --tune of a segmentor or detector (default: float16)')

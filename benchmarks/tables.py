@@ -31,7 +31,7 @@ COLOURS = {'measured': '#2f81f7', 'memory kept': '#d29922', 'ideal': GREY}
 class Table:
     """Rows of a file whose cells are among those in ``where``, in its order; ``pivot`` turns rows into columns.
 
-    With ``pivot=('data', 'top1')`` the rows that differ in ``data`` become one with ``top1_NAME`` for each name.
+    With ``pivot=('seed', 'top1')`` a variant's rows of all seeds become one with ``top1_0``, ``top1_1`` and so on.
     """
     file: str
     view: View

@@ -5,6 +5,7 @@ Finished results are kept below --out and not computed again. Rows are kept as C
 import argparse
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -91,10 +92,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def _number(text: str) -> Any:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            pass
     return text
 
 

@@ -6,11 +6,12 @@ only with --time, all in one interleaved run. Finished rows and tuned models are
 import argparse
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
-from shared import Row, View, finish, keep_rows, machine, parser_of, read_rows
-from untrained import logits, sharp, small, top1
+from shared import Row, View, finish, keep_rows, machine, read_rows
+from untrained import logits, parser_with_images, sharp, small, top1
 
 import cait_mm
 from cait_mm.analysis.flops import count_macs
@@ -65,7 +66,8 @@ def rows_of(names: list[tuple[str, str]], args: argparse.Namespace, dense: Class
             images: torch.Tensor) -> Iterator[Row]:
     """The rows of models that are wanted, one after the other; none is measured twice."""
     kept = args.out / 'curves.csv'
-    done = {tuple(str(row[key]) for key in KEYS): row for row in (read_rows(kept) if kept.is_file() else ())}
+    done = {tuple(str(row[key]) for key in KEYS): row for row in (read_rows(kept) if kept.is_file() else ())
+            if row.get('top1_small', '') != ''}  # rows that were only timed are measured
     judged = list(sharp(args.sharp)), list(small(args.small, 'val', args.per_class))
     labels, macs = [[label for _, label in samples] for samples in judged], count_macs(dense, (images[:1],))['']
     classes = (list(range(1000)), sorted(set(labels[1])))
@@ -87,30 +89,22 @@ def rows_of(names: list[tuple[str, str]], args: argparse.Namespace, dense: Class
                 yield done[key]
 
 
-def timed(names: list[tuple[str, str]], dense: Classifier, images: torch.Tensor, rounds: int) -> Iterator[Row]:
+def timed(names: list[tuple[str, str]], dense: Classifier, images: torch.Tensor, rounds: int) -> list[Row]:
     """Columns of time for the rows of models that are not tuned, all in one run; the first one is the dense one."""
-    models = {name: built(*name, dense, images) for name in names}
-    rows: dict[tuple[str, str], Row] = {name: dict(zip(KEYS, (*name, 0, 0))) for name in models}
+    models = {'/'.join(name): built(*name, dense, images) for name in names}
+    rows: list[Row] = [dict(zip(KEYS, (*name, 0, 0)), machine=machine(conditions())) for name in names]
     for batch in BATCHES:
         inputs = images[:1].expand(batch, -1, -1, -1).contiguous()
-        found = time_interleaved({'/'.join(name): lambda model=model: model(inputs)  # noqa: B023
-                                  for name, model in models.items()}, rounds)
-        base = found['dense/'].median
-        for name, row in rows.items():
-            timing = found['/'.join(name)]
+        timings = time_interleaved({name: partial(model, inputs) for name, model in models.items()}, rounds)
+        for row, timing in zip(rows, timings.values()):
             row.update({f'ms_{batch}': 1000 * timing.median, f'half_iqr_percent_{batch}': 50 * timing.spread,
-                        f'noisy_{batch}': 'noisy' if timing.noisy else '', f'speedup_{batch}': base / timing.median,
-                        'machine': machine(conditions())})
-    yield from rows.values()
+                        f'noisy_{batch}': 'noisy' if timing.noisy else '',
+                        f'speedup_{batch}': timings['dense/'].median / timing.median})
+    return rows
 
 
 def main() -> None:
-    parser = parser_of(__doc__, 'curves')
-    parser.add_argument('--checkpoint', type=Path, default='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')
-    parser.add_argument('--sharp', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--small', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--per-class', type=positive_int, default=50, help='images judged of each class of --small')
-    parser.add_argument('--calibration', type=positive_int, default=3, help='training images of each class')
+    parser = parser_with_images(__doc__, 'curves', per_class=50)
     parser.add_argument('--steps', nargs='*', type=positive_int, default=[], help='tune for as many')
     parser.add_argument('--tuned', nargs='+', default=['merges', 'planned'], choices=['merges', 'planned'])
     parser.add_argument('--settings', nargs='+', help='only these')
@@ -122,9 +116,7 @@ def main() -> None:
     names = [name for name in MODELS if not (args.settings and name[1]) or name[1] in args.settings]
     dense = cait_mm.load('deit_tiny', args.checkpoint)
     images = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
-    rows = list(timed(names, dense, images, args.rounds) if args.time else rows_of(names, args, dense, images))
-    if args.time:
-        keep_rows(args.out / 'curves.csv', rows, KEYS)
+    rows = timed(names, dense, images, args.rounds) if args.time else list(rows_of(names, args, dense, images))
     finish(args, 'curves', KEYS, (VIEW, rows))
 
 

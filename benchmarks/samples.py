@@ -108,7 +108,7 @@ def main() -> None:
             arranged.append(name)
     if not arranged:
         raise UserError(f'{args.samples} holds no samples that are known here: name the folder above them.')
-    report(f'{", ".join(arranged)} arranged in {data}.', {'found': arranged, 'data': str(data)}, args.json)
+    report(f'{", ".join(arranged)} arranged in {data}.', {'arranged': arranged, 'data': str(data)}, args.json)
 
 
 if __name__ == '__main__':

@@ -5,14 +5,13 @@ Finished results are kept below --out and not computed again. Rows are kept as C
 import argparse
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 from cait_mm.config.cli import add_json_option, output_folder, report, result_of, run_python
 from cait_mm.config.load import moved_to
-from cait_mm.macs import classifier_cost, reduction
-from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.utils.files import atomic_path, read_json
 from cait_mm.utils.tables import table
 
@@ -40,20 +39,6 @@ def tool(name: str, *words: Any) -> None:
     run_python(ROOT / 'tools' / f'{name}.py', *words)
 
 
-def classified(config: Path, export: Path, *words: Any) -> Row:
-    """Train a classifier in its config's folder, fold it to ``export`` and test it: its accuracy and its cost.
-
-    An ``export`` that is already there is only tested.
-    """
-    if not export.is_file():
-        tool('train', config, '--work-dir', config.parent / 'run', '--resume', *words)
-        tool('fold', config.parent / 'run', export)
-    spec = read_checkpoint(str(export)).spec
-    whole = classifier_cost(spec)  # with ImageNet's head, as everywhere
-    return {'top1': tested(config, export, config.parent / 'test.json')['top1'], 'gmacs': whole.macs / 1e9,
-            'saved_percent': 100 * reduction(spec), 'params_m': whole.params / 1e6}
-
-
 def tested(config: Path, weights: Path, result: Path) -> dict[str, float]:
     """The scores of a checkpoint, compressed or of a training run."""
     return result_of(result, ROOT / 'tools/test.py', config, weights, '--work-dir', result.parent)
@@ -63,8 +48,8 @@ def timed(result: Path, models: Sequence[Path], *words: Any) -> list[dict[str, A
     """The models in one interleaved run of tools/benchmark.py, against the first."""
     if result.is_file() and set(map(str, models)) - read_json(result)['models'].keys():
         result.unlink()  # of other models
-    found = result_of(result, ROOT / 'tools/benchmark.py', *models[1:] or models, '--against', models[0], *words)
-    return [{**found['models'][str(model)], 'machine': machine(found['conditions'])} for model in models]
+    measured = result_of(result, ROOT / 'tools/benchmark.py', *models[1:] or models, '--against', models[0], *words)
+    return [{**measured['models'][str(model)], 'machine': machine(measured['conditions'])} for model in models]
 
 
 def machine(conditions: Mapping[str, Any]) -> str:
@@ -107,10 +92,8 @@ def read_rows(path: Path) -> list[Row]:
 
 def _number(text: str) -> Any:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            pass
     return text
 
 

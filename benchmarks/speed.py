@@ -1,8 +1,8 @@
 """The speed of dense, ATME, CAIT and ToMe models, each case in one interleaved run of tools/benchmark.py.
 
-Random weights. CAIT has the widths that stand in for a checkpoint's in the upernet_cait_* configs; --exports adds real
-ones of the same architecture. Cases scaling_* vary the side of the input and the number of merges; step* are training
-steps.
+Random weights. CAIT has the widths that stand in for a checkpoint's in the upernet_cait_* configs; tools/benchmark.py
+times real compressed checkpoints. Cases scaling_* vary the side of the input and the number of merges; step* are
+training steps.
 """
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from shared import Row, View, config_of, finish, parser_of, timed, timing, write
 from cait_mm.classification import Classifier
 from cait_mm.config.cli import positive_int, run
 from cait_mm.config.load import load_config
-from cait_mm.models.checkpoint import read_checkpoint
 
 SCALING = {'dense': (), '1 merge': ((4, 'horizontal'),), '2 merges': ((4, 'horizontal'), (7, 'vertical')),
            '3 merges': ((3, 'horizontal'), (5, 'vertical'), (8, 'horizontal'))}
@@ -25,7 +24,7 @@ TWINS = ('', 'atme_', 'cait_')
 class Case:
     """Models that are timed together: configs, the dense one first.
 
-    A classifier's case names its ``arch``, which adds compressed checkpoints. One config alone is varied by SCALING.
+    A classifier's case names its ``arch``, which adds a compressed checkpoint. One config alone is varied by SCALING.
     """
     configs: Sequence[str]
     parts: tuple[str, ...]
@@ -33,16 +32,11 @@ class Case:
     batches: tuple[int, ...] = (1,)
     arch: str = ''
 
-    def models(self, folder: Path, exports: Sequence[str]) -> list[Path]:
+    def models(self, folder: Path) -> list[Path]:
         if len(self.configs) == 1:
             return [write_config(folder / f'{name.replace(" ", "_")}_{self.shape[0]}.py', *self.configs, model=dict(
                 backbone=dict(merge=merge, img_size=self.shape, init_cfg=None))) for name, merge in SCALING.items()]
-        paths = [config_of(name) for name in self.configs]
-        if self.arch:
-            paths.append(stand_in(self.arch, folder))
-            known = read_checkpoint(str(paths[-1])).spec.arch
-            paths += [Path(path).resolve() for path in exports if read_checkpoint(path).spec.arch == known]
-        return paths
+        return [*map(config_of, self.configs), *([stand_in(self.arch, folder)] if self.arch else [])]
 
 
 CLASSIFIER = (('overall',), (224, 224), (1, 32))
@@ -62,7 +56,7 @@ CASES = {
     **{f'scaling_{side}': Case(['upernet_deit_s_ade20k'], ('backbone',), (side, side),
                                (1, 4, 16, 64) if side == 224 else (1,)) for side in (224, 320, 448, 672, 896, 1344)},
 }
-"""Classifiers of CAIT configs are timed with their merges alone; compressed checkpoints have the pruned widths too."""
+"""Classifiers of CAIT configs are timed with their merges alone; compressed checkpoints have pruned widths too."""
 KEYS = ('case', 'model', 'part', 'input', 'batch', 'mode', 'machine')
 VIEW: View = {
     'case': '{case}', 'model': '`{model}`', 'part': '{part}', 'input': '{input}', 'batch': '{batch}', 'mode': '{mode}',
@@ -82,22 +76,20 @@ def stand_in(arch: str, folder: Path) -> Path:
 def measure(name: str, batch: int, args: argparse.Namespace) -> list[Row]:
     """The rows of one interleaved run."""
     case = CASES[name]
-    result = '_'.join(map(str, (name, batch, *args.mode, *(Path(path).stem for path in args.exports))))
-    models = case.models(args.out, args.exports)
+    result, models = '_'.join(map(str, (name, batch, *args.mode))), case.models(args.out)
     parts = ['--train-step'] if case.parts == ('step',) else ['--parts', *case.parts]
     words = ('--shape', *case.shape, '--batch-size', batch, *args.mode)
-    found = timed(args.out / f'{result}.json', models, *parts, *words)
+    measured = timed(args.out / f'{result}.json', models, *parts, *words)
     return [{'case': name, 'model': path.stem, 'part': part, 'input': 'x'.join(map(str, case.shape)), 'batch': batch,
              'mode': ' '.join(args.mode), **timing(model[part]), 'attention': ', '.join(model['attention']),
              'machine': model['machine']}
-            for path, model in zip(models, found) for part in case.parts]
+            for path, model in zip(models, measured) for part in case.parts]
 
 
 def main() -> None:
     parser = parser_of(__doc__, 'speed')
     parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
     parser.add_argument('--batches', nargs='+', type=positive_int, help='instead of those of the cases')
-    parser.add_argument('--exports', nargs='+', default=[], metavar='FILE', help='compressed classifiers to add')
     parser.add_argument('mode', nargs='*', help='after --: options of tools/benchmark.py, as --rounds 15 --keep-memory')
     args = parser.parse_args()
     rows = [row for name in args.cases for batch in args.batches or CASES[name].batches

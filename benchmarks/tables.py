@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
-from ablations import DENSE, VARIANTS
-from families import VIEW as FAMILY
+from ablations import VARIANTS
 from matplotlib.figure import Figure
 from shared import ROOT, Row, View, ratio, read_rows, show
 from speed import VIEW as SPEED
@@ -32,7 +31,7 @@ COLOURS = {'measured': '#2f81f7', 'memory kept': '#d29922', 'ideal': GREY}
 class Table:
     """Rows of a file whose cells are among those in ``where``, in its order; ``pivot`` turns rows into columns.
 
-    With ``pivot=('data', 'top1')`` the rows that differ in ``data`` become one with ``top1_NAME`` for each name.
+    With ``pivot=('seed', 'top1')`` a variant's rows of all seeds become one with ``top1_0``, ``top1_1`` and so on.
     """
     file: str
     view: View
@@ -71,13 +70,6 @@ TABLES = {
                                 '±{half_iqr_percent} %| {noisy}',
         'target': '{goal} {target:.2f}{unit}', 'measured': '**{measured:.2f}**',
         'memory kept': '{kept:.2f}| {kept_noisy}', 'ideal': '{ideal:.2f}', 'result': '{result}'}),
-    'merges': Table('ablations', {
-        'merges': '`{variant}`', **SAVED, '139 ImageNet images, 1000 classes': '{top1_imagenet_139:.1f} %',
-        'Tiny-ImageNet val, 20 classes, 1000 images': '{top1_tiny_1000:.1f} %',
-        'the first 15 of each class': '{top1_tiny_300:.1f} %'},
-        {'data': ['imagenet_139', 'tiny_1000', 'tiny_300']}, ('data', 'top1')),
-    'cuts': Table('ablations', {'merges@target/align': '`{variant}`', **SAVED, **PARAMS, 'top-1': '{top1:.2f} %'},
-                  {'data': ['tiny_400']}),
     'untrained': Table('untrained', {'variant': '{variant}', **SAVED, 'sharp, 1000 classes': '{top1_sharp:.1f} %',
                                      'small, 20 classes': '{top1_small:.1f} %'}, {'merges': ['']}),
     'searched': Table('untrained', {
@@ -99,9 +91,9 @@ TABLES = {
         **picked(SPEED, 'speed-up', 'ideal'), 'memory at most': '{memory_mib:.4g} MiB'}, {'case': ['tome']}),
     'swin_lvvit': timings('swin_lvvit', **{'saved': SAVED['saved']}),
     'families': Table('families', {
-        **picked(FAMILY, 'model', 'top-1 %', 'GMACs at 128', 'saved', 'params (M)'), 'CamVid mIoU': '{mIoU:.1f}',
-        'classifier speed (ideal)': ratio('classifier_'), 'UperNet encoder': ratio('encoder_'),
-        'UperNet overall': ratio('overall_')}),
+        'model': '{family} {kind}', 'top-1 %': '{top1:.1f}', 'GMACs at 128': '{gmacs:.3f}', 'saved': SAVED['saved'],
+        **PARAMS, 'CamVid mIoU': '{mIoU:.1f}', 'classifier speed (ideal)': ratio('classifier_'),
+        'UperNet encoder': ratio('encoder_'), 'UperNet overall': ratio('overall_')}),
     'quickstart': Table('quickstart', {
         'UperNet on': '{model}', 'encoder GMACs': '{encoder_gmacs:.2f}', 'overall GMACs': '{overall_gmacs:.2f}',
         **PARAMS, 'encoder speed (ideal)': ratio('encoder_'), 'overall speed (ideal)': ratio('overall_'),
@@ -114,10 +106,8 @@ TABLES = {
 
 def rendered(name: str) -> str:
     """A table's Markdown, one space around its cells."""
-    table = TABLES[name]
-    rows = [{**row, 'variant': row['variant'] or DENSE.split(',')[0]} if 'variant' in row else row
-            for row in table.rows()]
-    return re.sub(r'-{3,}', ' --- ', re.sub(r' {2,}', ' ', show(table.view, rows)))
+    text = show(TABLES[name].view, TABLES[name].rows())
+    return re.sub(r'-{3,}', ' --- ', re.sub(r' {2,}', ' ', text))
 
 
 def refreshed(page: str) -> str:
@@ -126,10 +116,11 @@ def refreshed(page: str) -> str:
     Raises:
         UserError: It wants a table that there is not.
     """
-    def fill(found: re.Match[str]) -> str:
-        if found[1] not in TABLES:
-            raise UserError(f'there is no table {found[1]}; there are {", ".join(TABLES)}.')
-        return f'<!-- table {found[1]} -->\n{rendered(found[1])}\n<!-- end -->'
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in TABLES:
+            raise UserError(f'there is no table {name}; there are {", ".join(TABLES)}.')
+        return f'<!-- table {name} -->\n{rendered(name)}\n<!-- end -->'
 
     return re.sub(r'<!-- table (\S+) -->\n.*?<!-- end -->', fill, page, flags=re.DOTALL)
 

@@ -88,15 +88,15 @@ def scores_of(config: Path, names: Sequence[str]) -> Row:
         model.init_weights()
         folder.mkdir(exist_ok=True)
         torch.save({'state_dict': model.state_dict(), 'meta': {}}, start)
-    found = {'before': tested(config, start, before)}
+    scores = {'before': tested(config, start, before)}
     start.unlink(missing_ok=True)
     if not after.is_file():
         tool('train', config, '--work-dir', folder, '--resume')
         tool('test', config, newest_checkpoint(folder), '--work-dir', folder, '--show-dir', folder / 'shown',
              '--cfg-options', f'test_dataloader.dataset.indices={DRAWN}')
-    found['after'] = tested(config, newest_checkpoint(folder), after)
+    scores['after'] = tested(config, newest_checkpoint(folder), after)
     # MMDetection gives no scores at all where nothing was detected
-    return {f'{when}_{column(name)}': scores.get(name, 0) for when, scores in found.items() for name in names}
+    return {f'{when}_{column(name)}': tests.get(name, 0) for when, tests in scores.items() for name in names}
 
 
 def measure(name: str, args: argparse.Namespace) -> tuple[View, list[Row]]:
@@ -121,8 +121,8 @@ def main() -> None:
     args = parser.parse_args()
     for path in (args.out / 'data', args.out / 'checkpoints'):
         if not path.is_dir():
-            raise UserError(f'{path} does not exist: benchmarks/samples.py makes data/, '
-                            'benchmarks/families.py some checkpoints; docs/prepare_data.md names the others.')
+            raise UserError(f'{path} does not exist: benchmarks/samples.py makes data/, docs/benchmarks.md '
+                            'some checkpoints; docs/prepare_data.md names the others.')
     here = os.getcwd()
     os.chdir(args.out)  # configs name data/ and checkpoints/
     tables = [measure(name, args) for name in args.tasks]

@@ -82,35 +82,42 @@ def logits(model: torch.nn.Module, samples: list[tuple[torch.Tensor, int]]) -> t
     return torch.cat([model(torch.stack([image for image, _ in batch])) for batch in batches])
 
 
-def top1(found: torch.Tensor, labels: list[int], only: list[int]) -> float:
-    """In percent, with the arg-max over the classes ``only``."""
-    return 100 * float((torch.tensor(only)[found[:, only].argmax(1)] == torch.tensor(labels)).double().mean())
+def top1(predicted: torch.Tensor, labels: list[int], only: list[int]) -> float:
+    """In percent, with the arg-max of logits over the classes ``only``."""
+    return 100 * float((torch.tensor(only)[predicted[:, only].argmax(1)] == torch.tensor(labels)).double().mean())
 
 
 def measure(name: str, model: cait_mm.models.Classifier, dense: dict[str, torch.Tensor],
             args: argparse.Namespace) -> Row:
     """The row of a case; ``dense`` is filled with the dense model's logits of each set."""
     calibration = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
-    found = compressed(name, model, calibration)
-    row = {'variant': name, 'merges': ', '.join(map(str, found.spec.merges)).replace('_weighted', ''),
-           'gmacs': classifier_cost(found.spec).macs / 1e9, 'saved_percent': 100 * cait_mm.summary(found).reduction}
+    case = compressed(name, model, calibration)
+    row = {'variant': name, 'merges': ', '.join(map(str, case.spec.merges)).replace('_weighted', ''),
+           'gmacs': classifier_cost(case.spec).macs / 1e9, 'saved_percent': 100 * cait_mm.summary(case).reduction}
     sets = {'sharp': sharp(args.sharp), 'small': small(args.small, 'val', args.per_class)}
     for judged, samples in sets.items():
         samples = list(samples)
-        own, labels = logits(found, samples), [label for _, label in samples]
+        own, labels = logits(case, samples), [label for _, label in samples]
         dense[judged] = logits(model, samples) if judged not in dense else dense[judged]
         only = sorted({*labels}) if judged == 'small' else list(range(own.shape[1]))
         row.update({f'top1_{judged}': top1(own, labels, only), f'kl_{judged}': float(kl(own, dense[judged]))})
     return row
 
 
-def main() -> None:
-    parser = parser_of(__doc__, 'untrained')
+def parser_with_images(text: str, name: str, per_class: int) -> argparse.ArgumentParser:
+    """A parser with the options of the model and of the images that it sees; ``per_class`` is a default."""
+    parser = parser_of(text, name)
     parser.add_argument('--checkpoint', type=Path, default='checkpoints/deit_tiny_patch16_224-a1311bcf.pth')
     parser.add_argument('--sharp', type=Path, required=True, metavar='DIR')
     parser.add_argument('--small', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--per-class', type=positive_int, default=20, help='images judged of each class of --small')
+    parser.add_argument('--per-class', type=positive_int, default=per_class,
+                        help='images judged of each class of --small')
     parser.add_argument('--calibration', type=positive_int, default=3, help='training images of each class')
+    return parser
+
+
+def main() -> None:
+    parser = parser_with_images(__doc__, 'untrained', per_class=20)
     parser.add_argument('--variants', nargs='+', choices=list(CASES), default=list(CASES))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cait_mm.config.outcome import show_tuning
 from cait_mm.engine.imitation import distance_of
-from cait_mm.pruning.imitate import MAPS, map_error
+from cait_mm.pruning.imitate import MAPS, maps_error
 from cait_mm.pruning.tune import Progress, Tuned
 from cait_mm.utils.files import read_json, write_json
 from cait_mm.utils.weights import fitting, load_file
@@ -76,7 +76,7 @@ class LabelFreeTuning(BaseModel):
         losses = self.distance(self.student, teacher, necked(self.student, maps), seen, data_samples)
         if mode == 'predict':
             return [dict(kl=float(sum(losses.values())))]
-        error = torch.stack([map_error(*both) for both in zip(maps, wanted)]).mean()
+        error = maps_error(maps, wanted)
         return {**losses, 'loss_maps': self.maps * error}
 
 

@@ -34,7 +34,7 @@ WEIGHTED = '_weighted'
 MERGE_KINDS = ('horizontal', 'vertical', 'symmetric', 'diagonal', 'horizontal_conv', 'vertical_conv',
                *(f'{kind}{WEIGHTED}' for kind in ('horizontal', 'vertical', 'symmetric', 'diagonal')))
 START_POWER = 8.
-"""The power that weighted merges start with (docs/benchmarks.md#the-means-of-compressing-without-training)."""
+"""The power that weighted merges start with (docs/benchmarks.md#without-training)."""
 
 
 def fused_tokens(kind: str) -> int:

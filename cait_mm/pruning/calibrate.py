@@ -80,11 +80,11 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
     scores, hidden, values = [], [], []
-    for block, found in zip(backbone.flat_blocks(), statistics):
-        moments = found['qkv'] / found['tokens']
+    for block, sums in zip(backbone.flat_blocks(), statistics):
+        moments = sums['qkv'] / sums['tokens']
         qk, v, to_v = _rotate_attention(block.attn, moments.unflatten(0, (3, -1)), backbone.arch)
-        values.append(found['values'].moments().turned(torch.block_diag(*to_v)))
-        hidden.append(found['ffn'].moments())
+        values.append(sums['values'].moments().turned(torch.block_diag(*to_v)))
+        hidden.append(sums['ffn'].moments())
         ffn = hidden[-1].second.diagonal().sqrt() * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
     return Calibration(scores, hidden, values, count)

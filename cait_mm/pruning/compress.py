@@ -18,7 +18,7 @@ from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.compensate import RIDGE, compensate
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
-from cait_mm.pruning.search import Candidate, Looked, answers, chosen, damages, gives_logits, hold_out, search
+from cait_mm.pruning.search import MEASURES, Candidate, Looked, chosen, damages, hold_out, measure_of, search
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
 
@@ -154,7 +154,9 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
         raise UserError(f'`search`: this {backbone.arch.name} has merges, and they stay: give one without.')
     calibrating, judged = hold_out(images)
     dense = around(Folded(deepcopy(backbone), backbone.spec, 0.))
-    wanted = [answers(dense, batch) for batch in judged]
+    measure = measure_of(dense, judged[0][:1])
+    answer, _ = MEASURES[measure]
+    wanted = [answer(dense, batch) for batch in judged]
 
     def judge(spec: Spec) -> tuple[float, Tensor]:
         own = replace(how, search=0, merge=spec.merges)
@@ -162,13 +164,12 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
             folded = Folded(_merged(backbone, own, saved), spec, 0.)
         else:
             folded, _ = _compressed(backbone, calibrating, own, saved)
-        return saved(folded.spec), damages(around(folded), judged, wanted)
+        return saved(folded.spec), damages(around(folded), judged, wanted, measure)
 
-    found = search(rule, judge, how.search, how.target, saved, len(backbone.flat_blocks()), progress)
-    best = chosen(found)
+    ranked = search(rule, judge, how.search, how.target, saved, len(backbone.flat_blocks()), progress)
+    best = chosen(ranked)
     return best, dict(images=sum(map(len, judged)), held_out=judged is not calibrating,
-                      measure='KL' if gives_logits(dense) else 'error of maps', chosen=best.number,
-                      candidates=[candidate.to_dict() for candidate in found])
+                      measure=measure, chosen=best.number, candidates=[candidate.to_dict() for candidate in ranked])
 
 
 def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError, reason_of, shown
-from cait_mm.models import Classifier
+from cait_mm.models import Backbone, Classifier
 from cait_mm.models.base import backbone_inside
 from cait_mm.ops.token_merge import spread
 
@@ -48,6 +48,11 @@ def map_error(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student.float(), teacher.float()) / teacher.float().var().clamp(min=1e-6)
 
 
+def maps_error(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """The mean :func:`map_error` of as many maps."""
+    return torch.stack([map_error(*pair) for pair in zip(student, teacher)]).mean()
+
+
 def imitate_classifier(student: Classifier, teacher: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     """The loss for a classifier, and the KL of its logits, which is watched.
 
@@ -71,7 +76,7 @@ def imitate_classifier(student: Classifier, teacher: Classifier, images: Tensor)
 
 
 def imitate_module(student: nn.Module, teacher: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss for any module that :func:`require_logits` accepts, and the KL of its logits, which is watched.
+    """The loss for any module with :func:`logits_of` images, and the KL of these logits, which is watched.
 
     The loss is the KL and :data:`MAPS` of the error of the maps that the backbones return.
 
@@ -82,13 +87,13 @@ def imitate_module(student: nn.Module, teacher: nn.Module, images: Tensor) -> tu
     images = images.to(device_of(student))
     with torch.no_grad():
         wanted, wanted_maps = with_maps(teacher, images)
-    found, maps = with_maps(student, images)
-    distance = kl_of_all(found, wanted)
-    return distance + MAPS * torch.stack([map_error(*pair) for pair in zip(maps, wanted_maps)]).mean(), distance
+    logits, maps = with_maps(student, images)
+    distance = kl_of_all(logits, wanted)
+    return distance + MAPS * maps_error(maps, wanted_maps), distance
 
 
 def with_maps(model: nn.Module, images: Tensor) -> tuple[Any, list[Tensor]]:
-    """What a module's call gives for images, and the maps that its backbone has returned meanwhile."""
+    """The outputs of a module for images, and the maps that its backbone has returned meanwhile."""
     maps: list[Tensor] = []
 
     def keep(*call: Any) -> None:
@@ -102,22 +107,32 @@ def with_maps(model: nn.Module, images: Tensor) -> tuple[Any, list[Tensor]]:
 
 
 @torch.no_grad()
-def require_logits(model: nn.Module, images: Tensor) -> None:
-    """Look whether ``model(images)`` gives logits (B, classes, ...), or a list of them.
+def logits_of(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """The logits (B, classes, ...) that ``model(images)`` gives, one tensor or several.
 
     Raises:
-        UserError: It gives something else, or nothing.
+        UserError: It gives something else, as a backbone does, or cannot be called with images alone.
+    """
+    name = type(model).__name__
+    try:
+        outputs = model(images.to(device_of(model)))
+    except Exception as error:  # whatever a module may raise that wants more than images
+        raise UserError(f'{name} cannot be called with images alone ({reason_of(error)})') from error
+    logits = [outputs] if isinstance(outputs, Tensor) else outputs
+    if isinstance(model, Backbone) or not isinstance(logits, (list, tuple)) or not logits or not all(
+            isinstance(part, Tensor) and part.dim() > 1 for part in logits):
+        raise UserError(f'{name} gives {shown(outputs)} and no logits (B, classes, ...)')
+    return list(logits)
+
+
+def require_logits(model: nn.Module, images: Tensor) -> None:
+    """Raises:
+        UserError: A model that is to be tuned has no :func:`logits_of` images.
     """
     try:
-        found = model(images.to(device_of(model)))
-    except Exception as error:  # whatever a module may raise that wants more than images
-        raise UserError(f'`tune`: {type(model).__name__} cannot be called with images alone ({reason_of(error)}): '
-                        f'{_OTHER_WAY}.') from error
-    parts = [found] if isinstance(found, Tensor) else found
-    if not isinstance(parts, (list, tuple)) or not parts or not all(
-            isinstance(part, Tensor) and part.dim() > 1 for part in parts):
-        raise UserError(f'`tune`: {type(model).__name__} gives {shown(found)} and no logits (B, classes, ...): '
-                        f'{_OTHER_WAY}.')
+        logits_of(model, images)
+    except UserError as error:
+        raise UserError(f'`tune`: {error}: {_OTHER_WAY}.') from error
 
 
 def require_same_classes(student: Classifier, teacher: Classifier) -> None:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.models import Backbone, Classifier
-from cait_mm.pruning.imitate import device_of, kl_of_all, map_error
+from cait_mm.models.base import backbone_inside
+from cait_mm.pruning.imitate import device_of, kl_of_all, logits_of, maps_error
 from cait_mm.pruning.plan import ALTERNATING, TOLERANCE
 from cait_mm.spec import Merge, Spec, make_spec
 
@@ -83,22 +83,22 @@ def search(rule: Spec, judge: Callable[[Spec], tuple[float, Tensor]], count: int
     Returns:
         The candidates, the least damage first; of equal ones the first that was judged.
     """
-    begun, found, seen, waiting, planners = time.monotonic(), [], {rule.merges}, {}, {}
+    begun, judged, seen, waiting, planners = time.monotonic(), [], {rule.merges}, {}, {}
 
     def look(spec: Spec) -> None:
         reduction, damage = judge(spec)
         planners.setdefault('damage', damage)
         gain = planners['damage'] - damage
         error = float(gain.std(correction=0)) / len(gain)**0.5
-        found.append(Candidate(spec.merges, saved(spec), reduction, float(damage.mean()), float(gain.mean()), error,
-                               len(found) + 1))
-        waiting[found[-1]] = neighbours(spec, built)
+        judged.append(Candidate(spec.merges, saved(spec), reduction, float(damage.mean()), float(gain.mean()), error,
+                                len(judged) + 1))
+        waiting[judged[-1]] = neighbours(spec, built)
         if progress is not None:
-            pace = (time.monotonic() - begun) / len(found)
-            progress(Looked(found, count, pace * (count - len(found))))
+            pace = (time.monotonic() - begun) / len(judged)
+            progress(Looked(judged, count, pace * (count - len(judged))))
 
     look(rule)
-    while len(found) < count and waiting:
+    while len(judged) < count and waiting:
         best = min(waiting, key=lambda candidate: candidate.damage)
         spec = next(waiting[best], None)
         if spec is None:
@@ -107,12 +107,12 @@ def search(rule: Spec, judge: Callable[[Spec], tuple[float, Tensor]], count: int
             seen.add(spec.merges)
             with suppress(UserError):
                 look(spec)
-    return sorted(found, key=lambda candidate: candidate.damage)
+    return sorted(judged, key=lambda candidate: candidate.damage)
 
 
-def chosen(found: Sequence[Candidate]) -> Candidate:
+def chosen(ranked: Sequence[Candidate]) -> Candidate:
     """The best of ranked candidates that is surely ahead of the planner's (:data:`SURE`), or the planner's."""
-    return next(one for one in found if one.number == 1 or one.gain > SURE * one.gain_error)
+    return next(one for one in ranked if one.number == 1 or one.gain > SURE * one.gain_error)
 
 
 def neighbours(spec: Spec, built: int) -> Iterator[Spec]:
@@ -163,40 +163,34 @@ def hold_out(batches: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """What a model says of images (B, C, H, W): a classifier's logits, the logits of a segmentor's decode head, or the
-    maps of the backbone where there is no head of pixels.
-    """
-    images = images.to(device_of(model))
-    if isinstance(model, Classifier):
-        return [model(images)]
-    if gives_logits(model):
-        found = model.decode_head(model.extract_feat(images))
-        return [found] if isinstance(found, Tensor) else list(found)
-    return list(next(module for module in model.modules() if isinstance(module, Backbone))(images))
+def maps_of(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """The maps of the backbone in a model for images (B, C, H, W)."""
+    return list(backbone_inside(model)(images.to(device_of(model))))
 
 
-def gives_logits(model: nn.Module) -> bool:
-    """Whether :func:`answers` are logits, not maps."""
-    head = getattr(model, 'decode_head', None)
-    return isinstance(model, Classifier) or (
-        isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList) and not hasattr(head, 'query_embed'))
+MEASURES = {'KL': (logits_of, kl_of_all), 'error of maps': (maps_of, maps_error)}
+"""How a model answers images, and the distance of two answers: a KL in nats, or a share of the maps' variance."""
 
 
-def damages(model: nn.Module, batches: Sequence[Tensor], wanted: Sequence[list[Tensor]]) -> Tensor:
-    """How far a compressed model is from the dense one on every image, (n,): the KL of its logits in nats, or the error
-    of its maps as a share of their variance.
+def measure_of(model: nn.Module, images: Tensor) -> str:
+    """The name of the measure for a model: the KL where its call gives logits for images (B, C, H, W)."""
+    try:
+        logits_of(model, images)
+    except UserError:
+        return 'error of maps'
+    return 'KL'
+
+
+def damages(model: nn.Module, batches: Sequence[Tensor], wanted: Sequence[list[Tensor]], measure: str) -> Tensor:
+    """How far a compressed model is from the dense one on every image, (n,).
 
     Args:
         model: The compressed one.
         batches: Images (B, C, H, W).
-        wanted: The dense model's :func:`answers`.
+        wanted: The dense model's answers to each batch.
+        measure: One of :data:`MEASURES`.
     """
-    found = []
-    for batch, dense in zip(batches, wanted):
-        own = answers(model, batch)
-        for place in range(len(batch)):
-            parts = [[one[place:place + 1] for one in both] for both in (own, dense)]
-            found.append(kl_of_all(*parts) if gives_logits(model) else
-                         torch.stack([map_error(*pair) for pair in zip(*parts)]).mean())
-    return torch.stack(found).cpu()
+    answer, distance = MEASURES[measure]
+    return torch.stack([distance(*([part[place:place + 1] for part in parts] for parts in (own, dense)))
+                        for own, dense in zip((answer(model, batch) for batch in batches), wanted)
+                        for place in range(len(own[0]))]).cpu()

@@ -1,8 +1,8 @@
 """The benchmarks compare what they say they compare."""
 import argparse
+import re
 
 import ablations
-import families
 import pytest
 import shared
 import speed
@@ -67,30 +67,34 @@ def test_more_merges_cost_less_and_nothing_is_timed_twice(script, tmp_path):
 
 
 def test_a_variant_without_training_is_tested(script, images, tmp_path):
-    name = '4:horizontal,8:vertical'
+    name = 'CAIT, no training'
     status, _, err = script('benchmarks/ablations.py', '--data-root', images, '--checkpoint', tmp_path / 'deit.pth',
                             '--variants', name, '--no-speed', '--out', tmp_path / 'out')
     assert status == 0, err
     [row] = shared.read_rows(tmp_path / 'out/ablations.csv')
     assert (row['variant'], row['data'], row['seed']) == (name, 'images', 0) and row['top1'] in (0, 25, 50, 75, 100)
-    assert row['saved_percent'] == pytest.approx(41.7, abs=0.05) and row['gmacs'] == pytest.approx(0.733, abs=1e-3)
+    assert 41.7 < row['saved_percent'] < 50.6, 'merges alone save 41.7 %, zeros pad the widths'
+    assert row['gmacs'] == pytest.approx(1.258 * (1 - row['saved_percent'] / 100), abs=1e-3)
 
 
 @pytest.mark.parametrize('name', ['CDCP w/o head', 'CAIT, calibrated start'])
 def test_a_variants_config_trains(tool, images, tmp_path, name):
-    args = argparse.Namespace(data_root=images, checkpoint=tmp_path / 'deit.pth', per_class=None, crop_pct=1.,
-                              ann_file=None, steps=2, batch_size=2, lr=1e-4)
+    args = argparse.Namespace(data_root=images, checkpoint=tmp_path / 'deit.pth', steps=2)
     config = ablations.configure(tmp_path / 'config.py', ablations.VARIANTS[name], args.checkpoint, 0, args)
-    status, _, err = tool('train.py', config, '--work-dir', tmp_path / 'run', '--check-only')
+    status, _, err = tool('train.py', config, '--work-dir', tmp_path / 'run', '--check-only', '--cfg-options',
+                          'train_dataloader.batch_size=2')
     assert status == 0, err
 
 
-@pytest.mark.parametrize('family', ['swin', 'lvvit'])
-def test_a_familys_config_trains(tool, images, tmp_path, family):
-    args = argparse.Namespace(images=images, out=tmp_path, per_class=25)
-    config = families.configure(family, 'dense', args)
+@pytest.mark.parametrize('name', ['swin', 'lvvit'])
+def test_the_docs_config_of_a_small_classifier_trains(tool, images, tmp_path, name):
+    page = (ROOT / 'docs/benchmarks.md').read_text()
+    text = re.search(r'```python\n# configs/swin_20.py\n(.*?)```', page, re.DOTALL)[1]
+    config = tmp_path / 'config.py'
+    config.write_text(text.replace('./small/swin', f'{ROOT}/configs/small/{name}').replace('data/tiny_imagenet_20',
+                                                                                           str(images)))
     status, _, err = tool('train.py', config, '--work-dir', tmp_path / 'run', '--check-only', '--cfg-options',
-                          'train_dataloader.batch_size=2')
+                          'train_dataloader.batch_size=2', 'model.num_classes=2')
     assert status == 0, err
 
 

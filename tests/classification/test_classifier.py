@@ -35,7 +35,7 @@ def test_a_head_of_another_size_is_named(tmp_path):
 
 @pytest.mark.parametrize('merge,least', [((), 0.75), (((7, 'horizontal'), (9, 'vertical')), 0.62)])
 def test_real_weights_classify_real_images_before_and_after_merging(deit_tiny, merge, least):
-    # 85.6 % and 78.4 % on all 139 images: docs/benchmarks.md.
+    # 85.6 % and 78.4 % on all 139 images.
     folder = real_data('imagenet1k_samples')
     pairs = [line.split() for line in (folder / 'labels.txt').read_text().splitlines()][:IMAGES]
     transform = create_transform(224, interpolation='bicubic', crop_pct=224 / 256)

@@ -12,7 +12,7 @@ from cait_mm.models import Classifier, DeiT, classifier_backbone
 from cait_mm.pruning.compress import Compression, compress, compress_inside
 from cait_mm.pruning.imitate import kl
 from cait_mm.pruning.plan import TOLERANCE, merges_for
-from cait_mm.pruning.search import SURE, Candidate, answers, chosen, damages, hold_out, neighbours, search
+from cait_mm.pruning.search import MEASURES, SURE, Candidate, chosen, damages, hold_out, neighbours, search
 from cait_mm.spec import Spec, make_spec
 
 ARCH = dict(embed_dim=24, depth=8, num_heads=3, img_size=(64, 64))
@@ -162,36 +162,40 @@ def test_half_of_the_images_are_held_out_in_turn_and_few_are_not():
     assert hold_out(few) == (few, few)
 
 
-class Segmentor(nn.Module):
-    """A backbone with a head of pixels, or without one."""
+class Module(nn.Module):
+    """Anybody's module: its call gives the logits of one or two heads of pixels, or no tensors."""
 
-    def __init__(self, channels=None):
+    def __init__(self, channels=()):
         super().__init__()
         self.backbone = DeiT(dict(ARCH, depth=4), out_indices=(1, 2))
-        if channels:
-            self.decode_head = nn.Sequential(nn.Conv2d(24, channels, 1))
+        self.heads = nn.ModuleList(nn.Conv2d(24, count, 1) for count in channels)
 
-    def extract_feat(self, images):
-        return self.backbone(images)[-1]
+    def forward(self, images):
+        maps = self.backbone(images)
+        return [head(x) for head, x in zip(self.heads, maps)] if len(self.heads) else dict(maps=maps)
 
 
-@pytest.mark.parametrize('channels', [None, 1, 3])
-def test_a_whole_model_is_judged_by_its_head_of_pixels_or_by_its_maps(channels):
-    model, images = Segmentor(channels).eval(), torch.randn(16, 3, 64, 64)
+@pytest.mark.parametrize('channels', [(), (1,), (3, 2)])
+def test_a_whole_model_is_judged_by_the_logits_of_its_call_or_by_its_maps(channels):
+    model, images = Module(channels).eval(), torch.randn(16, 3, 64, 64)
     small, folded, provenance = compress_inside(model, [images], Compression(0.3, search=4, pad_to=0), (64, 64))
     record = provenance['search']
     assert record['measure'] == ('KL' if channels else 'error of maps') and len(record['candidates']) == 4
     assert all(block < 3 for one in record['candidates'] for block, _ in one['merges']), 'blocks that are built'
     taken = next(one for one in record['candidates'] if one['number'] == record['chosen'])
     assert folded.spec.merges == make_spec(folded.spec.arch, taken['merges']).weighted().merges
-    wanted = [answers(model, images)]
-    assert damages(model, [images], wanted).max() < 1e-6 < damages(small, [images], wanted).min()
+    measure, (answer, distance) = record['measure'], MEASURES[record['measure']]
+    wanted = answer(model, images)
+    assert damages(model, [images], [wanted], measure).max() < 1e-6
+    assert damages(small, [images], [wanted], measure).mean() == pytest.approx(
+        torch.stack([distance(answer(small, image[None]), [part[place:place + 1] for part in wanted])
+                     for place, image in enumerate(images)]).mean().item(), rel=1e-3)
 
 
 def test_what_is_judged_restores_its_maps_as_the_result_does():
-    model, images = Segmentor().eval(), torch.randn(6, 3, 64, 64)
+    model, images = Module().eval(), torch.randn(6, 3, 64, 64)
     small, _, provenance = compress_inside(model, [images], Compression(0.3, search=2, pad_to=0), (64, 64))
     assert small.backbone.restore_mode == 'residual' and not provenance['search']['held_out']
     taken = next(one for one in provenance['search']['candidates'] if one['number'] == provenance['search']['chosen'])
-    found = damages(small, [images], [answers(model, images)])
-    assert found.shape == (6, ) and float(found.mean()) == pytest.approx(taken['damage'], rel=1e-3)
+    own = damages(small, [images], [MEASURES['error of maps'][0](model, images)], 'error of maps')
+    assert own.shape == (6, ) and float(own.mean()) == pytest.approx(taken['damage'], rel=1e-3)

@@ -28,6 +28,11 @@ def ellipse(x: float, y: float, rx: float, ry: float, points: int = 28) -> np.nd
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
 
 
+def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The area between two edges, each ``(n, 2)`` and drawn in the same direction."""
+    return np.concatenate([first, second[::-1]])
+
+
 def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]) -> np.ndarray:
     """Smooth noise in [-1, 1] of ``shape``, with about ``cells`` bumps down and across."""
     small = rng.uniform(-1, 1, [max(2, round(count)) for count in cells]).astype(np.float32)

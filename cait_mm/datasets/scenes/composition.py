@@ -8,24 +8,15 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Kind:
-    """The ranges of a kind of scene.
-
-    Attributes:
-        things: The smallest and largest number of each thing.
-        horizon: The upper edge of the ground.
-        hills, peaks: Heights above the horizon.
-        mountains, lane: The probability of peaks, and of a lane to the horizon.
-        water: The upper edge, below the horizon, and the lower edge.
-        road: The upper edge of a crossing road.
-    """
-    things: dict[str, tuple[int, int]]
-    horizon: Range = (0.40, 0.56)
-    hills: Range = (0.05, 0.14)
+    """The ranges of a kind of scene."""
+    things: dict[str, tuple[int, int]]  # the smallest and largest number of each
+    horizon: Range = (0.40, 0.56)  # the upper edge of the ground
+    hills: Range = (0.05, 0.14)  # heights above the horizon
     peaks: Range = (0.12, 0.26)
-    mountains: float = 0.0
-    lane: float = 0.0
-    water: tuple[Range, Range] | None = None
-    road: Range | None = None
+    mountains: float = 0.0  # the probability of peaks
+    lane: float = 0.0  # the probability of a lane to the horizon
+    water: tuple[Range, Range] | None = None  # the upper edge, below the horizon, and the lower edge
+    road: Range | None = None  # the upper edge of a crossing road
 
 
 KINDS = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cait_mm.datasets.scenes.canvas import CLASSES, Canvas, Colour, box, ellipse, mix, noise
+from cait_mm.datasets.scenes.canvas import CLASSES, Canvas, Colour, between, box, ellipse, mix, noise
 from cait_mm.datasets.scenes.composition import KINDS, SCENE_KINDS, Composition, Thing
 from cait_mm.datasets.scenes.things import THINGS, WHITE, pick
 
@@ -87,9 +87,8 @@ def draw_backdrop(canvas: Canvas, composition: Composition, light: tuple[Colour,
     xs = np.linspace(-0.01, right, 90)
 
     def strip(upper: np.ndarray | float, lower: np.ndarray | float) -> np.ndarray:
-        """The outline of the area between two heights."""
-        edges = [np.stack([xs, np.broadcast_to(ys, xs.shape)], 1) for ys in (upper, lower)]
-        return np.concatenate([edges[0], edges[1][::-1]])
+        """The area between two heights."""
+        return between(*(np.stack([xs, np.broadcast_to(ys, xs.shape)], 1) for ys in (upper, lower)))
 
     canvas.fill(strip(0, 1.01), mix(above, rng.uniform(0, 1, 3), 0.1), haze, ('sky', 0))
     canvas.fill(ellipse(rng.uniform(0, right), horizon * rng.uniform(0.1, 0.8), 0.05, 0.05), (1.0, 0.96, 0.80))
@@ -125,8 +124,8 @@ def draw_backdrop(canvas: Canvas, composition: Composition, light: tuple[Colour,
         depth, (near, far) = np.linspace(0.02, 1.05, 30), rng.uniform(0.25, 0.75, 2) * composition.aspect
         middle = far + (near - far) * depth + 0.1 * np.sin(rng.uniform(0, 6) + 4 * depth) * depth
         half, ys = rng.uniform(0.11, 0.17) * depth, horizon + depth * (1 - horizon)
-        sides = [np.stack([middle + sign * half, ys], 1) for sign in (-1, 1)]
-        canvas.fill(np.concatenate([sides[0], sides[1][::-1]]), tar, tar * 0.9, ('road', 0))
+        lane = between(*(np.stack([middle + sign * half, ys], 1) for sign in (-1, 1)))
+        canvas.fill(lane, tar, tar * 0.9, ('road', 0))
 
 
 def draw_thing(canvas: Canvas, thing: Thing, number: int, haze: Colour, season: str) -> None:

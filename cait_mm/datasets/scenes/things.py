@@ -5,7 +5,7 @@ and its height (the length of cars and boats) is 1.
 """
 import numpy as np
 
-from cait_mm.datasets.scenes.canvas import Colour, box, ellipse, mix
+from cait_mm.datasets.scenes.canvas import Colour, between, box, ellipse, mix
 
 Polygon = tuple[np.ndarray, Colour, Colour]
 """The outline ``(n, 2)``, and RGB at its upper and lower end."""
@@ -97,8 +97,8 @@ def balloon(rng: np.random.Generator, season: str) -> list[Polygon]:
     parts = [shaded(box(-0.06, 0.2, 0.06, 0.1), (0.3, 0.25, 0.2)), shaded(box(-0.07, 0.11, 0.07, 0), (0.58, 0.4, 0.24))]
     edges = np.sin(np.linspace(-np.pi / 2, np.pi / 2, rng.integers(5, 9)))
     for index, (left, right) in enumerate(zip(edges[:-1], edges[1:])):
-        stripe = np.concatenate([widths * left, widths[::-1] * right]), np.concatenate([ys, ys[::-1]])
-        parts.append(shaded(np.stack(stripe, 1), colours[index % 2], 0.75))
+        stripe = between(*(np.stack([widths * edge, ys], 1) for edge in (left, right)))
+        parts.append(shaded(stripe, colours[index % 2], 0.75))
     return parts
 
 

@@ -7,18 +7,18 @@ took; --time times the encoders of a task in one interleaved run, on a quiet mac
 import os
 import re
 import time
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shared import Row, View, add_timings, finish, keep_rows, parser_of, ratio, tested, tool
 from tasks import TASKS
 
-from cait_mm.compression.model import Compressed, compress_model, load_trained
-from cait_mm.compression.small_config import config_of as described
+from cait_mm.compression.model import Compressed, compress_model
 from cait_mm.compression.tuning import discard, prepare_tuning, tune_compressed
 from cait_mm.config.cli import positive_int, run, whole_number
-from cait_mm.config.load import load_config
-from cait_mm.models.base import backbone_inside
+from cait_mm.tasks import build_model
 from cait_mm.utils.files import newest_checkpoint, read_json
 
 PLACES = {**dict.fromkeys(TASKS, (4, 7)), 'mask_rcnn_scenes': (2, 5)}
@@ -57,10 +57,11 @@ def made(variant: str, config: Path, checkpoint: Path, places: tuple[int, int]) 
     dense = compress_model(str(config), str(checkpoint), None, 0.)
     if variant == 'dense':
         return dense
-    settings = load_config(str(config))
+    settings = deepcopy(dense.config)
     settings.model.backbone.update(type='ToMeDeiT', r=[(place, 'half') for place in places], **options)
-    small, _ = load_trained(settings, str(checkpoint))
-    return Compressed(dense.dense, small, described(settings, backbone_inside(small)), dense.provenance, dense.img_size)
+    small = build_model(settings).eval()
+    small.load_state_dict(dense.dense.state_dict())
+    return replace(dense, small=small, config=settings)
 
 
 def row_of(key: tuple[str, str, int, int], config: Path, folder: Path) -> Row:
@@ -70,6 +71,9 @@ def row_of(key: tuple[str, str, int, int], config: Path, folder: Path) -> Row:
         model = made(variant, config, trained(config), PLACES[task])
         if steps:
             tuning, begun = prepare_tuning(model, None, steps, folder / 'tuning', seed=seed), time.monotonic()
+            teacher = tuning.model.teacher.backbone
+            if teacher.pop('r', None):  # the teacher of ToMe is the dense model too
+                teacher.type = 'CAITDeiT'
             tune_compressed(model, tuning)
             seconds = dict(tuning_s=time.monotonic() - begun)
         model.save(folder)

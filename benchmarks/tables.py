@@ -11,10 +11,12 @@ from pathlib import Path
 
 import matplotlib
 from ablations import VARIANTS
+from curves import VIEW as CURVE
 from matplotlib.figure import Figure
 from shared import ROOT, Row, View, ratio, read_rows, show
 from speed import VIEW as SPEED
 from tasks import TASKS
+from trained import VIEW as TRAINED
 from untrained import SEARCHED
 
 from cait_mm.config.cli import add_json_option, report, run
@@ -25,6 +27,9 @@ DATA = ROOT / 'docs/data'
 GREY = '#808080'
 COLOURS = {'measured': '#2f81f7', 'memory kept': '#d29922', 'ideal': GREY}
 """Readable on white and on black."""
+SERIES = {'ToMe': '#d29922', 'ToMe, halving': '#bf6a02', 'merges': '#3fb950', 'planned': '#2f81f7',
+          'planned, tuned': '#a371f7'}
+STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'cait_mm', 'font.family': 'sans-serif'}
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ TABLES = {
         'variant': '{variant}', 'merges': '`{merges}`', 'saved': SAVED['saved'],
         'sharp: KL': '{kl_sharp:.3f}', 'top-1': '{top1_sharp:.1f} %', 'small: KL': '{kl_small:.3f}',
         'top-1, 20 classes': '{top1_small:.1f} %'}, {'variant': SEARCHED}),
+    'curves': Table('curves', CURVE),
+    'trained': Table('trained', TRAINED),
     'compression': Table('ablations', {
         'variant': '{variant}', 'top-1 %': '{top1_0:.1f}', 'seed 1': '{top1_1:.1f}', **SAVED, **PARAMS,
         'speed (ideal)': ratio()}, {'data': ['tiny_imagenet_20'], 'variant': list(VARIANTS)}, ('seed', 'top1')),
@@ -128,7 +135,7 @@ def refreshed(page: str) -> str:
 def draw_targets(path: Path) -> None:
     """Speed-ups of the targets: measured, with memory kept, and the ideal."""
     rows = [row for row in TABLES['targets'].rows() if row['unit'] == 'x'][::-1]
-    with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'cait_mm', 'font.family': 'sans-serif'}):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout='constrained')
         axis = figure.subplots()
         for name, column, marker in (('ideal', 'ideal', '|'), ('measured', 'measured', 'o'),
@@ -146,6 +153,30 @@ def draw_targets(path: Path) -> None:
             figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
 
 
+def draw_curves(path: Path) -> None:
+    """Top-1 of compressed classifiers against the MACs that they save, and against how fast they are."""
+    rows, axes_of = TABLES['curves'].rows(), {'saved_percent': 'MACs saved, %', 'speedup_32': 'times as fast, batch 32'}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9, 6), layout='constrained')
+        grid = figure.subplots(2, 2, sharey='row')
+        for axes, (score, images) in zip(grid, {'top1_small': '20 classes', 'top1_sharp': '1000 classes'}.items()):
+            for axis, (column, label) in zip(axes, axes_of.items()):
+                for name, colour in SERIES.items():
+                    line = sorted((row[column], row[score]) for row in rows if row[column] != '' and name == (
+                        f'{row["series"]}, tuned' if row['steps'] else row['series']))
+                    if line:
+                        axis.plot(*zip(*line), marker='o', markersize=4, color=colour, label=name)
+                axis.set_xlabel(label, color=GREY)
+                axis.tick_params(colors=GREY)
+                axis.grid(color=GREY, alpha=0.25)
+                axis.spines[:].set_visible(False)
+            axes[0].set_ylabel(f'top-1, {images}, %', color=GREY)
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, labelcolor=GREY, ncols=5,
+                      loc='outside upper center')
+        with atomic_path(path) as target:
+            figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true')
@@ -159,6 +190,7 @@ def main() -> int:
             with atomic_path(path) as target:
                 target.write_text(page, encoding='utf-8')
         draw_targets(args.out / 'images/targets.svg')
+        draw_curves(args.out / 'images/curves.svg')
     names = [path.name for path in changed]
     report(f'other tables in: {", ".join(names) or "no page"}', {'changed': names}, args.json)
     return 2 if changed and args.check else 0

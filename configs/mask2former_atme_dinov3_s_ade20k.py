@@ -1,0 +1,3 @@
+# ATME: tokens merged; the encoder takes TODO.
+_base_ = './mask2former_dinov3_s_ade20k.py'
+model = dict(backbone=_base_.dinov3_small.atme)

@@ -1,0 +1,3 @@
+# ATME: tokens merged; the encoder takes TODO.
+_base_ = './upernet_dinov2_s_ade20k.py'
+model = dict(backbone=_base_.dinov2_small.atme)

@@ -1,0 +1,3 @@
+# ATME: tokens merged; the encoder takes TODO.
+_base_ = './upernet_dinov3_b_ade20k.py'
+model = dict(backbone=_base_.dinov3_base.atme)

@@ -1,0 +1,3 @@
+# CAIT: tokens merged and channels pruned; the encoder takes TODO.
+_base_ = './upernet_dinov2_b_ade20k.py'
+model = dict(backbone=_base_.dinov2_base.cait)

@@ -1,0 +1,3 @@
+# CAIT: tokens merged and channels pruned; the encoder takes TODO.
+_base_ = './vitdet_vit_b_coco.py'
+model = dict(backbone=_base_.vit_base.cait)

@@ -73,7 +73,8 @@ def main() -> None:
         kept = run_figures.kept_channels(first.backbone.spec, masks_of(first.backbone))
         pictures.append(run_figures.save(kept, out / 'channels.png'))
     if pruned:
-        heads = {path.name: (channel_scores(model), masks_of(model), model.arch.planes) for path, model in pruned.items()}
+        heads = {path.name: (channel_scores(model), masks_of(model), model.arch.planes)
+                 for path, model in pruned.items()}
         pictures.append(run_figures.save(run_figures.channels_per_head(heads), out / 'heads.png'))
         for path, model in pruned.items():
             numbers = run_figures.describe(masks_of(model), channel_scores(model), model.arch.planes)

@@ -6,8 +6,8 @@ _base_ = [
 ]
 size = (352, 240)
 model = dict(
-    data_preprocessor=dict(batch_augments=[dict(type='BatchFixedSizePad', size=(240, 352), pad_mask=True)]),
-    backbone=dict(_base_.vit_tiny.dense, img_size=(240, 352)),
+    data_preprocessor=dict(batch_augments=[dict(type='BatchFixedSizePad', size=(256, 352), pad_mask=True)]),
+    backbone=dict(_base_.vit_tiny.dense, img_size=(256, 352)),
     neck=dict(embed_dim=192, out_channels=128),
     rpn_head=dict(in_channels=128, feat_channels=128),
     roi_head=dict(

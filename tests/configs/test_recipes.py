@@ -247,4 +247,4 @@ def test_savings_are_those_in_the_comments(name, size):
     comment = ' '.join(line[2:] for line in path.read_text().splitlines() if line.startswith('#'))
     for cost in (atme, cait):
         assert f'{1 - cost.macs / dense.macs:.1%}'.replace('%', ' %') in comment
-    assert f'{dense.macs / 1e9:.2f}'[:4] in comment or f'{dense.macs / 1e9:.1f}' in comment
+    assert f'{dense.macs / 1e9:.2f}' in comment or f'{dense.macs / 1e9:.1f}' in comment

@@ -1,11 +1,13 @@
 # A linear head on the frozen backbone that upernet_dinov2_camvid.py trained, on CamVid: 200 iterations at a batch of 4.
+# UperNet reads maps without the final norm, so there is none here.
 _base_ = [
     '../_base_/models/linear_vit.py', '../_base_/backbones/small_dinov2.py', '../_base_/datasets/camvid.py',
     '../_base_/schedules/linear_40k.py', '../_base_/seg_runtime.py'
 ]
 model = dict(
     data_preprocessor=dict(size=(322, 322), test_cfg=dict(size_divisor=14)),
-    backbone=dict(_base_.small_dinov2.trained, img_size=(320, 320), out_indices=(7, ), frozen_stages=8),
+    backbone=dict(
+        _base_.small_dinov2.trained, img_size=(320, 320), out_indices=(7, ), final_norm=False, frozen_stages=8),
     decode_head=dict(in_channels=128, num_classes=11),
     test_cfg=dict(crop_size=(322, 322), stride=(154, 154)))
 train_dataloader = dict(batch_size=4)

@@ -120,9 +120,9 @@ MERGES = {
     'swin_s': (('2.7', 'horizontal'), ('2.12', 'vertical')),
     'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones
     'lvvit': ((3, 'horizontal'), (5, 'vertical')),
-    **{name: ((4, 'horizontal'), (8, 'vertical')) for name in (
-        'dinov2_s', 'dinov2_b', 'dinov3_s', 'dinov3_b', 'vit_b', 'vit_t')},
-    **{name: ((3, 'horizontal'), (5, 'vertical')) for name in ('dinov2', 'dinov3')},  # of eight blocks
+    **dict.fromkeys(('dinov2_s', 'dinov2_b', 'dinov3_s', 'dinov3_b', 'vit_b', 'vit_t'),
+                    ((4, 'horizontal'), (8, 'vertical'))),
+    **dict.fromkeys(('dinov2', 'dinov3'), ((3, 'horizontal'), (5, 'vertical'))),  # of eight blocks
     'deit': ((2, 'horizontal'), (5, 'vertical')),  # the quick start's
 }
 BOTH, ATME_ONLY = ('atme', 'cait'), ('atme', )

@@ -1,4 +1,4 @@
-"""Every detection config builds, takes one training step and predicts one image, at a small size; a large one builds."""
+"""Every detection config builds; those that are not large take a training step and predict, at a small size."""
 import pytest
 import torch
 from conftest import CONFIGS, DATA, ModelOwner

@@ -24,10 +24,10 @@ def encoder(name):
     model = load_config(str(CONFIGS[name])).model
     model.backbone.pop('init_cfg', None)
     necks = model.get('neck') or []
-    with MODELS.switch_scope_and_registry('mmdet' if name.endswith('_coco') else 'mmseg') as registry:
-        with torch.device('meta'):
-            return [registry.build(part).eval() for part in
-                    (model.backbone, *(necks if isinstance(necks, list) else [necks]))]
+    library = 'mmdet' if name.endswith('_coco') else 'mmseg'
+    with MODELS.switch_scope_and_registry(library) as registry, torch.device('meta'):
+        return [registry.build(part).eval() for part in
+                (model.backbone, *(necks if isinstance(necks, list) else [necks]))]
 
 
 @pytest.mark.parametrize('merged,dense', TWINS)

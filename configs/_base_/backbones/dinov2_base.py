@@ -1,9 +1,9 @@
 # DINOv2-Base with timm's weights, and its compressed forms; more in dinov2_small.py.
 # atme: merges before blocks 4 and 8 save 43.1 % of the backbone's MACs at 518x518 and leave 86.3 of 151.7 GMACs. They
 # start as the mean of their tokens, on the dense weights.
-# cait: DINOv2 and DINOv3 have no classifier to compress. A segmentor or detector on the dense twin is trained first,
-# and its model.pth of tools/compress.py brings its own widths. The widths here stand in until it is there: 48 of 64 per
-# head and 2608 in the FFN save 54.0 % and leave 73.3 M parameters.
+# cait: DINOv2 and DINOv3 have no classifier to compress. linear_dinov2_b_ade20k.py is trained first, and its model.pth
+# of `tools/compress.py --merge 4:horizontal,8:vertical` brings its own widths, for every head. The widths here stand in
+# until it is there: 48 of 64 per head and 2608 in the FFN save 54.0 % and leave 73.3 M parameters.
 dinov2_base = dict(
     dense=dict(
         type='CAITViT',

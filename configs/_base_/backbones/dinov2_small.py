@@ -2,9 +2,9 @@
 # patches of 14 pixels, as many as a crop of 512x512 has when it is padded.
 # atme: merges before blocks 4 and 8 save 45.3 % of the backbone's MACs at 518x518 and leave 25.6 of 46.8 GMACs. They
 # start as the mean of their tokens, on the dense weights.
-# cait: DINOv2 and DINOv3 have no classifier to compress. A segmentor or detector on the dense twin is trained first,
-# and its model.pth of tools/compress.py brings its own widths. The widths here stand in until it is there: 48 of 64 per
-# head and 1376 in the FFN save 55.0 % and leave 19.4 M parameters.
+# cait: DINOv2 and DINOv3 have no classifier to compress. linear_dinov2_s_ade20k.py is trained first, and its model.pth
+# of `tools/compress.py --merge 4:horizontal,8:vertical` brings its own widths, for every head. The widths here stand in
+# until it is there: 48 of 64 per head and 1376 in the FFN save 55.0 % and leave 19.4 M parameters.
 dinov2_small = dict(
     dense=dict(
         type='CAITViT',

@@ -2,9 +2,9 @@
 # image needs resampling, and a merged token stands at the mean of its patches' places.
 # atme: merges before blocks 4 and 8 save 44.8 % of the backbone's MACs at 512x512 and leave 17.6 of 32.0 GMACs. They
 # start as the mean of their tokens, on the dense weights.
-# cait: DINOv2 and DINOv3 have no classifier to compress. A segmentor or detector on the dense twin is trained first,
-# and its model.pth of tools/compress.py brings its own widths. The widths here stand in until it is there: 48 of 64 per
-# head and 1376 in the FFN save 54.3 % and leave 18.9 M parameters.
+# cait: DINOv2 and DINOv3 have no classifier to compress. linear_dinov3_s_ade20k.py is trained first, and its model.pth
+# of `tools/compress.py --merge 4:horizontal,8:vertical` brings its own widths, for every head. The widths here stand in
+# until it is there: 48 of 64 per head and 1376 in the FFN save 54.3 % and leave 18.9 M parameters.
 dinov3_small = dict(
     dense=dict(
         type='CAITViT',

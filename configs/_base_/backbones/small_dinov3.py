@@ -3,8 +3,9 @@
 # atme: merges before blocks 3 and 5 (from 0) save 42.0 % at 320x320 and leave 0.59 of 1.02 GMACs. They start as the
 # mean of their tokens.
 # trained: the weights that small/upernet_dinov3_camvid.py trained, for a frozen backbone.
-# cait: the model.pth of tools/compress.py, from the run of small/upernet_dinov3_camvid.py, brings its own widths. The
-# widths here stand in until it is there: 24 of 32 per head and 432 in the FFN save 52.9 %.
+# cait: the model.pth of `tools/compress.py --merge 3:horizontal,5:vertical`, from the run of
+# small/upernet_dinov3_camvid.py, brings its own widths. The widths here stand in until it is there: 24 of 32 per head
+# and 432 in the FFN save 52.9 %.
 small_dinov3 = dict(
     dense=dict(
         type='CAITViT',

@@ -18,18 +18,20 @@ from cait_mm.config.cli import add_json_option, report, run
 from cait_mm.config.load import load_config
 from cait_mm.macs import classifier_cost
 from cait_mm.spec import Spec
-from cait_mm.tasks import load_model, parts_of
+from cait_mm.tasks import Overall, load_model
 from cait_mm.utils.files import atomic_path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs'
 PATHS = {path.stem: path for folder in (CONFIGS, CONFIGS / 'small') for path in sorted(folder.glob('*.py'))}
-HEADS = {'classification': 'classifier', 'fpn': 'Semantic FPN', 'upernet': 'UperNet', 'mask2former': 'Mask2Former',
-         'mask_rcnn': 'Mask R-CNN', 'cascade_mask_rcnn': 'Cascade Mask R-CNN', 'cascade_decoder': "CASCADE's decoder"}
+HEADS = {'classification': 'classifier', 'linear': 'linear, frozen', 'fpn': 'Semantic FPN', 'upernet': 'UperNet',
+         'mask2former': 'Mask2Former', 'mask_rcnn': 'Mask R-CNN', 'vitdet': "Mask R-CNN in ViTDet's form",
+         'cascade_mask_rcnn': 'Cascade Mask R-CNN', 'cascade_decoder': "CASCADE's decoder"}
 """The parts of a name that stand for a head; each has a metafile."""
 BACKBONES = {'deit_t': 'DeiT-T', 'deit_s': 'DeiT-S', 'deit_b': 'DeiT-B', 'swin_t': 'Swin-T', 'swin_s': 'Swin-S',
-             'lvvit_s': 'LV-ViT-S', 'lvvit_m': 'LV-ViT-M', 'deit': 'small ViT', 'swin': 'small Swin',
-             'lvvit': 'small LV-ViT'}
+             'lvvit_s': 'LV-ViT-S', 'lvvit_m': 'LV-ViT-M', 'dinov2_s': 'DINOv2-S', 'dinov2_b': 'DINOv2-B',
+             'dinov3_s': 'DINOv3-S', 'dinov3_b': 'DINOv3-B', 'vit_b': 'ViT-B', 'vit_t': 'ViT-T', 'deit': 'small ViT',
+             'swin': 'small Swin', 'lvvit': 'small LV-ViT', 'dinov2': 'small DINOv2', 'dinov3': 'small DINOv3'}
 DATA = {'imagenet': 'ImageNet', 'ade20k': 'ADE20K', 'coco': 'COCO', 'isaid': 'iSAID', 'potsdam': 'Potsdam',
         'synapse': 'Synapse', 'acdc': 'ACDC', 'polyp': 'Polyps', 'coco_semantic': 'COCO semantic maps',
         'camvid': 'CamVid', 'imagefolder': 'ImageFolder', 'scenes': 'Scenes'}
@@ -171,11 +173,11 @@ def count(name: str) -> dict[str, Any]:
     if '_cait_' in name and not model.backbone.spec.is_pruned:
         return {'Input': sides((height, width)), 'FLOPs': None, 'Parameters': None}
     image = torch.rand(1, 3, height, width)
-    macs = {part: count_macs(module, (image,))[''] for part, module in parts_of(model).items()}
+    macs = count_macs(Overall(model), (image,))
     auxiliary = getattr(model, 'auxiliary_head', None)
     params = count_params(model) - (count_params(auxiliary) if auxiliary else 0)
-    return {'Input': sides((height, width)), 'FLOPs': macs['overall'], 'Encoder FLOPs': macs['encoder'],
-            'Parameters': params}
+    return {'Input': sides((height, width)), 'FLOPs': macs[''],
+            'Encoder FLOPs': macs['model.backbone'] + macs['model.neck'], 'Parameters': params}
 
 
 def read(head: str) -> dict[str, dict[str, Any]]:

@@ -49,6 +49,8 @@ CASES = {
                        (1, 4)),
     **{head: Case([f'{head}_{kind}deit_s_ade20k' for kind in TWINS], ('encoder', 'overall'), (512, 512))
        for head in ('fpn', 'upernet', 'mask2former')},
+    **{vit: Case([f'upernet_{kind}{vit}_ade20k' for kind in TWINS], ('encoder', 'overall'), (512, 512))
+       for vit in ('dinov2_s', 'dinov2_b', 'dinov3_s')},
     'mask_rcnn': Case([f'mask_rcnn_{kind}deit_s_coco' for kind in TWINS], ('encoder', 'overall'), (800, 1344)),
     'step': Case(['deit_s_600e_imagenet', 'compress_atme43_deit_s_imagenet', 'compress_cait_deit_s_imagenet'],
                  ('step',), (224, 224), (32, 64)),

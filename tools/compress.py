@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cait_mm import tune
-from cait_mm.arch import ARCHS, Arch, BlockName, get_arch
+from cait_mm.arch import NAMES, Arch, BlockName, get_arch, is_arch_name
 from cait_mm.config.cli import (
     add_json_option,
     logs_aside,
@@ -45,7 +45,7 @@ Merges = Sequence[tuple[BlockName, str]]
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', metavar='CONFIG_OR_ARCH',
-                        help=f'a config with a backbone of this package, or {", ".join(ARCHS)}')
+                        help=f'a config with a backbone of this package, or an architecture: {NAMES}')
     parser.add_argument('checkpoint', help='the dense pretrained weights, or the checkpoint that the config trained')
     parser.add_argument('out', type=output_place, help='the compressed checkpoint (.pth) or the folder to write')
     parser.add_argument('--target', type=share_or_none, required=True, metavar='SHARE',
@@ -119,12 +119,12 @@ def share_or_none(word: str) -> float:
 
 def load_dense(args: argparse.Namespace) -> tuple[Classifier, Merges | None]:
     """The dense classifier, and where to merge; None leaves that to the target."""
-    if args.model in ARCHS:
-        arch, merge = get_arch(args.model), None
-    elif args.model.endswith('.py'):
+    if args.model.endswith('.py'):
         arch, merge = described_backbone(args.model)
+    elif is_arch_name(args.model):
+        arch, merge = get_arch(args.model), None
     else:
-        raise UserError(f'{args.model} is neither a config file nor one of {", ".join(ARCHS)}.')
+        raise UserError(f'{args.model} is neither a config file nor one of {NAMES}.')
     if args.merge is not None:
         merge = parse_merges(args.merge)
     make_spec(arch, merge or ())  # its errors should appear before anything is read

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from cait_mm.analysis.flops import count_macs, count_params
-from cait_mm.arch import ARCHS
+from cait_mm.arch import NAMES
 from cait_mm.config.cli import add_json_option, parse_merges, positive_int, report, run
 from cait_mm.config.options import add_cfg_options
 from cait_mm.errors import UserError
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shape', nargs=2, type=positive_int, metavar=('H', 'W'),
                         help='input size in pixels (default: 512 512, or the size of a classifier)')
     add_cfg_options(parser)
-    parser.add_argument('--arch', choices=sorted(ARCHS), help='count this bare classifier instead of a config')
+    parser.add_argument('--arch', metavar='NAME', help=f'count this bare classifier instead of a config: {NAMES}')
     parser.add_argument('--merge', default='', metavar='BLOCK:KIND,...',
                         help='its merges, for example 4:horizontal,7:vertical')
     add_json_option(parser)

@@ -2,7 +2,7 @@
 import _early  # noqa: F401  # isort: skip
 import argparse
 
-from cait_mm.arch import ARCHS
+from cait_mm.arch import NAMES
 from cait_mm.config.cli import add_json_option, positive_int, report, run, share
 from cait_mm.macs import classifier_cost
 from cait_mm.pruning.plan import plan
@@ -12,7 +12,7 @@ from cait_mm.utils.tables import table
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--arch', choices=sorted(ARCHS), required=True, help='the dense model')
+    parser.add_argument('--arch', metavar='NAME', required=True, help=f'the dense model: {NAMES}')
     parser.add_argument('--target', type=share, required=True, metavar='SHARE',
                         help='the share of all MACs to save, for example 0.433')
     parser.add_argument('--shape', nargs=2, type=positive_int, metavar=('H', 'W'),

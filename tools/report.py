@@ -47,7 +47,7 @@ def dense(checkpoint: str, like: Backbone) -> Backbone:
 
 
 def draw_attention(args: argparse.Namespace, training: Classifier, out: Path) -> Path:
-    if not training.backbone.arch.has_cls:
+    if getattr(training.backbone, 'cls_token', None) is None:
         raise UserError(f'{training.backbone.arch.name} has no CLS token whose attention --image could draw.')
     if training.spec.arch.in_channels != 3:
         raise UserError(f'{training.spec.arch.name} takes images of {training.spec.arch.in_channels} channels, which '
@@ -73,10 +73,11 @@ def main() -> None:
         kept = run_figures.kept_channels(first.backbone.spec, masks_of(first.backbone))
         pictures.append(run_figures.save(kept, out / 'channels.png'))
     if pruned:
-        heads = {path.name: (channel_scores(model), masks_of(model)) for path, model in pruned.items()}
+        heads = {path.name: (channel_scores(model), masks_of(model), model.arch.planes)
+                 for path, model in pruned.items()}
         pictures.append(run_figures.save(run_figures.channels_per_head(heads), out / 'heads.png'))
         for path, model in pruned.items():
-            numbers = run_figures.describe(masks_of(model), channel_scores(model))
+            numbers = run_figures.describe(masks_of(model), channel_scores(model), model.arch.planes)
             result[str(path)] = numbers
             rows.append([path, *numbers.values()])
     if args.image is not None:

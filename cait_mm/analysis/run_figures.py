@@ -60,18 +60,20 @@ def kept_channels(spec: Spec, masks: Sequence[BlockChannels]) -> Figure:
     return figure
 
 
-def channels_per_head(runs: dict[str, tuple[list[BlockChannels], list[BlockChannels]]]) -> Figure:
+def channels_per_head(runs: dict[str, tuple[list[BlockChannels], list[BlockChannels], str | None]]) -> Figure:
     """Near-zero and really cut channels of every head, a row of panels for each run (Fig. 7).
 
     Args:
-        runs: Norms and masks of the blocks, by name of the run. With both consistencies the two agree.
+        runs: Norms and masks of the blocks, and the architecture's ``planes``, by name of the run. With both
+            consistencies the two agree.
     """
     figure = Figure(figsize=(9, 2.4 * len(runs)), layout='constrained')
     rows = figure.subplots(len(runs), 3, squeeze=False, sharex=True)
-    for row, (name, (scores, masks)) in zip(rows, runs.items()):
+    for row, (name, (scores, masks, planes)) in zip(rows, runs.items()):
+        cuts = [removable(mask, score, planes) for mask, score in zip(masks, scores)]
         for axes, module in zip(row, 'qkv'):
             near = torch.cat([(getattr(score, module) < NEAR_ZERO).sum(1) for score in scores])
-            cut = torch.cat([(~getattr(removable(mask, score), module)).sum(1) for mask, score in zip(masks, scores)])
+            cut = torch.cat([(~getattr(stays, module)).sum(1) for stays in cuts])
             heads = np.arange(len(near))
             axes.bar(heads, near, 1., color=RED, label='near zero')
             axes.bar(heads, cut, 1., color=BLUE, label='cut')
@@ -90,17 +92,21 @@ def cls_attention(backbone: CAITDeiT, image: Tensor) -> Tensor:
         image: (1, 3, H, W), normalised.
 
     Returns:
-        (H / 16, W / 16), rows of the softmax without CLS itself, for patch size 16.
+        (H / 16, W / 16), rows of the softmax without CLS and the other tokens in front, for patch size 16.
     """
     attention, seen = backbone.blocks[-1].attn, []
-    hook = attention.qkv.register_forward_hook(lambda _, __, output: seen.append(output))
+    attend = attention.attend
+
+    def watched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        seen.append((q[:, :, :1] @ k.mT * attention.scale) + (0 if bias is None else bias))
+        return attend(q, k, v, bias)
+
+    attention.attend = watched
     try:
         _, grid = backbone.forward_tokens(image)
     finally:
-        hook.remove()
-    heads, width = attention.num_heads, attention.num_heads * attention.qk_dim
-    q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in seen[0][..., :2 * width].split(width, dim=-1))
-    weights = (q[:, :, :1] @ k.mT * attention.scale).softmax(-1)[0, :, 0, 1:].mean(0)
+        del attention.attend
+    weights = seen[0].softmax(-1)[0, :, 0, backbone.num_cls:].mean(0)
     return restore(weights.view(1, 1, *grid), backbone.spec.arch.grid(tuple(image.shape[-2:])))[0, 0]
 
 
@@ -152,11 +158,12 @@ def load_image(path: Path, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy((pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD).permute(2, 0, 1)[None].float()
 
 
-def describe(masks: Sequence[BlockChannels], scores: Sequence[BlockChannels]) -> dict[str, Any]:
-    """How many q, k and v channels are near zero, masked, and can really be cut."""
+def describe(masks: Sequence[BlockChannels], scores: Sequence[BlockChannels],
+             planes: str | None = None) -> dict[str, Any]:
+    """How many q, k and v channels are near zero, masked, and can really be cut; ``planes`` is the architecture's."""
     near = masked = cut = total = 0
     for mask, score in zip(masks, scores):
-        real = removable(mask, score)
+        real = removable(mask, score, planes)
         for name in 'qkv':
             near += int((getattr(score, name) < NEAR_ZERO).sum())
             masked += int((~getattr(mask, name)).sum())

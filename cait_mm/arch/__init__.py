@@ -13,6 +13,8 @@ from cait_mm.arch.vit import Rope, ViTArch
 from cait_mm.errors import UserError, shown
 
 ARCHS: dict[str, Arch] = {**DEIT, **LVVIT, **SWIN}
+NAMES = f'{", ".join(ARCHS)}, or timm\'s name of a plain ViT, such as vit_small_patch14_dinov2'
+"""What can be named, for help texts and errors."""
 FAMILIES = {family.family: family for family in (DeiTArch, LVViTArch, SwinArch, ViTArch)}
 
 
@@ -39,8 +41,8 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
             return ARCHS[arch]
         if is_timm_name(arch):
             return timm_arch(arch)
-        raise UserError(f'unknown architecture {shown(arch)}: use one of {", ".join(ARCHS)}, timm\'s name of a plain '
-                        f'ViT, or a dict of {", ".join(FAMILIES[family].required)}.')
+        raise UserError(f'unknown architecture {shown(arch)}: use one of {NAMES}, or a dict of '
+                        f'{", ".join(FAMILIES[family].required)}.')
     if not isinstance(arch, Mapping):
         raise UserError(f'arch={shown(arch)} is neither a name nor a mapping of fields.')
     data = {'name': 'custom', 'family': family, **arch}
@@ -55,5 +57,5 @@ def get_arch(arch: str | Arch | Mapping[str, Any], family: str = 'deit') -> Arch
     return kind(**data)
 
 
-__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'Rope',
+__all__ = ['ARCHS', 'Arch', 'BlockName', 'BlockSpec', 'DeiTArch', 'FAMILIES', 'LVViTArch', 'NAMES', 'Rope',
            'SwinArch', 'ViTArch', 'as_image_size', 'check_keys', 'check_positive_int', 'get_arch', 'is_arch_name']

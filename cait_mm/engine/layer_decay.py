@@ -9,13 +9,16 @@ from torch import nn
 from cait_mm.errors import UserError
 from cait_mm.utils.schema import is_number
 
+EMBEDDINGS = ('cls_token', 'dist_token', 'reg_token', 'pos_embed')
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDepthDecayConstructor(DefaultOptimWrapperConstructor):
     """Multiply the learning rate of layer l of n by ``decay_rate ** (n - 1 - l)``; heads keep the full rate.
 
     ``optim_wrapper=dict(constructor='LayerDepthDecayConstructor', paramwise_cfg=dict(decay_rate=0.75), ...)``. Layers
-    come from the backbone's ``get_layer_depth``. Biases, norms, CLS and positional embeddings get no weight decay.
+    come from the backbone's ``get_layer_depth``. Biases, norms, tokens in front of the patches and
+    embeddings, those of a head's queries too, get no weight decay.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -31,12 +34,13 @@ class LayerDepthDecayConstructor(DefaultOptimWrapperConstructor):
         if not hasattr(backbone, 'get_layer_depth'):
             raise UserError('LayerDepthDecayConstructor needs a model whose backbone has get_layer_depth, such as '
                             'CAITDeiT.')
+        learned = {id(inner.weight) for inner in module.modules() if isinstance(inner, nn.Embedding)}
         groups = {}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
             layer, layers = backbone.get_layer_depth(name, 'backbone.')
-            no_decay = parameter.ndim <= 1 or name.endswith(('cls_token', 'pos_embed'))
+            no_decay = parameter.ndim <= 1 or name.endswith(EMBEDDINGS) or id(parameter) in learned
             scale = rate**(layers - 1 - layer)
             group = groups.setdefault((layer, no_decay), {
                 'params': [], 'lr': self.base_lr * scale, 'weight_decay': 0. if no_decay else self.base_wd})

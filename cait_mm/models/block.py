@@ -29,7 +29,7 @@ def drop_path_rates(rate: DropPathRate, depth: int) -> list[float]:
     if several and len(rate) != depth:
         raise UserError(f'drop_path_rate has {len(rate)} rates for {depth} blocks: give one per block, or one number '
                         'that the rates grow to.')
-    return [float(value) for value in rate] if several else torch.linspace(0, rate, depth).tolist()
+    return [float(value) for value in rate] if several else torch.linspace(0, rate, depth, device='cpu').tolist()
 
 
 class Block(nn.Module):

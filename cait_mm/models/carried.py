@@ -3,7 +3,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cait_mm.arch import ARCHS, Arch
+from cait_mm.arch import NAMES, Arch
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.spec import Spec, make_spec
@@ -20,7 +20,7 @@ def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, 
     if carried is None:
         if arch is None:
             raise UserError(f'checkpoint {checkpoint.path} does not say its architecture: name it, one of '
-                            f'{", ".join(ARCHS)}.')
+                            f'{NAMES}.')
         return make_spec(arch, merge)
     wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges)
     return agreed(checkpoint.path, carried, wanted)

@@ -41,7 +41,8 @@ class DeiT(Backbone):
             them.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
-        frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them.
+        frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them; if
+            these are all blocks, the final norm too.
 
     Raises:
         UserError: The description is impossible.
@@ -218,4 +219,6 @@ class DeiT(Backbone):
         if self.frozen_stages < 0:
             return [], []
         merges = [merge for block, merge in self.merges.items() if int(block) < self.frozen_stages]
-        return [*self._embedding(), *self.blocks[:self.frozen_stages], *merges], list(self.parameters(recurse=False))
+        norm = [self.norm] if self.norm is not None and self.frozen_stages >= self.depth else []
+        modules = [*self._embedding(), *self.blocks[:self.frozen_stages], *merges, *norm]
+        return modules, list(self.parameters(recurse=False))

@@ -1,4 +1,4 @@
 """Registered necks."""
-from cait_mm.necks.token_pyramid import TokenPyramid
+from cait_mm.necks.token_pyramid import SimplePyramid, TokenPyramid
 
-__all__ = ['TokenPyramid']
+__all__ = ['SimplePyramid', 'TokenPyramid']

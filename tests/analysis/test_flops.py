@@ -135,6 +135,20 @@ def test_get_flops_and_plan_know_every_family(tool):
     assert status == 2 and 'merge 1.0:horizontal: swin_tiny merges in stage 2' in err
 
 
+def test_get_flops_and_plan_take_timms_names(tool):
+    words = ('--arch', 'vit_small_patch16_dinov3', '--shape', 512, 512, '--json', '-')
+    status, out, _ = tool('get_flops.py', *words, '--merge', '4:horizontal,8:vertical')
+    result = json.loads(out)
+    spec = make_spec('vit_small_patch16_dinov3', ((4, H), (8, V)))
+    assert status == 0 and result['macs'] == classifier_cost(spec, (512, 512)).macs
+    status, out, _ = tool('plan.py', *words, '--target', result['reduction'])
+    assert status == 0 and json.loads(out)['merge'] == [[4, H], [8, V]]
+    for name, why in (('beitv2_base_patch16_224', 'its positions are tables of offsets'), ('deit_huge', 'use one of')):
+        for command in (('get_flops.py',), ('plan.py', '--target', 0.4)):
+            status, _, err = tool(*command, '--arch', name)
+            assert status == 2 and why in err and 'Traceback' not in err
+
+
 def test_dense_deit_small_at_512_matches_the_design():
     dense, merged = Spec.dense('deit_small'), make_spec('deit_small', ((4, H), (7, V)))
     assert backbone_cost(dense, (512, 512)).macs / 1e9 == pytest.approx(31.8, abs=0.05)

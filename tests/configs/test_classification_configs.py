@@ -12,7 +12,7 @@ from cait_mm.engine.recipe import set_epochs
 from cait_mm.macs import classifier_cost, reduction
 from cait_mm.pruning.cdcp import CDCP
 
-HEADS = ('upernet', 'fpn', 'mask2former', 'mask_rcnn', 'cascade')
+HEADS = ('linear', 'upernet', 'fpn', 'mask2former', 'mask_rcnn', 'vitdet', 'cascade')
 NAMES = sorted(name for name in CONFIGS if not name.startswith(HEADS))
 SIZE = 64
 

@@ -1,4 +1,6 @@
-"""Every segmentation config builds, takes one training step and predicts one image, at a small size."""
+"""Every segmentation config builds; those that are not large take a training step and predict, at a small size."""
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,11 @@ from mmengine.runner import Runner
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.training import random_batch
 from cait_mm.config.load import load_config
-from cait_mm.tasks import build_model
+from cait_mm.tasks import Encoder, Overall, build_model
 
-NAMES = sorted(name for name in CONFIGS if name.startswith(('upernet_', 'fpn_', 'mask2former_')))
+NAMES = sorted(name for name in CONFIGS if name.startswith(('upernet_', 'fpn_', 'mask2former_', 'linear_')))
+LARGE = [name for name in NAMES if re.search('_(dinov[23]_[sb]|deit_b)_', name)]
+"""Their small siblings are trained; they themselves only say the shapes of what they compute."""
 SIZE = (64, 64)
 
 
@@ -40,7 +44,23 @@ def real_ade20k_batch(config: Config):
     return {'inputs': [item['inputs'] for item in items], 'data_samples': [item['data_samples'] for item in items]}
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', LARGE)
+def test_a_large_config_predicts_a_map_as_large_as_a_crop(name):
+    """On PyTorch's meta device, for which MMCV's deformable attention has no kernel: there the encoder must do."""
+    config = load_config(str(CONFIGS[name]))
+    config.model.backbone.pop('init_cfg')
+    height, width = config.model.data_preprocessor.size
+    with torch.device('meta'):
+        model = build_model(config)
+        if name.startswith('mask2former_'):
+            finest, patch = Encoder(model)(torch.empty(1, 3, height, width))[0], model.backbone.arch.patch_size
+            assert finest.shape == (1, config.model.neck.embed_dim, 4 * height // patch, 4 * width // patch)
+        else:
+            assert Overall(model)(torch.empty(1, 3, height, width))[0].shape == (1, 150, height, width)
+    assert height == width == (518 if 'dinov2' in name else 512)
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in LARGE])
 def test_config_trains_and_predicts_one_step(name):
     config = shrink(load_config(str(CONFIGS[name])))
     model = build_model(config).train()
@@ -53,7 +73,9 @@ def test_config_trains_and_predicts_one_step(name):
     losses = model.train_step(batch, wrapper)
     assert all(torch.isfinite(value) for value in losses.values())
     moved = [key for key, value in model.state_dict().items() if key in before and not torch.equal(value, before[key])]
-    assert any(key.startswith(f'backbone.{model.backbone.arch.block_path(0)}') for key in moved)
+    trained = any(key.startswith('backbone.') for key in moved)
+    assert trained == any(key.startswith(f'backbone.{model.backbone.arch.block_path(0)}') for key in moved)
+    assert trained != name.startswith('linear_'), 'a linear head reads a frozen backbone'
     assert any(key.startswith('decode_head') for key in moved)
 
     model.eval()
@@ -68,8 +90,13 @@ def test_config_trains_and_predicts_one_step(name):
 def test_config_states_its_heads_and_training_consistently(name):
     config = load_config(str(CONFIGS[name]))
     model = config.model
-    arch = MODELS.build({key: value for key, value in model.backbone.items() if key != 'init_cfg'}).arch
-    if arch.family == 'swin':
+    with torch.device('meta'):
+        arch = MODELS.build({key: value for key, value in model.backbone.items() if key != 'init_cfg'}).arch
+    if name.startswith('linear_'):
+        assert model.neck is None and model.backbone.frozen_stages == arch.depth == model.backbone.out_indices[0] + 1
+        assert model.decode_head.in_channels == arch.embed_dim
+        dims = [arch.embed_dim]
+    elif arch.family == 'swin':
         dims = [arch.stage_dim(stage) for stage in range(4)]
         assert model.neck is None
     else:
@@ -79,14 +106,14 @@ def test_config_states_its_heads_and_training_consistently(name):
     if isinstance(model.neck, list):
         assert list(model.neck[1].in_channels) == dims
         dims = [model.neck[1].out_channels] * 4
-    assert list(model.decode_head.in_channels) == dims
+    assert np.array_equal(model.decode_head.in_channels, dims if len(dims) > 1 else dims[0])
     assert not model.auxiliary_head or model.auxiliary_head.in_channels == dims[model.auxiliary_head.in_index]
     assert config.param_scheduler[-1]['end'] == config.train_cfg.max_iters
     assert config.custom_imports['imports'] == ['cait_mm'] and config.default_scope == 'mmseg'
     assert DefaultScope.get_current_instance().scope_name == 'mmseg'
 
 
-PAPER_MERGES = {
+MERGES = {
     'deit_t': ((4, 'horizontal'), (8, 'vertical')),
     'deit_s': ((4, 'horizontal'), (7, 'vertical')),
     'deit_b': ((4, 'horizontal'), (7, 'vertical')),
@@ -94,6 +121,9 @@ PAPER_MERGES = {
     'swin_s': (('2.7', 'horizontal'), ('2.12', 'vertical')),
     'swin': (('2.4', 'horizontal'), ('2.5', 'vertical')),  # the small ones
     'lvvit': ((3, 'horizontal'), (5, 'vertical')),
+    **dict.fromkeys(('dinov2_s', 'dinov2_b', 'dinov3_s', 'dinov3_b', 'vit_b', 'vit_t'),
+                    ((4, 'horizontal'), (8, 'vertical'))),
+    **dict.fromkeys(('dinov2', 'dinov3'), ((3, 'horizontal'), (5, 'vertical'))),  # of eight blocks
     'deit': ((2, 'horizontal'), (5, 'vertical')),  # the quick start's
 }
 BOTH, ATME_ONLY = ('atme', 'cait'), ('atme', )
@@ -111,12 +141,18 @@ TWINS = [
     *(('cascade_decoder', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t')
       for task in ('synapse', 'acdc', 'polyp')),
     ('upernet', 'lvvit', 'camvid', ('cait', )), ('mask_rcnn', 'deit', 'scenes', BOTH),
+    *((head, f'dinov{version}_{size}', 'ade20k', BOTH) for head in ('linear', 'upernet') for version in (2, 3)
+      for size in 'sb'),
+    *(('mask2former', f'dinov{version}_s', 'ade20k', BOTH) for version in (2, 3)),
+    *((head, f'dinov{version}', 'camvid', BOTH) for head in ('linear', 'upernet') for version in (2, 3)),
+    ('mask2former', 'dinov2', 'camvid', BOTH),
+    *(('vitdet', family, 'coco', BOTH) for family in ('vit_b', 'dinov3_b', 'vit_t')),
 ]
 
 
 @pytest.mark.parametrize('head,family,task,kinds', TWINS)
 def test_twins_differ_in_the_backbone_alone(head, family, task, kinds):
-    merges = PAPER_MERGES[family]
+    merges = MERGES[family]
     dense = Config.fromfile(CONFIGS[f'{head}_{family}_{task}'])
     for kind in kinds:
         twin = Config.fromfile(CONFIGS[f'{head}_{kind}_{family}_{task}'])

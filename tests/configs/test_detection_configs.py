@@ -1,4 +1,4 @@
-"""Every detection config builds, takes one training step and predicts one image, at a small size."""
+"""Every detection config builds; those that are not large take a training step and predict, at a small size."""
 import pytest
 import torch
 from conftest import CONFIGS, DATA, ModelOwner
@@ -9,15 +9,17 @@ from mmengine.runner import Runner
 from cait_mm.analysis.modes import Mode
 from cait_mm.analysis.training import random_batch
 from cait_mm.config.load import load_config
-from cait_mm.tasks import build_model
+from cait_mm.tasks import Encoder, build_model
 
-NAMES = sorted(name for name in CONFIGS if 'rcnn_' in name)
+NAMES = sorted(name for name in CONFIGS if 'rcnn_' in name or name.startswith('vitdet_'))
+LARGE = [name for name in NAMES if '_b_coco' in name]
 SIZE = 128
 
 
 def shrink(config: Config) -> Config:
     """Small inputs, few proposals; nothing is loaded. Widths, merges and heads stay the same."""
     config.model.backbone.img_size = SIZE
+    config.model.data_preprocessor.batch_augments = None
     config.model.backbone.pop('init_cfg', None)
     config.model.train_cfg.rpn_proposal.update(nms_pre=100, max_per_img=20)
     config.model.test_cfg.rpn.update(nms_pre=100, max_per_img=20)
@@ -35,7 +37,7 @@ def real_coco_batch(config: Config):
 
     def small(steps):
         for step in steps:
-            if step.type == 'Resize':
+            if step.type in ('Resize', 'RandomResize'):
                 step.scale = (SIZE, SIZE)
             if step.type == 'RandomChoiceResize':
                 step.scales = [(SIZE, SIZE)]
@@ -51,7 +53,16 @@ def real_coco_batch(config: Config):
     return {'inputs': [item['inputs'] for item in items], 'data_samples': [item['data_samples'] for item in items]}
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', LARGE)
+def test_a_large_config_gives_five_maps(name):
+    config = load_config(str(CONFIGS[name]))
+    config.model.backbone.pop('init_cfg')
+    with torch.device('meta'):
+        maps = Encoder(build_model(config))(torch.empty(1, 3, 1024, 1024))
+    assert [tuple(item.shape) for item in maps] == [(1, 256, side, side) for side in (256, 128, 64, 32, 16)]
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in LARGE])
 def test_config_trains_and_predicts_one_step(name):
     config = shrink(load_config(str(CONFIGS[name])))
     model = build_model(config).train()
@@ -74,7 +85,7 @@ def test_config_trains_and_predicts_one_step(name):
     assert len(predictions) == 2 and instances.masks.shape[0] == len(instances.scores)
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if '_s_coco' in name or '_swin_t_coco' in name])
+@pytest.mark.parametrize('name', [name for name in NAMES if '_deit_s_coco' in name or '_swin_t_coco' in name])
 def test_config_is_the_papers(name):
     config = load_config(str(CONFIGS[name]))
     optimizer = config.optim_wrapper.optimizer

@@ -40,7 +40,8 @@ def test_the_page_agrees_with_the_metafiles(tool, tmp_path):
 
 @pytest.mark.parametrize('name', [
     'upernet_atme_deit_t_camvid', 'mask_rcnn_cait_deit_t_coco', 'swin_imagefolder',
-    'compress_cait_deit_s_imagenet', 'cascade_decoder_swin_polyp'])
+    'compress_cait_deit_s_imagenet', 'cascade_decoder_swin_polyp', 'linear_atme_dinov3_camvid',
+    'upernet_cait_dinov2_camvid', 'vitdet_cait_vit_t_coco'])
 def test_counts_are_those_of_the_config(name):
     counted = ZOO['count'](name)
     assert {key: MODELS[name]['Metadata'][key] for key in counted} == counted
@@ -61,3 +62,18 @@ def test_papers_figures_belong_to_configs_and_stay_out_of_the_metafiles():
     assert set(ZOO['PAPER']) <= set(MODELS)
     for result in (result for model in MODELS.values() for result in model.get('Results', ())):
         assert set(result) == {'Task', 'Dataset', 'Metrics'} and re.search(r'\d', result['Dataset']), result
+
+
+def test_the_page_of_speeds_has_the_counts_of_plain_vits():
+    rows = re.findall(r'^\| `(\w+)` \| ([\dx]+) \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$',
+                      (ROOT / 'docs/performance.md').read_text(), re.MULTILINE)
+    large = {name for name in MODELS if re.search(r'(dinov\d_[sb]|vit_b)_', name)}
+    assert {f'{head}_{kind}{rest}' for head, rest in (row[0].split('_', 1) for row in rows)
+            for kind in ('', 'atme_', 'cait_')} == large
+    for name, size, *cells in rows:
+        head, rest = name.split('_', 1)
+        dense, *twins = (MODELS[f'{head}_{kind}{rest}']['Metadata'] for kind in ('', 'atme_', 'cait_'))
+        assert size == dense['Input'] and cells[:3] == [
+            f'{model["Encoder FLOPs"] / 1e9:.1f} / {model["FLOPs"] / 1e9:.1f}' for model in (dense, *twins)]
+        saved = [f'{1 - twin["Encoder FLOPs"] / dense["Encoder FLOPs"]:.0%}'.replace('%', ' %') for twin in twins]
+        assert cells[3] == ', '.join(saved)

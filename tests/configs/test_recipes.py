@@ -8,12 +8,15 @@ Daner-Wang/VTC-LFC cfea7ee. LV-ViT: zihangJiang/TokenLabeling 9dbfd59. Mask2Form
 import pytest
 import torch
 from conftest import CONFIGS, ModelOwner
+from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cait_mm.analysis.flops import count_macs
 from cait_mm.config.load import load_config
+from cait_mm.macs import backbone_cost
+from cait_mm.spec import make_spec
 from cait_mm.tasks import build_model, parts_of
 
 
@@ -177,3 +180,71 @@ def test_scratch_is_swins():
     warm_up, cosine = config.param_scheduler
     assert 1e-3 * warm_up.start_factor == pytest.approx(1e-6) and (warm_up.end, cosine.eta_min) == (20, 1e-5)
     assert config.optim_wrapper.optimizer.weight_decay == 0.05
+
+
+@pytest.mark.parametrize('family', ['dinov2_s', 'dinov3_b'])
+def test_linear_heads_are_dinov2s(family):
+    """dinov2_vits14_ade20k_linear_config.py and dinov3/eval/segmentation/config.py: batches of 16, windows of 512."""
+    config = read(f'linear_{family}_ade20k')
+    optimizer, (warm_up, decay) = config.optim_wrapper.optimizer, config.param_scheduler
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 1e-4)
+    assert (warm_up.start_factor, warm_up.end, decay.power, decay.end, config.train_cfg.max_iters) == (
+        1e-6, 1500, 1.0, 40000, 40000)
+    assert config.train_dataloader.batch_size == 16 == config.auto_scale_lr.base_batch_size
+    backbone, test = config.model.backbone, config.model.test_cfg
+    assert (list(backbone.out_indices), backbone.final_norm, backbone.frozen_stages) == ([11], True, 12)
+    side = 518 if 'dinov2' in family else 512
+    assert (test.mode, tuple(test.crop_size), tuple(test.stride)) == ('slide', (side, side), (341, 341))
+
+
+@pytest.mark.parametrize('name', ['upernet_dinov2_b_ade20k', 'mask2former_dinov3_s_ade20k'])
+def test_plain_vits_are_fine_tuned_as_mae(name):
+    """configs/mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py of MMSegmentation."""
+    config = read(name)
+    optimizer, wrapper = config.optim_wrapper.optimizer, config.optim_wrapper
+    assert (optimizer.lr, optimizer.weight_decay, dict(wrapper.paramwise_cfg)) == (1e-4, 0.05, dict(decay_rate=0.65))
+    assert (config.train_dataloader.batch_size, config.train_cfg.max_iters) == (16, 160000)
+    assert (config.model.backbone.drop_path_rate, list(config.model.backbone.out_indices)) == (0.1, [3, 5, 7, 11])
+
+
+def test_vitdet_is_vitdets():
+    """projects/ViTDet/configs of detectron2 (mask_rcnn_vitdet_b_100ep.py) and of MMDetection, attention aside."""
+    config = read('vitdet_vit_b_coco')
+    optimizer, (warm_up, steps) = config.optim_wrapper.optimizer, config.param_scheduler
+    assert (optimizer.lr, optimizer.weight_decay, config.optim_wrapper.paramwise_cfg.decay_rate) == (1e-4, 0.1, 0.7)
+    iterations = 184375 / 100
+    assert list(steps.milestones) == [round(step / iterations) for step in (163889, 177546)] and warm_up.end == 250
+    assert config.train_dataloader.batch_size == 64 == config.auto_scale_lr.base_batch_size
+    resize, crop = config.train_dataloader.dataset.pipeline[3:5]
+    assert (tuple(resize.scale), tuple(resize.ratio_range), tuple(crop.crop_size)) == (
+        (1024, 1024), (0.1, 2.0), (1024, 1024))
+    head = config.model.roi_head
+    assert (config.model.rpn_head.num_convs, head.bbox_head.type, head.mask_head.norm_cfg.type) == (
+        2, 'Shared4Conv1FCBBoxHead', 'LN2d')
+    assert config.model.backbone.drop_path_rate == 0.1 and list(config.model.backbone.out_indices) == [11]
+
+
+def test_costs_of_attention_in_vitdets_comment():
+    """Two products of 4096 tokens, or of 25 windows of 14x14 in eight blocks; the map is padded from 64 to 70."""
+    everywhere, windows = 12 * 2 * 4096**2 * 768, 8 * 25 * 2 * 196**2 * 768
+    comment = (CONFIGS['vitdet_vit_b_coco'].parent / '_base_/models/vitdet.py').read_text()
+    for macs in (everywhere, everywhere / 3 + windows, everywhere * 2 / 3 - windows,
+                 backbone_cost(make_spec('vit_base_patch16_224.mae'), (1024, 1024)).macs):
+        assert f'{macs / 1e9:.1f}' in comment
+
+
+@pytest.mark.parametrize('name, size', [
+    ('dinov2_small', 518), ('dinov2_base', 518), ('dinov3_small', 512), ('dinov3_base', 512), ('dinov3_base', 1024),
+    ('vit_base', 1024), ('vit_tiny', (256, 352)), ('small_dinov2', 322), ('small_dinov3', 320)])
+def test_savings_are_those_in_the_comments(name, size):
+    path = CONFIGS['vitdet_vit_b_coco'].parent / f'_base_/backbones/{name}.py'
+    described, size = Config.fromfile(path)[name], size if isinstance(size, tuple) else (size, size)
+    arch = described['dense']['arch']
+    arch = arch if isinstance(arch, str) else dict(arch, family='vit')
+    keys = ('merge', 'qk_dim', 'v_dim', 'ffn_dim')
+    dense, atme, cait = (backbone_cost(make_spec(arch, **{key: item[key] for key in keys if key in item}), size)
+                         for item in ({}, described['atme'], described['cait']))
+    comment = ' '.join(line[2:] for line in path.read_text().splitlines() if line.startswith('#'))
+    for cost in (atme, cait):
+        assert f'{1 - cost.macs / dense.macs:.1%}'.replace('%', ' %') in comment
+    assert f'{dense.macs / 1e9:.2f}' in comment or f'{dense.macs / 1e9:.1f}' in comment

@@ -12,6 +12,9 @@ TWINS = [('fpn_cait_deit_s_ade20k', 'fpn_deit_s_ade20k'), ('upernet_cait_deit_s_
          ('mask_rcnn_cait_deit_s_coco', 'mask_rcnn_deit_s_coco'),
          ('cascade_mask_rcnn_atme_swin_t_coco', 'cascade_mask_rcnn_swin_t_coco'),
          ('upernet_cait_swin_t_ade20k', 'upernet_swin_t_ade20k'),
+         ('mask2former_cait_dinov2_s_ade20k', 'mask2former_dinov2_s_ade20k'),
+         ('upernet_cait_dinov3_s_ade20k', 'upernet_dinov3_s_ade20k'),
+         ('vitdet_cait_vit_b_coco', 'vitdet_vit_b_coco'),
          ('cascade_decoder_cait_deit_s_synapse', 'cascade_decoder_deit_s_synapse'),
          ('cascade_decoder_cait_swin_t_polyp', 'cascade_decoder_swin_t_polyp')]
 
@@ -21,8 +24,9 @@ def encoder(name):
     model = load_config(str(CONFIGS[name])).model
     model.backbone.pop('init_cfg', None)
     necks = model.get('neck') or []
-    with MODELS.switch_scope_and_registry('mmdet' if 'rcnn' in name else 'mmseg') as registry:
-        return [registry.build(part).eval().to('meta') for part in
+    library = 'mmdet' if name.endswith('_coco') else 'mmseg'
+    with MODELS.switch_scope_and_registry(library) as registry, torch.device('meta'):
+        return [registry.build(part).eval() for part in
                 (model.backbone, *(necks if isinstance(necks, list) else [necks]))]
 
 
@@ -39,9 +43,9 @@ def test_heads_see_the_dense_maps(merged, dense):
             shapes.append([tuple(item.shape) for item in maps])
         assert shapes[0] == shapes[1], size
         for stride, shape in zip((4, 8, 16, 32), shapes[0]):
-            assert shape[-2:] == tuple(at_stride(side, stride, 'swin' in dense) for side in size), size
+            assert shape[-2:] == tuple(at_stride(side, stride, twins[1][0].arch) for side in size), size
 
 
-def at_stride(side, stride, by_stages):
+def at_stride(side, stride, arch):
     """A side of the map: Swin rounds up at every stage, the pyramid makes multiples and halves of one grid."""
-    return -(-side // stride) if by_stages else -(-side // 16) * 16 // stride
+    return -(-side // stride) if arch.family == 'swin' else -(-side // arch.patch_size) * 16 // stride

@@ -11,7 +11,7 @@ class Net(nn.Module):
         super().__init__()
         arch = dict(embed_dim=24, depth=2, num_heads=3, img_size=(32, 32))
         self.backbone = MODELS.build(dict(type='CAITDeiT', arch=arch, merge=((1, 'horizontal'),), out_indices=(1,)))
-        self.decode_head = nn.Linear(24, 2)
+        self.decode_head = nn.Sequential(nn.Linear(24, 2), nn.Embedding(3, 2))
 
 
 def groups(model, **paramwise):
@@ -27,11 +27,19 @@ def test_rates_fall_with_depth_and_norms_do_not_decay():
     model = Net()
     rates = groups(model, decay_rate=0.5)
     assert set(rates) == {name for name, _ in model.named_parameters()}
-    assert rates['decode_head.weight'] == (1., 0.1)
+    assert rates['decode_head.0.weight'] == (1., 0.1) and rates['decode_head.1.weight'] == (1., 0.)
     assert rates['backbone.blocks.1.attn.qkv.weight'] == rates['backbone.merges.1.fuse.weight'] == (0.5, 0.1)
     assert rates['backbone.blocks.0.norm1.weight'] == (0.25, 0.)
     assert rates['backbone.patch_embed.proj.weight'] == (0.125, 0.1)
     assert rates['backbone.pos_embed'] == (0.125, 0.)
+
+
+def test_tokens_do_not_decay():
+    model = Net()
+    arch = dict(embed_dim=24, depth=2, num_heads=3, img_size=(32, 32), reg_tokens=2, dist_token=True)
+    model.backbone = MODELS.build(dict(type='CAITViT', arch=arch, out_indices=(1,)))
+    rates = groups(model, decay_rate=0.5)
+    assert {rates[f'backbone.{name}_token'] for name in ('cls', 'dist', 'reg')} == {(0.125, 0.)}
 
 
 def test_frozen_parameters_stay_out():

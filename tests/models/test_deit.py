@@ -103,6 +103,9 @@ def test_frozen_stages_freeze_embedding_blocks_and_their_merges():
     assert not any(name.startswith(('blocks.2', 'blocks.3', 'merges.3')) for name in frozen)
     assert not model.blocks[1].training and model.blocks[2].training
     assert all(parameter.requires_grad for parameter in small(frozen_stages=0).blocks.parameters())
+    for stages, trained in ((3, True), (4, False)):
+        whole = small(frozen_stages=stages, final_norm=True, out_indices=(-1,))
+        assert any(parameter.requires_grad for parameter in whole.parameters()) == trained
 
 
 def test_drop_path_grows_to_the_last_block():

@@ -1,10 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
-from cait_mm.necks import TokenPyramid
+from cait_mm.necks import SimplePyramid, TokenPyramid
 from cait_mm.tasks import Encoder, build_model
 
 
@@ -70,3 +71,37 @@ def test_a_side_of_one_patch_stays(size, training):
     maps = neck([torch.randn(1, 8, *size)] * 4)
     sides = [tuple(max(1, int(side * factor)) for side in size) for factor in (4, 2, 1, 0.5)]
     assert [tuple(item.shape[-2:]) for item in maps] == sides
+
+
+def by_hand(op, x, factor):
+    """One scale of ViTDet's pyramid from its weights, in the order in which they are used."""
+    weights = iter(op.parameters())
+
+    def norm(x):
+        mean, variance = x.mean(1, keepdim=True), x.var(1, unbiased=False, keepdim=True)
+        weight, bias = next(weights), next(weights)
+        return (x - mean) / (variance + 1e-6).sqrt() * weight[:, None, None] + bias[:, None, None]
+
+    if factor > 1:
+        x = F.conv_transpose2d(x, next(weights), next(weights), stride=2)
+    if factor == 4:
+        x = F.conv_transpose2d(F.gelu(norm(x)), next(weights), next(weights), stride=2)
+    if factor < 1:
+        x = F.max_pool2d(x, 2)
+    x = norm(F.conv2d(x, next(weights)))
+    return norm(F.conv2d(x, next(weights), padding=1))
+
+
+def test_the_simple_pyramid_is_vitdets():
+    """detectron2's SimpleFeaturePyramid, with LastLevelMaxPool behind it."""
+    neck = MODELS.build(dict(type='SimplePyramid', embed_dim=16, out_channels=6, num_outs=5)).eval()
+    for parameter in neck.parameters():
+        torch.nn.init.normal_(parameter, std=.5)
+    ignored, x = torch.full((1, 16, 3, 3), torch.nan), torch.randn(2, 16, 8, 6)
+    with torch.no_grad():
+        maps = neck([ignored, x])
+        for item, op, factor in zip(maps, neck.ops, (4, 2, 1, 0.5)):
+            torch.testing.assert_close(item, by_hand(op, x, factor), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps[4], maps[3][..., ::2, ::2])
+    with pytest.raises(UserError, match='num_outs=3: it has 4 factors'):
+        SimplePyramid(16, 6, 3)

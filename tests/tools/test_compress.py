@@ -6,10 +6,12 @@ import torch
 from conftest import FAMILIES, real_data
 from mmengine.registry import MODELS
 from PIL import Image
+from timm import create_model
 from tiny_runs import differing
 
 from cait_mm.classification import Classifier
 from cait_mm.macs import reduction
+from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.pruning import tune as tune_module
 from cait_mm.spec import Spec, make_spec
 
@@ -97,6 +99,18 @@ def test_a_broken_image_and_another_model_are_a_sentence(tool, small):
     assert status == 2 and '3.png cannot be read' in err
     status, _, err = tool('compress.py', 'deit_huge', *words(small)[1:])
     assert status == 2 and 'deit_huge is neither a config file nor one of' in err
+
+
+def test_timms_name_is_an_architecture(tool, small):
+    weights = create_model('deit_tiny_patch16_224', num_classes=5).state_dict()
+    torch.save(weights, small / 'dense.pth')
+    status, _, err = tool('compress.py', 'deit_tiny_patch16_224', *words(small, '--align', 8, target=0.5)[1:])
+    assert status == 0, err
+    spec = read_checkpoint(str(small / 'out.pth')).spec
+    assert (spec.arch.family, spec.arch.name, len(spec.merges)) == ('vit', 'deit_tiny_patch16_224', 2)
+    torch.save({key: value for key, value in weights.items() if not key.startswith('head.')}, small / 'dense.pth')
+    status, _, err = tool('compress.py', 'timm/deit_tiny_patch16_224', *words(small)[1:])
+    assert status == 2 and 'has no head' in err
 
 
 def test_pictures_are_no_images_of_four_channels(tool, small):

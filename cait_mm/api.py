@@ -45,8 +45,8 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
          **options: Any) -> Classifier:
     """A classifier with pretrained weights, in eval mode: a plain ``nn.Module`` from images to logits.
 
-    ``load('deit_small', 'deit_small.pth')`` reads official, timm's or Hugging Face's weights, ``load('small.pth')`` a
-    compressed checkpoint, which describes itself.
+    ``load('deit_small', 'deit_small.pth')`` reads official, timm's, Hugging Face's or OpenMMLab's weights
+    (``docs/checkpoints.md``), ``load('small.pth')`` a compressed checkpoint, which describes itself.
 
     Args:
         model: The architecture: a name from :data:`cait_mm.arch.ARCHS`, timm's name of a plain ViT

@@ -23,7 +23,8 @@ class SwinArch(Arch):
     """A dense Swin Transformer; ``depths`` and ``num_heads`` have one number for each stage.
 
     ``window_rule`` matters where a grid is no larger than a window: ``fitted`` makes the window as small as the grid
-    and leaves it where it is (the official code), ``whole`` pads the grid to a window and shifts it (OpenMMLab).
+    and leaves it where it is (the official code), ``mm`` pads the grid to a window and shifts it (OpenMMLab). Earlier
+    specs call it ``whole``.
     """
 
     family: ClassVar[str] = 'swin'
@@ -55,6 +56,8 @@ class SwinArch(Arch):
         if len(self.depths) > MOST_STAGES:
             raise UserError(f'arch depths has {len(self.depths)} stages, {MOST_STAGES} at most are supported.')
         check_positive_int('arch window_size', self.window_size)
+        if self.window_rule == 'whole':
+            object.__setattr__(self, 'window_rule', 'mm')
         if self.window_rule not in WINDOW_RULES:
             raise UserError(f'arch window_rule={shown(self.window_rule)}: use {" or ".join(WINDOW_RULES)}.')
         self._check_common()

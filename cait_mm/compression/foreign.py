@@ -91,7 +91,7 @@ def _swin(given: Settings) -> tuple[Settings, Convert]:
         raise UserError(f'SwinTransformer has strides={tuple(given["strides"])} in this config, which cannot be '
                         'compressed: every stage after the first halves the grid in this package.')
     arch = SwinArch('swin', given['embed_dims'], given['depths'], given['num_heads'], given['mlp_ratio'],
-                    given['patch_size'], given['window_size'], in_channels=given['in_channels'], window_rule='whole')
+                    given['patch_size'], given['window_size'], in_channels=given['in_channels'], window_rule='mm')
     settings = dict(type='CAITSwin', arch=_named(arch), in_channels=arch.in_channels,
                     out_indices=tuple(given['out_indices']), frozen_stages=given['frozen_stages'])
     return settings, lambda weights: swin_weights(weights, max(settings['out_indices']) + 1)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_grid
-from cait_mm.models.formats import HEAD_KEYS, backbone_of, check_dimensions, find_weights
+from cait_mm.models.formats import HEAD_KEYS, backbone_of, check_dimensions, find_weights, without_students
+from cait_mm.models.vit_forms import timm_names
 from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec
 from cait_mm.utils.weights import load_file
@@ -67,10 +68,11 @@ class LoadReport:
 def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     """Read a local file or an address and find the backbone in it.
 
-    Official checkpoints (``{'model': ...}``), timm's and Hugging Face's (a bare state dict, ``.safetensors``),
-    compressed ones of this package and OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) are
-    understood, also when wrapped by DDP, ``torch.compile`` or Lightning. A classifier's head is kept, as ``head.``.
-    Every family's backbone converts relatives of its own (:meth:`~cait_mm.models.base.Backbone.fit`).
+    Official checkpoints (``{'model': ...}``), timm's (a bare state dict, ``.safetensors``), compressed ones of this
+    package, OpenMMLab training checkpoints (``{'state_dict': {'backbone. ...'}}``) and DINO's (of the teacher) are
+    understood, also when wrapped by DDP, FSDP, ``torch.compile`` or Lightning. Plain ViTs of other projects get timm's
+    names (:data:`~cait_mm.models.vit_forms.FORMS`). A classifier's head is kept, as ``head.``. Every family's backbone
+    converts relatives of its own (:meth:`~cait_mm.models.base.Backbone.fit`).
 
     Args:
         path: The file or address.
@@ -82,10 +84,10 @@ def read_checkpoint(path: str, prefix: str | None = None) -> Checkpoint:
     """
     path, content = str(path), load_file(path)
     everything, notes = find_weights(path, content)
-    if prefix:
-        everything = _below(path, everything, prefix)
-    weights = backbone_of(everything)
+    everything = _below(path, everything, prefix) if prefix else without_students(everything, notes)
+    weights, told = timm_names(path, backbone_of(everything))
     check_dimensions(path, weights)
+    notes += told
     meta = content.get('meta')
     spec = meta.get(SPEC_META) if isinstance(meta, Mapping) else None
     whole = any(key.startswith('backbone.') for key in everything)

@@ -104,9 +104,11 @@ class Classifier(nn.Module):
         more = next((part for part in ('pre_logits.', 'fc_norm.')
                      if any(key.startswith(part) and key not in own for key in checkpoint.state_dict)), None)
         if more and not new_head:
+            remedy = ('name an architecture of the family vit with global_pool=\'avg\', fc_norm=True and '
+                      'final_norm=False' if more == 'fc_norm.' else
+                      f'start a head with {self.parameters_of}new_head=True, or give a checkpoint without it')
             raise UserError(f'checkpoint {checkpoint.path} has {more[:-1]} before its head, for which this classifier '
-                            f'has no place: start a head with {self.parameters_of}new_head=True, or give a checkpoint '
-                            'without it.')
+                            f'has no place: {remedy}.')
 
     def _load_heads(self, path: str, heads: dict[str, Tensor], head_rows: Sequence[int] | None) -> str:
         """Load ``heads``; the sentence for the log."""

@@ -15,7 +15,10 @@ HEADS = ('head', 'aux_head', 'head_dist')
 HEAD_KEYS = tuple(f'{name}.' for name in HEADS)
 """The keys of a classifier's checkpoint behind the backbone that classifiers here use."""
 
-
+_DINO_HEAD = ('head.mlp.', 'head.last_layer.')
+"""The head of DINO's pretraining, which is no classifier's."""
+_WRAPPERS = ('_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module')
+"""Parts of names that ``torch.compile``, FSDP and recomputation put in."""
 _DIMENSIONS = ((r'patch_embed\.proj\.weight', 4), (r'pos_embed|cls_token', 3),
                (r'head\.weight|.*\bblocks\..*\.(attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.weight', 2),
                (r'.*\.relative_position_bias_table', 2))
@@ -27,7 +30,7 @@ def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
 
     ``{'state_dict': ...}``, ``{'model': ...}``, their averaged twins and bare state dicts are understood
     (:data:`~cait_mm.utils.weights.WEIGHTS` is the order of preference), and so are the prefixes of DDP (``module.``),
-    ``torch.compile`` (``_orig_mod.``) and Lightning (``model.``).
+    FSDP, ``torch.compile`` (``_orig_mod.``) and Lightning (``model.``).
 
     Raises:
         UserError: There are no weights in it.
@@ -49,25 +52,43 @@ def find_weights(path: str, content: Any) -> tuple[Weights, list[str]]:
 
 
 def without_wrappers(weights: Weights, notes: list[str]) -> Weights:
-    """Names without the prefixes of DDP, ``torch.compile`` and Lightning; adds to ``notes``."""
-    weights = {'.'.join(part for part in key.split('.') if part != '_orig_mod'): value
+    """Names without the prefixes of DDP, FSDP, ``torch.compile`` and Lightning; adds to ``notes``."""
+    weights = {'.'.join(part for part in key.split('.') if part not in _WRAPPERS): value
                for key, value in weights.items()}
     while all(key.startswith('module.') for key in weights):
         weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-    inside = {key.removeprefix('model.'): value for key, value in weights.items() if key.startswith('model.')}
-    if inside and not any(key.startswith(('backbone.', 'patch_embed.')) for key in weights):
-        left = [key for key in weights if not key.startswith('model.')]
-        if left:
-            notes.append(f'{len(left)} tensors outside model., such as {left[0]}, are left out')
-        return inside
+    return weights if _is_bare(weights) else _part_of(weights, 'model.', notes)
+
+
+def without_students(weights: Weights, notes: list[str]) -> Weights:
+    """The teacher's weights where all are a teacher's or a student's by their names (``teacher.``, ``student.``), and
+    the student's where there is no teacher; adds to ``notes``.
+    """
+    for owner in () if _is_bare(weights) else ('teacher.', 'student.'):
+        if any(key.startswith(owner) for key in weights):
+            return without_wrappers(_part_of(weights, owner, notes), notes)
     return weights
+
+
+def _is_bare(weights: Weights) -> bool:
+    """Whether a model's own backbone is there without a prefix; others with one, such as a teacher, are not its own."""
+    return any(key.startswith(('backbone.', 'patch_embed.', 'embeddings.')) for key in weights)
+
+
+def _part_of(weights: Weights, prefix: str, notes: list[str]) -> Weights:
+    """The weights under ``prefix``, all of them where there are none; adds to ``notes``."""
+    inside = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    left = [key for key in weights if not key.startswith(prefix)]
+    if inside and left:
+        notes.append(f'{len(left)} tensors outside {prefix}, such as {left[0]}, are left out')
+    return inside or weights
 
 
 def backbone_of(weights: Weights) -> Weights:
     """The weights of the backbone in an OpenMMLab model and of a classifier's head; other weights are unchanged."""
     if any(key.startswith('backbone.') for key in weights):
         weights = {key.removeprefix('backbone.'): value for key, value in weights.items()
-                   if key.startswith(('backbone.', *HEAD_KEYS))}
+                   if key.startswith(('backbone.', *HEAD_KEYS)) and not key.startswith(_DINO_HEAD)}
     if 'layers.0.blocks.0.norm1.weight' in weights:  # a Swin, whose head timm wraps
         weights = {re.sub(r'^head\.fc\.', 'head.', key): value for key, value in weights.items()}
     return weights

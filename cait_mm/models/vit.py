@@ -11,13 +11,14 @@ from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_flag
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.deit import DeiT
+from cait_mm.models.linear_layers import without_zero_biases
 from cait_mm.models.positions import fit_offsets, grid_of, resize_pos_embed, window_of_offsets
 from cait_mm.models.vit_block import ViTBlock, norm_layer
 from cait_mm.models.vit_names import plain_names
 from cait_mm.models.vit_rope import RotaryPositions
 from cait_mm.ops.attention import size_bias
 from cait_mm.ops.offsets import grid_places, merged_places, offset_rows
-from cait_mm.ops.rotary import merged_coordinates
+from cait_mm.ops.rotary import axial_frequencies, merged_coordinates
 from cait_mm.ops.token_merge import Grid, fused_tokens
 
 
@@ -157,7 +158,9 @@ class ViT(DeiT):
     def fit(self, checkpoint: Checkpoint) -> list[str]:
         """Bring timm's names to this package's, and resample the checkpoint's pos_embed to this backbone's grid."""
         arch = self.arch
-        state = checkpoint.state_dict = plain_names(checkpoint.state_dict, arch)
+        state, notes = without_zero_biases(plain_names(checkpoint.state_dict, arch), self.state_dict())
+        checkpoint.state_dict = state
+        self._check_periods(checkpoint.path, state.pop('rope.periods', None))
         if 'rope.freqs' in state and state['rope.freqs'].dim() == 4:
             state['rope.freqs'] = state['rope.freqs'][:, :self.depth]
         for index, block in enumerate(self.blocks if self.rope else ()):
@@ -168,14 +171,24 @@ class ViT(DeiT):
         pos_embed = state.get('pos_embed')
         held = 0 if arch.no_embed_class else arch.prefix_tokens('cls_token' in state)
         if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[1] <= held or self.pos_embed is None:
-            return []
+            return notes
         old_grid = grid_of(pos_embed.shape[1] - held, checkpoint.grid, arch.grid(), self.pos_grid)
         if held:
             pos_embed = pos_embed[:, held - self.num_cls:]
         state['pos_embed'] = resize_pos_embed(pos_embed, old_grid, self.pos_grid)
         if old_grid == self.pos_grid:
-            return []
-        return [f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
+            return notes
+        return [*notes, f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
+
+    def _check_periods(self, path: str, periods: Tensor | None) -> None:
+        """Raise if the periods (head_dim / 4) of rotary positions in a file of DINOv3 are not this architecture's."""
+        if periods is None:
+            return
+        rope, arch = self.arch.rope, self.arch
+        own = None if rope is None else 1 / axial_frequencies(arch.head_dim, rope.temperature)[0, :arch.head_dim // 4]
+        if own is None or periods.shape != own.shape or not torch.allclose(periods.float(), own, rtol=0.01):  # bf16
+            raise UserError(f'checkpoint {path} has rotary positions of other periods than {arch.name}: name the '
+                            'architecture that it was trained with.')
 
     def _fit_offsets(self, checkpoint: Checkpoint) -> None:
         """Resample a checkpoint's tables of offsets to this backbone's grid."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cait_mm.arch.vit import ViTArch
+from cait_mm.models.linear_layers import join_layers
 
 Weights = dict[str, Tensor]
 _RENAMED = ((r'\.gamma_([12])$', r'.ls\1.gamma'), (r'\.in_norm\.', '.norm1.'), (r'\.attn_out_proj\.', '.attn.proj.'),
@@ -23,7 +24,7 @@ def plain_names(weights: Mapping[str, Tensor], arch: ViTArch) -> Weights:
 
     Told apart by their names: weights in this form, and parts that are missing or unknown, stay as they are.
     """
-    found: Weights = {}
+    renamed: Weights = {}
     blocks: dict[str, Weights] = {}
     shared = weights.get('rel_pos_bias.relative_position_bias_table')
     for key, value in weights.items():
@@ -35,7 +36,7 @@ def plain_names(weights: Mapping[str, Tensor], arch: ViTArch) -> Weights:
         if block:
             blocks.setdefault(block[0], {})[key[block.end():]] = value
         else:
-            found[key] = value
+            renamed[key] = value
     scaled = [block for block in blocks.values() if 'ls1.gamma' in block]
     if arch.block == 'pre' and not any('ls2.gamma' in block for block in scaled):  # Sapiens scales attention alone
         for block in scaled:
@@ -47,8 +48,8 @@ def plain_names(weights: Mapping[str, Tensor], arch: ViTArch) -> Weights:
             plain = _plain_block(dict(block), arch)
         except (IndexError, KeyError, RuntimeError):  # it is damaged, and strict loading lists how
             plain = block
-        found.update({path + key: value for key, value in plain.items()})
-    return found
+        renamed.update({path + key: value for key, value in plain.items()})
+    return renamed
 
 
 def _plain_block(block: Weights, arch: ViTArch) -> Weights:
@@ -56,25 +57,12 @@ def _plain_block(block: Weights, arch: ViTArch) -> Weights:
         block = _joined_branches(block)
     if 'in_proj.weight' in block:
         block = _split_in_proj(block, int(arch.embed_dim * arch.mlp_ratio))
-    _join(block, 'attn.qkv', ('attn.q_proj', 'attn.k_proj', 'attn.v_proj'))
+    join_layers(block, 'attn.qkv', ('attn.q_proj', 'attn.k_proj', 'attn.v_proj'))
     if 'attn.q_bias' in block and 'attn.v_bias' in block:
         bias, other = block.pop('attn.q_bias'), block.pop('attn.v_bias')
         block['attn.qkv.bias'] = torch.cat([bias, torch.zeros_like(bias), other])
-    _join(block, 'mlp.fc1', ('mlp.fc1_g', 'mlp.fc1_x'))
+    join_layers(block, 'mlp.fc1', ('mlp.fc1_g', 'mlp.fc1_x'))
     return block
-
-
-def _join(block: Weights, whole: str, parts: tuple[str, ...]) -> None:
-    """Put the rows of several linear layers into one, in place; keys that lack the bias of the others get zeros."""
-    lacking = [part for part in parts if f'{part}.bias' not in block]
-    if not all(f'{part}.weight' in block for part in parts) or lacking not in ([], list(parts), ['attn.k_proj']):
-        return
-    weights = [block.pop(f'{part}.weight') for part in parts]
-    biases = [block.pop(f'{part}.bias', None) for part in parts]
-    block[f'{whole}.weight'] = torch.cat(weights)
-    if any(bias is not None for bias in biases):
-        block[f'{whole}.bias'] = torch.cat([weight.new_zeros(len(weight)) if bias is None else bias
-                                            for weight, bias in zip(weights, biases)])
 
 
 def _split_in_proj(block: Weights, hidden: int) -> Weights:

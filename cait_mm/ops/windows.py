@@ -33,12 +33,13 @@ def _kept(size: int) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
     return decorate
 
 
-WINDOW_RULES = ('fitted', 'whole')
+WINDOW_RULES = ('fitted', 'mm')
+"""See :class:`~cait_mm.arch.swin.SwinArch`."""
 
 
 def window_of(grid: Grid, window_size: int, rule: str = 'fitted') -> Grid:
-    """The window (H, W) on ``grid``; by the rule ``whole`` it has one size on every grid."""
-    if rule == 'whole':
+    """The window (H, W) on ``grid``; by OpenMMLab's rule ``mm`` it has one size on every grid."""
+    if rule == 'mm':
         return window_size, window_size
     return min(window_size, grid[0]), min(window_size, grid[1])
 

@@ -23,11 +23,11 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MOST_REPEATED = 2**24
 """The largest tensor for which the file may hold fewer numbers: a small file can describe a view of any size."""
 
-WEIGHTS = ('state_dict_ema', 'state_dict', 'model', 'model_ema', 'module')
+WEIGHTS = ('state_dict_ema', 'state_dict', 'model', 'model_ema', 'module', 'teacher', 'student')
 """The keys under which training scripts keep the weights, the preferred one first.
 
 timm selects its best checkpoint by the averaged weights, ``state_dict_ema``. DeiT and its descendants report the
-accuracy of ``model`` and store ``model_ema`` with it.
+accuracy of ``model`` and store ``model_ema`` with it. DINO publishes its teacher, the average of its students.
 """
 _AVERAGED = 'ema_state_dict'  # MMEngine's: EMAHook swaps it with the model's own
 

@@ -111,7 +111,7 @@ def test_our_own_files_of_an_odd_grid_are_not_taken_for_deit_iii(tmp_path):
 
 
 @pytest.mark.parametrize('content,message', [
-    ([], 'it is a list'), ({}, 'it is empty'), ({'student': {}, 'teacher': {}}, 'it has student, teacher'),
+    ([], 'it is a list'), ({}, 'it is empty'), ({'pupil': {}, 'master': {}}, 'it has pupil, master'),
     ({'state_dict': {'a': 1}}, 'it has a'), (torch.ones(2), 'it is a Tensor'), (5, 'it is a int'),
 ])
 def test_the_keys_of_a_file_without_weights_are_named(tmp_path, content, message):

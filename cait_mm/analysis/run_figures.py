@@ -98,7 +98,7 @@ def cls_attention(backbone: CAITDeiT, image: Tensor) -> Tensor:
     attend = attention.attend
 
     def watched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        seen.append((q[:, :, :1] @ k.mT * attention.scale) + (0 if bias is None else bias))
+        seen.append((q[:, :, :1] @ k.mT * attention.scale) + (0 if bias is None else bias[:, :, :1]))
         return attend(q, k, v, bias)
 
     attention.attend = watched

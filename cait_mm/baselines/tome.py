@@ -17,7 +17,6 @@ from cait_mm.backbones import CAITDeiT
 from cait_mm.errors import UserError
 from cait_mm.models.base import last
 from cait_mm.models.block import Block
-from cait_mm.models.positions import resize_pos_embed
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.token_merge import Grid
 
@@ -134,12 +133,7 @@ class ToMeDeiT(CAITDeiT):
         """After every block: its tokens, where each of the first block's tokens is among them, the grid, and with
         ``restore_mode='residual'`` the map of the differences that the merges took from every patch.
         """
-        maps = self.patch_embed(x)
-        grid = tuple(maps.shape[-2:])
-        x = maps.flatten(2).transpose(1, 2)
-        if self.num_cls:
-            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
-        x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
+        x, grid = self._embed(x)
         source = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
         size = lost = None
         for index, block in enumerate(self.blocks):

@@ -160,25 +160,41 @@ class DeiT(Backbone):
         """Yield after every block the tokens (B, N, C), CLS first if there is one, their grid (H, W), and with
         ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges removed from every patch.
         """
-        maps = self.patch_embed(x)
-        grid = size = tuple(maps.shape[-2:])
-        x = maps.flatten(2).transpose(1, 2)
-        if self.num_cls:
-            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
-        x = x + resize_pos_embed(self.pos_embed, self.pos_grid, grid)
-        lost, logarithm, bias = None, 0., ()
+        x, grid = self._embed(x)
+        size, prefix, places = grid, self.num_cls, self._places(grid, x)
+        lost, logarithm, bias = None, 0., None
         for index, block in enumerate(self.blocks):
             if str(index) in self.merges:
-                merge, before = self.merges[str(index)], (x[:, self.num_cls:], grid)
+                merge, before = self.merges[str(index)], (x[:, prefix:], grid)
+                places = self._merged_places(places, grid, merge.kind, size)
                 merged, grid = merge(*before)
                 lost = self._lost(lost, before, (merged, grid), size)
-                x = torch.cat([x[:, :1], merged], dim=1) if self.num_cls else merged
+                x = torch.cat([x[:, :prefix], merged], dim=1) if prefix else merged
                 if merge.proportion is not None:
                     logarithm = logarithm + merge.proportion * math.log(fused_tokens(merge.kind))
                 if isinstance(logarithm, Tensor):
-                    bias = (size_bias(x, self.num_cls, logarithm), )
-            x = self._run(block, x, *bias)
+                    bias = size_bias(x, prefix, logarithm)
+            x = self._run(block, x, *self._seen(index, block, places, size, bias))
             yield x, grid, lost
+
+    def _embed(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Image (B, in, H, W) -> the tokens in front of block 0, (B, N, C), and the grid of the last ones."""
+        maps = self.patch_embed(x)
+        grid, x = tuple(maps.shape[-2:]), maps.flatten(2).transpose(1, 2)
+        if self.num_cls:
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        return x + resize_pos_embed(self.pos_embed, self.pos_grid, grid), grid
+
+    def _places(self, grid: Grid, x: Tensor) -> Any:
+        """The patches' places on ``grid`` for positions that act in attention, on the device of ``x``; None here."""
+
+    def _merged_places(self, places: Any, grid: Grid, kind: str, size: Grid) -> Any:
+        """The places behind a merge of ``kind`` on ``grid``; ``size`` is the grid before all merges."""
+        return places
+
+    def _seen(self, index: int, block: nn.Module, places: Any, size: Grid, bias: Tensor | None) -> tuple[Any, ...]:
+        """What a block's attention wants next to its tokens: the bias of merged tokens, and positions."""
+        return () if bias is None else (bias, )
 
     def unused(self) -> list[str]:
         behind = [f'{part}.{index}.' for part in ('blocks', 'merges') for index in range(self.depth, self.arch.depth)]

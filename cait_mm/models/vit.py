@@ -1,7 +1,6 @@
 """Any plain ViT of timm with merged tokens and per-block widths that gives dense feature maps."""
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from timm.layers import AttentionPoolLatent, PatchEmbed, get_act_layer
@@ -16,10 +15,19 @@ from cait_mm.models.positions import fit_offsets, grid_of, resize_pos_embed, win
 from cait_mm.models.vit_block import ViTBlock, norm_layer
 from cait_mm.models.vit_names import plain_names
 from cait_mm.models.vit_rope import RotaryPositions
-from cait_mm.ops.attention import size_bias
-from cait_mm.ops.offsets import grid_places, merged_places, offset_rows
+from cait_mm.ops.offsets import grid_places, merged_offsets, offset_rows
 from cait_mm.ops.rotary import axial_frequencies, merged_coordinates
-from cait_mm.ops.token_merge import Grid, fused_tokens
+from cait_mm.ops.token_merge import Grid
+
+
+class Places(NamedTuple):
+    """Where tokens stand for positions that act in attention; None where there are none of a kind."""
+    coordinates: Tensor | None
+    """Of rotary positions, (1, N, 2)."""
+    offsets: Tensor | None
+    """Rows and columns (1, N, 2), for tables of offsets."""
+    rows: Tensor | None
+    """Of the tables, for every pair of tokens (:func:`~cait_mm.ops.offsets.offset_rows`)."""
 
 
 class ViT(DeiT):
@@ -112,43 +120,34 @@ class ViT(DeiT):
         return pooled if self.fc_norm is None else self.fc_norm(pooled)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Image (B, in, H, W) -> the tokens in front of block 0, (B, N, C), and the grid of the last ones."""
         maps = self.patch_embed(x)
         grid, x = tuple(maps.shape[1:3]), maps.flatten(1, 2)
         positions = 0. if self.pos_embed is None else resize_pos_embed(self.pos_embed, self.pos_grid, grid)
         if self.arch.no_embed_class:
             x, positions = x + positions, 0.
-        return torch.cat([*(token.expand(x.shape[0], -1, -1) for token in self._tokens()), x], dim=1) + positions, grid
+        x = torch.cat([*(token.expand(x.shape[0], -1, -1) for token in self._tokens()), x], dim=1) + positions
+        return self.norm_pre(x), grid
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
-        x, grid = self._embed(x)
-        x, size, prefix = self.norm_pre(x), grid, self.num_cls
-        coordinates = None if self.rope is None else self.rope.coordinates(grid).to(x.device)
-        places = grid_places(grid).to(x.device) if self.arch.rel_pos_bias else None
-        lost, logarithm, bias, rotation, rows = None, 0., None, None, None
-        for index, block in enumerate(self.blocks):
-            if str(index) in self.merges:
-                merge, before = self.merges[str(index)], (x[:, prefix:], grid)
-                if coordinates is not None:
-                    coordinates = merged_coordinates(coordinates, grid, merge.kind)
-                if places is not None:
-                    places, rows = merged_places(places, grid, merge.kind), None
-                merged, grid = merge(*before)
-                lost = self._lost(lost, before, (merged, grid), size)
-                x = torch.cat([x[:, :prefix], merged], dim=1)
-                if merge.proportion is not None:
-                    logarithm = logarithm + merge.proportion * math.log(fused_tokens(merge.kind))
-                if isinstance(logarithm, Tensor):
-                    bias = size_bias(x, prefix, logarithm)
-            if coordinates is not None:
-                rotation = self.rope(coordinates, index, block.attn.planes)
-            both = bias
-            if places is not None:
-                rows = offset_rows(places, size, prefix > 0) if rows is None else rows
-                offsets = block.attn.offset_bias(rows, self.pos_grid, size)
-                both = offsets if bias is None else offsets + bias
-            x = self._run(block, x, both, rotation)
-            yield x, grid, lost
+    def _places(self, grid: Grid, x: Tensor) -> Places:
+        offsets = grid_places(grid).to(x.device) if self.arch.rel_pos_bias else None
+        return Places(None if self.rope is None else self.rope.coordinates(grid).to(x.device), offsets,
+                      None if offsets is None else offset_rows(offsets, grid, self.num_cls > 0))
+
+    def _merged_places(self, places: Places, grid: Grid, kind: str, size: Grid) -> Places:
+        coordinates, offsets, rows = places
+        if coordinates is not None:
+            coordinates = merged_coordinates(coordinates, grid, kind)
+        if offsets is not None:
+            offsets = merged_offsets(offsets, grid, kind)
+            rows = offset_rows(offsets, size, self.num_cls > 0)
+        return Places(coordinates, offsets, rows)
+
+    def _seen(self, index: int, block: nn.Module, places: Places, size: Grid, bias: Tensor | None) -> tuple[Any, ...]:
+        if places.rows is not None:
+            offsets = block.attn.offset_bias(places.rows, self.pos_grid, size)
+            bias = offsets if bias is None else offsets + bias
+        rotation = None if self.rope is None else self.rope(places.coordinates, index, block.attn.planes)
+        return bias, rotation
 
     def unused(self) -> list[str]:
         left = [name for name, token in (('cls_token', self.cls_token), ('dist_token', self.dist_token))

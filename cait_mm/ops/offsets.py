@@ -24,7 +24,7 @@ def grid_places(grid: Grid) -> Tensor:
     return torch.stack(torch.meshgrid(*map(torch.arange, grid), indexing='ij'), -1).flatten(0, 1)[None]
 
 
-def merged_places(places: Tensor, grid: Grid, kind: str) -> Tensor:
+def merged_offsets(places: Tensor, grid: Grid, kind: str) -> Tensor:
     """The places (1, N', 2) behind a merge of ``kind``: the first row and column of those that it fuses."""
     return group_tokens(places, grid, kind).unflatten(-1, (fused_tokens(kind), 2)).amin(-2)
 

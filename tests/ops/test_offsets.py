@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 import torch
 
-from cait_mm.ops.offsets import CLS_ROWS, grid_places, merged_places, offset_rows, resize_table, table_rows
+from cait_mm.ops.offsets import CLS_ROWS, grid_places, merged_offsets, offset_rows, resize_table, table_rows
 from cait_mm.ops.token_merge import MERGE_KINDS, group_tokens, merged_grid
 
 GRID = (5, 3)
@@ -31,7 +31,7 @@ def test_merged_tokens_stand_at_the_first_of_their_patches_and_inside_the_window
     grid, places = GRID, grid_places(GRID)
     for _ in range(3):
         members = group_tokens(torch.eye(grid[0] * grid[1])[None], grid, kind).unflatten(-1, (-1, grid[0] * grid[1]))
-        merged = merged_places(places, grid, kind)
+        merged = merged_offsets(places, grid, kind)
         for token, patches in zip(merged[0], members[0].sum(1), strict=True):
             assert token.tolist() == places[0][patches > 0].amin(0).tolist()
         grid, places = merged_grid(kind, grid), merged

@@ -152,7 +152,8 @@ FORMS = (
          (_masked_biases, )),
     Form('DINOv2', r'^register_tokens$|^blocks\.\d+\.\d+\.|\.mlp\.w12\.', _META, r'^mask_token$',
          (_registers_behind_positions, )),
-    Form('timm, with parts of a pretraining with masks', r'^mask_token$|^decoder_', (), r'^mask_token$|^decoder_'),
+    Form('timm, with parts of a pretraining with masks', r'^mask_token$|^decoder_', (),
+         r'^mask_token$|^decoder_|^lm_head\.'),
 )
 """In the order in which they are tried."""
 

@@ -234,7 +234,7 @@ def test_deits_path_says_where_other_tokens_are_known(tmp_path):
 
 
 @torch.no_grad()
-def test_beit_weights_of_other_sizes_and_of_its_pretraining_are_read():
+def test_beit_weights_of_other_sizes_and_of_its_pretraining_are_read(tmp_path):
     """At another size timm resamples the tables on loading, as the authors do; pretraining shares one table."""
     sizes = dict(embed_dim=24, depth=2, num_heads=3, num_classes=5)
     theirs = shaken(timm.create_model('beit_base_patch16_224', **sizes))
@@ -257,3 +257,10 @@ def test_beit_weights_of_other_sizes_and_of_its_pretraining_are_read():
         model.load_checkpoint(Checkpoint('beit', dict(state), foreign=True))
         logits.append(model(image[..., :224, :224]))
     assert torch.equal(*logits)
+
+    pretraining = {key: value for key, value in shared.items() if not key.startswith(('head.', 'fc_norm.'))}
+    pretraining.update({'mask_token': torch.zeros(1, 1, 24), 'lm_head.weight': torch.zeros(8, 24),
+                        'norm.weight': torch.ones(24), 'norm.bias': torch.zeros(24)})
+    torch.save({'model': pretraining}, tmp_path / 'beit.pth')
+    backbone = cait_mm.backbone(arch, tmp_path / 'beit.pth')
+    assert torch.equal(backbone.blocks[1].attn.relative_position_bias_table, weights[tables[0]])

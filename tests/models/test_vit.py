@@ -262,5 +262,5 @@ def test_beit_weights_of_other_sizes_and_of_its_pretraining_are_read(tmp_path):
     pretraining.update({'mask_token': torch.zeros(1, 1, 24), 'lm_head.weight': torch.zeros(8, 24),
                         'norm.weight': torch.ones(24), 'norm.bias': torch.zeros(24)})
     torch.save({'model': pretraining}, tmp_path / 'beit.pth')
-    backbone = cait_mm.backbone(arch, tmp_path / 'beit.pth')
+    backbone = cait_mm.backbone(arch, tmp_path / 'beit.pth', out_indices=(0, 1))
     assert torch.equal(backbone.blocks[1].attn.relative_position_bias_table, weights[tables[0]])

@@ -1,8 +1,9 @@
 """Trained segmentors and detectors compressed without labels: as they come, and after some steps of tuning.
 
 ToMe's merging in the same trained model is tested and tuned the same way. Runs where tasks.py does: --out holds data/,
-checkpoints/ and the dense model of a task, which is trained if it is not there. Rows tell how long tuning
-took; --time times the encoders of a task in one interleaved run, on a quiet machine. Finished models are kept.
+checkpoints/ and the dense model of a task, which is trained if it is not there. Rows tell how long tuning took, and the
+distance on images held out before and after it. --time times the encoders of a task in one interleaved run, on a quiet
+machine. Finished models are kept.
 """
 import os
 import re
@@ -36,7 +37,7 @@ SCORES = {'camvid': 'mIoU', 'mask2former': 'mIoU', 'acdc': 'mDice', 'polyp': 'mD
           'mask_rcnn_scenes': 'coco/bbox_mAP'}
 VIEW: View = {
     'task': '{task}', 'variant': '{variant}', 'steps': '{steps}', 'seed': '{seed}', 'score': '{score:.2f}',
-    'encoder GMACs': '{macs_g:.2f}', 'saved': '{saved_percent:.1f} %', 'tuned in': '{tuning_s:.0f} s',
+    'encoder GMACs': '{macs_g:.2f}', 'saved': '{saved_percent:.1f} %',
     'encoder speed (ideal)': ratio('encoder_')}
 
 

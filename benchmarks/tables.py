@@ -96,6 +96,8 @@ TABLES = {
     'tome': Table('speed', {
         **picked(SPEED, 'model', 'GMACs'), 'median (quartiles)': '{ms:.4g} ms ({low_ms:.4g} to {high_ms:.4g})',
         **picked(SPEED, 'speed-up', 'ideal'), 'memory at most': '{memory_mib:.4g} MiB'}, {'case': ['tome']}),
+    'plain_vits': Table('speed', picked(SPEED, 'model', 'part', 'GMACs', MEDIAN, 'speed-up', 'ideal'),
+                        {'case': ['dinov2_s', 'dinov2_b', 'dinov3_s']}),
     'swin_lvvit': timings('swin_lvvit', **{'saved': SAVED['saved']}),
     'families': Table('families', {
         'model': '{family} {kind}', 'top-1 %': '{top1:.1f}', 'GMACs at 128': '{gmacs:.3f}', 'saved': SAVED['saved'],

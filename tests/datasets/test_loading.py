@@ -95,7 +95,7 @@ def test_a_broken_picture_in_the_middle_is_named(folder, library, damage):
         assert '\n' not in str(raised.value)
 
 
-@pytest.mark.parametrize('damage', set(BROKEN) - {'cut'})
+@pytest.mark.parametrize('damage', [name for name in BROKEN if name != 'cut'])
 def test_a_broken_label_map_is_named(folder, damage):
     BROKEN[damage](folder / 'ann' / 'b.png')
     with pytest.raises(UserError, match=r'ann/b\.png'):

@@ -78,6 +78,13 @@ TASKS = {
 }
 
 
+def trained(config: Path) -> Path:
+    """The last checkpoint of a config's run, which is begun, continued, or complete already."""
+    folder = Path(config.stem).resolve()
+    tool('train', config, '--work-dir', folder, '--resume')
+    return newest_checkpoint(folder)
+
+
 def scores_of(config: Path, names: Sequence[str]) -> Row:
     """Scores before and after training. A run begins with the backbone's checkpoint and random heads."""
     folder = Path(config.stem).resolve()
@@ -91,8 +98,7 @@ def scores_of(config: Path, names: Sequence[str]) -> Row:
     scores = {'before': tested(config, start, before)}
     start.unlink(missing_ok=True)
     if not after.is_file():
-        tool('train', config, '--work-dir', folder, '--resume')
-        tool('test', config, newest_checkpoint(folder), '--work-dir', folder, '--show-dir', folder / 'shown',
+        tool('test', config, trained(config), '--work-dir', folder, '--show-dir', folder / 'shown',
              '--cfg-options', f'test_dataloader.dataset.indices={DRAWN}')
     scores['after'] = tested(config, newest_checkpoint(folder), after)
     # MMDetection gives no scores at all where nothing was detected

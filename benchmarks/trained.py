@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shared import Row, View, add_timings, finish, keep_rows, parser_of, ratio, tested, tool
-from tasks import TASKS
+from shared import Row, View, add_timings, finish, keep_rows, parser_of, ratio, tested
+from tasks import TASKS, trained
 
 from cait_mm.compression.model import Compressed, compress_model
 from cait_mm.compression.tuning import discard, prepare_tuning, tune_compressed
 from cait_mm.config.cli import positive_int, run, whole_number
 from cait_mm.tasks import build_model
-from cait_mm.utils.files import newest_checkpoint, read_json
+from cait_mm.utils.files import read_json
 
 PLACES = {**dict.fromkeys(TASKS, (4, 7)), 'mask_rcnn_scenes': (2, 5)}
 """The blocks before which two merges halve the tokens, of the 12 of a DeiT or the 8 of the scenes' ViT."""
@@ -39,14 +39,6 @@ VIEW: View = {
     'task': '{task}', 'variant': '{variant}', 'steps': '{steps}', 'seed': '{seed}', 'score': '{score:.2f}',
     'encoder GMACs': '{macs_g:.2f}', 'saved': '{saved_percent:.1f} %',
     'encoder speed (ideal)': ratio('encoder_')}
-
-
-def trained(config: Path) -> Path:
-    """The checkpoint of a dense model, trained if it is not yet."""
-    folder = Path(config.stem)
-    if not (folder / 'last_checkpoint').is_file():
-        tool('train', config, '--work-dir', folder, '--resume')
-    return newest_checkpoint(folder)
 
 
 def made(variant: str, config: Path, checkpoint: Path, places: tuple[int, int]) -> Compressed:

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 from ablations import VARIANTS
 from curves import VIEW as CURVE
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shared import ROOT, Row, View, ratio, read_rows, show
 from speed import VIEW as SPEED
@@ -134,6 +135,19 @@ def refreshed(page: str) -> str:
     return re.sub(r'<!-- table (\S+) -->\n.*?<!-- end -->', fill, page, flags=re.DOTALL)
 
 
+def plain(axis: Axes, label: str, lines: str = 'both') -> None:
+    """Leave grey lines along the ticks of an axis (``x``, ``y``) or of both, and label the lower one."""
+    axis.set_xlabel(label, color=GREY)
+    axis.tick_params(colors=GREY)
+    axis.grid(axis=lines, color=GREY, alpha=0.25)
+    axis.spines[:].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as target:
+        figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
+
+
 def draw_targets(path: Path) -> None:
     """Speed-ups of the targets: measured, with memory kept, and the ideal."""
     rows = [row for row in TABLES['targets'].rows() if row['unit'] == 'x'][::-1]
@@ -146,13 +160,9 @@ def draw_targets(path: Path) -> None:
             axis.scatter(*zip(*shown), s=200 if marker == '|' else 36, marker=marker, color=COLOURS[name], label=name)
         axis.set_yticks(range(len(rows)), [row['what'] for row in rows])
         axis.set_xlim(left=1)
-        axis.set_xlabel('times as fast as dense', color=GREY)
-        axis.tick_params(colors=GREY)
-        axis.grid(axis='y', color=GREY, alpha=0.25)
-        axis.spines[:].set_visible(False)
+        plain(axis, 'times as fast as dense', 'y')
         axis.legend(frameon=False, labelcolor=GREY, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1))
-        with atomic_path(path) as target:
-            figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
+        save(figure, path)
 
 
 def draw_curves(path: Path) -> None:
@@ -168,15 +178,11 @@ def draw_curves(path: Path) -> None:
                         f'{row["series"]}, tuned' if row['steps'] else row['series']))
                     if line:
                         axis.plot(*zip(*line), marker='o', markersize=4, color=colour, label=name)
-                axis.set_xlabel(label, color=GREY)
-                axis.tick_params(colors=GREY)
-                axis.grid(color=GREY, alpha=0.25)
-                axis.spines[:].set_visible(False)
+                plain(axis, label)
             axes[0].set_ylabel(f'top-1, {images}, %', color=GREY)
         figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, labelcolor=GREY, ncols=5,
                       loc='outside upper center')
-        with atomic_path(path) as target:
-            figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
+        save(figure, path)
 
 
 def main() -> int:

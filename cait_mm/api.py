@@ -29,7 +29,7 @@ from cait_mm.pruning.imitate import (
     require_same_classes,
     unlike,
 )
-from cait_mm.pruning.tune import LR, Progress, Tuned
+from cait_mm.pruning.tune import LR, MODULE_LR, Progress, Tuned
 from cait_mm.pruning.tune import tune as tune_model
 from cait_mm.utils.draws import draws_of
 from cait_mm.utils.images import as_batches
@@ -151,7 +151,7 @@ def tune(student: nn.Module, teacher: nn.Module, images: Any, steps: int, *, lr:
     """
     alone = isinstance(teacher, Classifier)
     lr, batch_size = (given if given is not None else own
-                      for given, own in ((lr, LR if alone else 1e-4), (batch_size, 32 if alone else 4)))
+                      for given, own in ((lr, LR if alone else MODULE_LR), (batch_size, 32 if alone else 4)))
     draws = draws_of(images, backbone_inside(teacher).img_size, steps, batch_size, seed)
     if alone:
         require_same_classes(student, teacher)

@@ -35,7 +35,7 @@ from cait_mm.ops.token_merge import RESTORE_MODES
 from cait_mm.pruning.compensate import RIDGE
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.fold import PAD_TO
-from cait_mm.pruning.tune import Tuned
+from cait_mm.pruning.tune import LR, MODULE_LR, Tuned
 from cait_mm.spec import make_spec
 from cait_mm.utils.images import find_images, load_batches
 
@@ -86,8 +86,8 @@ def parse_args() -> argparse.Namespace:
                         'same command without this option then takes its weights')
     parser.add_argument('--batch-size', type=positive_int, metavar='N',
                         help='of --tune (default: 32 for a classifier, for others the config\'s)')
-    parser.add_argument('--lr', type=positive, help='of the first step of --tune (default: 3e-5 for a classifier, 1e-4 '
-                        'for others)')
+    parser.add_argument('--lr', type=positive, help=f'of the first step of --tune (default: {LR:g} for a classifier, '
+                        f'{MODULE_LR:g} for others)')
     parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
                         help='mixed precision in --tune of a segmentor or detector (default: float16)')
     add_json_option(parser)
@@ -152,7 +152,7 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Write the folder of a segmentor or detector; the changes, for people and as JSON."""
     from cait_mm.compression.model import compress_model
     from cait_mm.compression.small_config import changes
-    from cait_mm.compression.tuning import LR, RUN, discard, prepare_tuning, tune_compressed
+    from cait_mm.compression.tuning import RUN, discard, prepare_tuning, tune_compressed
     merge = None if args.merge is None else parse_merges(args.merge)
     with logs_aside(args.json):
         found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
@@ -161,7 +161,7 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
                                **means(args))
         if args.tune:
             config = prepare_tuning(found, args.images, args.tune, args.out / 'tuning', batch_size=args.batch_size,
-                                    lr=args.lr or LR, amp=args.amp)
+                                    lr=args.lr or MODULE_LR, amp=args.amp)
             if args.tune_later:
                 return later(config.work_dir), {'run': f'{config.work_dir}/{RUN}'}
             tune_compressed(found, config)

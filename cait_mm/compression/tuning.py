@@ -17,10 +17,10 @@ from cait_mm.compression.small_config import config_of
 from cait_mm.engine.imitation import distance_of
 from cait_mm.engine.processes import alone
 from cait_mm.engine.recipe import use_amp
-from cait_mm.engine.tuning_run import LR, run_tuning, tuning_config
+from cait_mm.engine.tuning_run import run_tuning, tuning_config
 from cait_mm.errors import UserError
 from cait_mm.models.base import backbone_inside
-from cait_mm.pruning.tune import LEAST_IMAGES, Tuned, fingerprint
+from cait_mm.pruning.tune import LEAST_IMAGES, MODULE_LR, Tuned, fingerprint
 from cait_mm.utils.files import atomic_path, read_json, write_json
 from cait_mm.utils.signals import Stopped
 
@@ -29,7 +29,7 @@ ABOUT, IMAGES, RUN, STUDENT, TEACHER = 'about.json', 'images.txt', 'run.py', 'st
 
 
 def prepare_tuning(found: Compressed, images: str | os.PathLike | Sequence[str] | None, steps: int,
-                   folder: str | os.PathLike, *, batch_size: int | None = None, lr: float = LR,
+                   folder: str | os.PathLike, *, batch_size: int | None = None, lr: float = MODULE_LR,
                    amp: str | None = None, seed: int = 0) -> Config:
     """Write what a tuning run of ``found`` needs into ``folder``, if it is not there yet; the run's config.
 

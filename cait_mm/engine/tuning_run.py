@@ -13,16 +13,14 @@ from cait_mm.engine.run import build_runner
 from cait_mm.engine.start import resume_from
 from cait_mm.engine.tuning import TUNED, read_outcome
 from cait_mm.errors import UserError
-from cait_mm.pruning.tune import LOOKS, Tuned
+from cait_mm.pruning.tune import LOOKS, MODULE_LR, Tuned
 from cait_mm.utils.files import newest_checkpoint
 
 _KEPT = ('custom_imports', 'default_scope', 'env_cfg', 'log_level', 'vis_backends', 'visualizer')
-LR = 1e-4
-"""Of the first step. With maps restored by residuals, 5e-4 first undoes what they gave."""
 
 
 def tuning_config(small: Config, small_checkpoint: str, dense: Config, dense_checkpoint: str,
-                  images: str | Sequence[str], steps: int, work_dir: str, lr: float = LR, seed: int = 0,
+                  images: str | Sequence[str], steps: int, work_dir: str, lr: float = MODULE_LR, seed: int = 0,
                   batch_size: int | None = None) -> Config:
     """The config of the run in which a dense model teaches its compressed self on images alone.
 

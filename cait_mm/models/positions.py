@@ -66,12 +66,6 @@ def fit_offsets(table: Tensor, window: Grid, other: Grid) -> Tensor:
     return resize_rel_pos_bias_table(table, other, (table_rows(other), table.shape[1]))
 
 
-def resize_bias_table(table: Tensor, window: int) -> Tensor:
-    """Resample a table of relative position biases (rows, heads) bicubically to a square window of side ``window``."""
-    maps = F.interpolate(_as_maps(table).float(), size=(2 * window - 1,) * 2, mode='bicubic', align_corners=False)
-    return maps.flatten(2)[0].T.to(table.dtype)
-
-
 def widen_bias_table(table: Tensor, window: int) -> Tensor:
     """Put a table of a smaller window into the middle of one of side ``window``, where the same offsets stand.
 

@@ -12,8 +12,9 @@ from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
 from cait_mm.models.base import Backbone, last
 from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
-from cait_mm.models.positions import resize_bias_table, widen_bias_table, window_of_table
+from cait_mm.models.positions import widen_bias_table, window_of_table
 from cait_mm.models.swin_names import official_names
+from cait_mm.ops.offsets import resample_offsets
 from cait_mm.ops.token_merge import Grid, TokenMerge, spread
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
@@ -242,7 +243,7 @@ class Swin(Backbone):
                 state[key] = widen_bias_table(tables[key], wanted)
                 yield f'bias tables of stages smaller than a window put into the middle of tables of window {wanted}'
             else:
-                state[key] = resize_bias_table(tables[key], wanted)
+                state[key] = resample_offsets(tables[key], (old, old), (wanted, wanted))
                 yield f'bias tables resized from window {old} to {wanted}'
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

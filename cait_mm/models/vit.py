@@ -129,7 +129,7 @@ class ViT(DeiT):
         return self.norm_pre(x), grid
 
     def _places(self, grid: Grid, x: Tensor) -> Places:
-        offsets = grid_places(grid).to(x.device) if self.arch.rel_pos_bias else None
+        offsets = grid_places(grid, x.device) if self.arch.rel_pos_bias else None
         return Places(None if self.rope is None else self.rope.coordinates(grid).to(x.device), offsets,
                       None if offsets is None else offset_rows(offsets, grid, self.num_cls > 0))
 

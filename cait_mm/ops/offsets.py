@@ -1,7 +1,7 @@
 """Biases of attention that depend on the offset between two patches (BEiT), for merged tokens too.
 
-A table has a row for every offset between two patches of its window, row by row, and three rows more: from CLS to a
-patch, from a patch to CLS, from CLS to itself. A merged token stands at the first of its patches: offsets between
+A table has a row for every offset between two patches of its window, row by row, and in BEiT three rows more: from CLS
+to a patch, from a patch to CLS, from CLS to itself. A merged token stands at the first of its patches: offsets between
 merged tokens are then offsets between patches, which the table has.
 """
 import torch
@@ -19,9 +19,10 @@ def table_rows(window: Grid) -> int:
     return (2 * window[0] - 1) * (2 * window[1] - 1) + CLS_ROWS
 
 
-def grid_places(grid: Grid) -> Tensor:
+def grid_places(grid: Grid, device: torch.device | None = None) -> Tensor:
     """The row and column of every patch of a grid (H, W), in raster order: (1, H * W, 2)."""
-    return torch.stack(torch.meshgrid(*map(torch.arange, grid), indexing='ij'), -1).flatten(0, 1)[None]
+    sides = (torch.arange(side, device=device) for side in grid)
+    return torch.stack(torch.meshgrid(*sides, indexing='ij'), -1).flatten(0, 1)[None]
 
 
 def merged_offsets(places: Tensor, grid: Grid, kind: str) -> Tensor:
@@ -47,10 +48,15 @@ def offset_rows(places: Tensor, window: Grid, has_cls: bool) -> Tensor:
     return torch.cat([first, F.pad(rows, (1, 0), value=last - 2)])
 
 
+def resample_offsets(table: Tensor, window: Grid, other: Grid) -> Tensor:
+    """A table without rows of CLS (rows, heads), bicubically resampled from a window to another."""
+    maps = table.T.unflatten(1, (2 * window[0] - 1, 2 * window[1] - 1))[None]
+    maps = F.interpolate(maps.float(), size=(2 * other[0] - 1, 2 * other[1] - 1), mode='bicubic', align_corners=False)
+    return maps[0].flatten(1).T.to(table.dtype)
+
+
 def resize_table(table: Tensor, window: Grid, other: Grid) -> Tensor:
-    """Resample the offsets of a table (rows, heads) bicubically from a window to another; the rows of CLS stay."""
+    """A table (rows, heads) for another window: its offsets are resampled, the rows of CLS stay."""
     if window == other:
         return table
-    maps = table[:-CLS_ROWS].T.unflatten(1, (2 * window[0] - 1, 2 * window[1] - 1))[None]
-    maps = F.interpolate(maps.float(), size=(2 * other[0] - 1, 2 * other[1] - 1), mode='bicubic', align_corners=False)
-    return torch.cat([maps[0].flatten(1).T.to(table.dtype), table[-CLS_ROWS:]])
+    return torch.cat([resample_offsets(table[:-CLS_ROWS], window, other), table[-CLS_ROWS:]])

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cait_mm.ops.attention import Attention
+from cait_mm.ops.offsets import grid_places, offset_rows
 from cait_mm.ops.token_merge import Grid
 
 
@@ -76,11 +77,7 @@ def relative_index(window: Grid, table_window: int, device: torch.device | None 
         (h * w, h * w), rows of a table ``((2 * table_window - 1)**2, heads)``. An offset is in the same row whatever
         the window, so that a smaller window reads a part of the full table.
     """
-    sides = (torch.arange(side, device=device) for side in window)
-    y, x = (axis.flatten() for axis in torch.meshgrid(*sides, indexing='ij'))
-    rows = y[:, None] - y[None] + table_window - 1
-    columns = x[:, None] - x[None] + table_window - 1
-    return rows * (2 * table_window - 1) + columns
+    return offset_rows(grid_places(window, device), (table_window, table_window), has_cls=False)
 
 
 @_kept(16)

@@ -21,7 +21,9 @@ from cait_mm.utils.weights import load_file
 LEAST_IMAGES = 32
 """Fewer are refused: learning from them does not carry over to other images."""
 LR = 3e-5
-"""Of the first step. Weighted merges leave little to learn: 1e-4 first undoes more than a hundred steps mend."""
+"""Of a classifier's first step. Weighted merges leave little to learn: 1e-4 undoes more than a hundred steps mend."""
+MODULE_LR = 1e-4
+"""That of other models. With maps restored by residuals, 5e-4 first undoes what they gave."""
 LOOKS = 10
 """How often the images held out are looked at in a run."""
 

@@ -156,10 +156,6 @@ def count(name: str) -> dict[str, Any]:
     """Input, MACs and parameters of a config: the target's for a CDCP run, None if they depend on a checkpoint."""
     path = str(PATHS[name])
     config, model = load_config(path), load_model(path)
-    if config.model.type == 'Classifier' and config.model.backbone.type.startswith('ToMe'):
-        size = model.backbone.img_size  # its merges are no part of a spec
-        return {'Input': sides(size), 'FLOPs': count_macs(model, (torch.rand(1, 3, *size),))[''],
-                'Parameters': count_params(model)}
     if config.model.type == 'Classifier':
         spec, classes = model.backbone.spec, model.num_classes
         cost = classifier_cost(spec, num_classes=classes)

@@ -16,7 +16,6 @@ from untrained import logits, parser_with_images, sharp, small, top1
 import cait_mm
 from cait_mm.analysis.flops import count_macs
 from cait_mm.analysis.speed import conditions, time_interleaved
-from cait_mm.baselines import ToMeDeiT
 from cait_mm.config.cli import parse_merges, positive_int, run, whole_number
 from cait_mm.config.outcome import show_tuning
 from cait_mm.models import Classifier
@@ -45,7 +44,7 @@ def built(series: str, setting: str, dense: Classifier, images: torch.Tensor) ->
     made_from = MODELS[series, setting]
     if series in TOME:
         r = made_from if isinstance(made_from, int) else [(block, 'half') for block in made_from]
-        model = Classifier(ToMeDeiT(r=r, arch='deit_tiny', out_indices=(11,), final_norm=True))
+        model = Classifier(dict(type='CAITDeiT', arch='deit_tiny', tokens=dict(type='ToMe', r=r)))
         model.load_state_dict(dense.state_dict())
         return model.eval()
     if series == 'merges':

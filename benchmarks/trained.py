@@ -51,7 +51,7 @@ def made(variant: str, config: Path, checkpoint: Path, places: tuple[int, int]) 
     if variant == 'dense':
         return dense
     settings = deepcopy(dense.config)
-    settings.model.backbone.update(type='ToMeDeiT', r=[(place, 'half') for place in places], **options)
+    settings.model.backbone.update(tokens=dict(type='ToMe', r=[(place, 'half') for place in places]), **options)
     small = build_model(settings).eval()
     small.load_state_dict(dense.dense.state_dict())
     return replace(dense, small=small, config=settings)
@@ -65,8 +65,7 @@ def row_of(key: tuple[str, str, int, int], config: Path, folder: Path) -> Row:
         if steps:
             tuning, begun = prepare_tuning(model, None, steps, folder / 'tuning', seed=seed), time.monotonic()
             teacher = tuning.model.teacher.backbone
-            if teacher.pop('r', None):  # the teacher of ToMe is the dense model too
-                teacher.type = 'CAITDeiT'
+            teacher.pop('tokens', None)  # the teacher of ToMe is the dense model too
             tune_compressed(model, tuning)
             seconds = dict(tuning_s=time.monotonic() - begun)
         model.save(folder)

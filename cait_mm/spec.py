@@ -18,6 +18,7 @@ from cait_mm.arch import Arch, BlockName, BlockSpec, check_keys, check_positive_
 from cait_mm.arch.checks import MOST_BLOCKS, check_sequence
 from cait_mm.errors import UserError, reason_of, shown
 from cait_mm.ops.token_merge import MERGE_KINDS, WEIGHTED, Grid, merged_grid
+from cait_mm.tokens import ATME, TokenReducer, as_reducer
 
 SPEC_VERSION = 1
 
@@ -39,10 +40,16 @@ class Spec:
     arch: Arch
     merges: tuple[Merge, ...]
     blocks: tuple[BlockSpec, ...]
+    tokens: TokenReducer | None = None
+    """Another token reducer than ATME, instead of merges."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'merges', _checked_merges(self.arch, self.merges))
         _check_blocks(self.arch, self.blocks)
+        if self.tokens is not None:
+            if self.merges:
+                raise UserError(f'tokens={type(self.tokens).__name__} reduces tokens its own way: leave merge out.')
+            self.tokens.check(self.arch)
 
     @property
     def is_pruned(self) -> bool:
@@ -69,15 +76,14 @@ class Spec:
         """The merge in front of block number ``block``, if there is one."""
         return self.placed.get(block)
 
+    @cached_property
+    def reducer(self) -> TokenReducer:
+        """What reduces the tokens: ``tokens``, or ATME with the merges."""
+        return self.tokens or ATME({block: merge.kind for block, merge in self.placed.items()})
+
     def grids(self, img_size: tuple[int, int] | None = None) -> list[Grid]:
         """The token grid (H, W) inside each block for an image of ``img_size`` pixels."""
-        grid, grids = self.arch.grid(img_size), []
-        for block in range(self.arch.depth):
-            grid, merge = self.arch.enter(block, grid), self.merge_before(block)
-            if merge:
-                grid = merged_grid(merge.kind, grid)
-            grids.append(grid)
-        return grids
+        return self.reducer.grids(self.arch, self.arch.grid(img_size))
 
     def replace(self, **changes: Any) -> 'Spec':
         """A copy with ``changes``, validated like a new one."""
@@ -96,6 +102,7 @@ class Spec:
             'arch': self.arch.to_dict(),
             'merges': [[merge.block, merge.kind] for merge in self.merges],
             'blocks': [asdict(block) for block in self.blocks],
+            **({} if self.tokens is None else {'tokens': self.tokens.to_dict()}),
         }
 
     def to_json(self) -> str:
@@ -115,13 +122,13 @@ class Spec:
             raise UserError(f'spec version {shown(version)} is unknown to this cait_mm, which reads version '
                             f'{SPEC_VERSION}: update cait_mm.')
         keys, widths = ('version', 'arch', 'merges', 'blocks'), [field.name for field in fields(BlockSpec)]
-        check_keys('spec', data, keys, keys)
+        check_keys('spec', data, (*keys, 'tokens'), keys)
         if not isinstance(data['blocks'], (list, tuple)):
             raise UserError(f'spec blocks={shown(data["blocks"])} is no list.')
         for block in data['blocks'][:MOST_BLOCKS + 1]:
             check_keys('spec block', block, widths, widths)
         return cls(get_arch(data['arch']), as_merges(data['merges']),
-                   tuple(BlockSpec(**block) for block in data['blocks']))
+                   tuple(BlockSpec(**block) for block in data['blocks']), as_reducer(data.get('tokens')))
 
     @classmethod
     def from_json(cls, text: str) -> 'Spec':
@@ -158,6 +165,7 @@ def make_spec(arch: str | Arch | Mapping[str, Any],
               qk_dim: Widths = None,
               v_dim: Widths = None,
               ffn_dim: Widths = None,
+              tokens: None | TokenReducer | Mapping[str, Any] = None,
               family: str = 'deit') -> Spec:
     """Write down a spec.
 
@@ -165,6 +173,7 @@ def make_spec(arch: str | Arch | Mapping[str, Any],
         arch: A name from :data:`~cait_mm.arch.ARCHS`, an :class:`~cait_mm.arch.Arch`, or its fields as a dict.
         merge: ``((block, kind), ...)``; Swin's blocks are written ``'stage.block'``.
         qk_dim, v_dim, ffn_dim: One width for all blocks or one per block; None is the dense width.
+        tokens: Instead of merges: another token reducer, or its dict (:mod:`cait_mm.tokens`).
         family: The family of an architecture that is given as a dict without one.
 
     Raises:
@@ -185,7 +194,8 @@ def make_spec(arch: str | Arch | Mapping[str, Any],
 
     blocks = zip(dense, widths('qk_dim', qk_dim), widths('v_dim', v_dim), widths('ffn_dim', ffn_dim))
     return Spec(arch, as_merges(merge),
-                tuple(replace(block, qk_dim=qk, v_dim=v, ffn_dim=ffn) for block, qk, v, ffn in blocks))
+                tuple(replace(block, qk_dim=qk, v_dim=v, ffn_dim=ffn) for block, qk, v, ffn in blocks),
+                as_reducer(tokens))
 
 
 def as_merges(merges: Sequence[Sequence[Any]]) -> tuple[Merge, ...]:

@@ -12,6 +12,7 @@ ROWS = (
     ('utils', ),
     ('ops', ),
     ('arch', ),
+    ('tokens', ),
     ('spec', ),
     ('macs', ),
     ('models', ),
@@ -20,7 +21,7 @@ ROWS = (
     # the rows above need only torch and timm; the rows below may need OpenMMLab
     ('config', ),
     ('backbones', 'necks', 'heads', 'evaluation', 'datasets'),
-    ('baselines', 'classification'),
+    ('classification', ),
     ('engine', ),
     ('tasks', ),
     ('analysis', 'deploy'),

@@ -70,6 +70,10 @@ class Arch(ABC):
     """How channels of queries and keys turn in planes (:mod:`~cait_mm.ops.planes`); None where they do not."""
     whole: ClassVar[tuple[str, ...]] = ()
     """Which of ``q``, ``k``, ``v`` and ``ffn`` keep all their channels, because a norm behind them reads them all."""
+    scatters: ClassVar[bool] = True
+    """Whether tokens may be dropped or merged wherever they lie, between attention and FFN: no position acts in
+    attention, and attention and FFN follow each other.
+    """
     norm_eps: ClassVar[float] = 1e-5
     least_side: ClassVar[int] = 1
     """Tokens that a merge has to leave on each side of the grid."""
@@ -172,10 +176,12 @@ class Arch(ABC):
         embeddings as at the pretraining size.
         """
 
-    def block_cost(self, index: int, block: BlockSpec, tokens: int, windows: tuple[int, int]) -> Cost:
-        """The cost of block number ``index`` of the widths in ``block`` over ``tokens`` tokens; see :meth:`windows`."""
+    def block_cost(self, index: int, block: BlockSpec, tokens: int, windows: tuple[int, int], behind: int) -> Cost:
+        """The cost of block number ``index`` of the widths in ``block``: attention over ``tokens`` tokens in
+        :meth:`windows`, FFN over ``behind``.
+        """
         dim = self.dim(index)
-        return attention_cost(dim, block, tokens, windows, self.qkv_bias) + ffn_cost(dim, block, tokens)
+        return attention_cost(dim, block, tokens, windows, self.qkv_bias) + ffn_cost(dim, block, behind)
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
         """The cost of layers between ``block`` and the one before it, whose grid is ``grid``, without merges."""

@@ -30,6 +30,7 @@ class SwinArch(Arch):
     family: ClassVar[str] = 'swin'
     required: ClassVar[tuple[str, ...]] = ('embed_dim', 'depths', 'num_heads')
     has_cls: ClassVar[bool] = False
+    scatters: ClassVar[bool] = False
     least_side: ClassVar[int] = 2  # a window needs two
 
     name: str

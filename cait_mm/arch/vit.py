@@ -146,6 +146,10 @@ class ViTArch(DeiTArch):
         return None if self.rope is None else 'halves' if self.rope.rotate_half else 'pairs'
 
     @property
+    def scatters(self) -> bool:
+        return self.rope is None and not self.rel_pos_bias and self.block != 'parallel'
+
+    @property
     def whole(self) -> tuple[str, ...]:
         kept = (('q', 'k') * self.qk_norm, ('v', ) * self.scale_attn_norm, ('ffn', ) * self.scale_mlp_norm)
         return sum(kept, ())
@@ -177,16 +181,17 @@ class ViTArch(DeiTArch):
             cost += self._norm(tokens, dim)
         return cost + self._norm(tokens + prefix, dim) if self.pre_norm else cost
 
-    def block_cost(self, index: int, block: BlockSpec, tokens: int, windows: tuple[int, int]) -> Cost:
+    def block_cost(self, index: int, block: BlockSpec, tokens: int, windows: tuple[int, int], behind: int) -> Cost:
         dim, heads, values = self.embed_dim, block.num_heads, block.num_heads * block.v_dim
         norms = 1 if self.block == 'parallel' else 2
         cost = linear(tokens, dim, heads * (2 * block.qk_dim + block.v_dim), self.qkv_bias)
         cost += attention_products(block, windows) + linear(tokens, values, dim, self.proj_bias)
-        cost += linear(tokens, dim, block.ffn_dim * (2 if self.ffn == 'swiglu' else 1), self.proj_bias)
-        cost += linear(tokens, block.ffn_dim, dim, self.proj_bias)
-        widths = [dim] * norms + [values] * self.scale_attn_norm + [block.ffn_dim] * self.scale_mlp_norm
-        for width in widths:
+        cost += linear(behind, dim, block.ffn_dim * (2 if self.ffn == 'swiglu' else 1), self.proj_bias)
+        cost += linear(behind, block.ffn_dim, dim, self.proj_bias)
+        for width in [dim, *[values] * self.scale_attn_norm]:
             cost += self._norm(tokens, width)
+        for width in [*[dim] * (norms - 1), *[block.ffn_dim] * self.scale_mlp_norm]:
+            cost += self._norm(behind, width)
         for _ in range(2 * self.qk_norm):
             cost += self._norm(tokens * heads, block.qk_dim)
         return cost if self.init_values is None else cost + Cost(0, norms * dim)

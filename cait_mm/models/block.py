@@ -1,12 +1,12 @@
 """The transformer block that all families share, and the stochastic depth of a stack of them."""
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
-from cait_mm.ops.token_merge import Grid
 
 DropPathRate = float | Sequence[float]
 
@@ -54,8 +54,17 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.residual_scale = residual_scale
 
-    def forward(self, x: Tensor, *grid: Grid) -> Tensor:
-        x = x + self._scaled(self.attn(self.norm1(x), *grid))
+    def forward(self, x: Tensor, *seen: Any) -> Tensor:
+        """``seen`` is what the attention wants next to the tokens."""
+        return self.feed(x + self._scaled(self.attn(self.norm1(x), *seen)))
+
+    def look(self, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Only the attention: the tokens behind it, queries and keys."""
+        q, k, v = self.attn.project(self.norm1(x))
+        return x + self._scaled(self.attn.attend(q, k, v, bias)), q, k
+
+    def feed(self, x: Tensor) -> Tensor:
+        """Only the FFN."""
         return x + self._scaled(self.mlp(self.norm2(x)))
 
     def fold_layer_scale(self) -> None:

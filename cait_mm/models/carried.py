@@ -22,7 +22,8 @@ def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, 
             raise UserError(f'checkpoint {checkpoint.path} does not say its architecture: name it, one of '
                             f'{NAMES}.')
         return make_spec(arch, merge)
-    wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges)
+    wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges,
+                       tokens=None if merge else carried.tokens)
     return agreed(checkpoint.path, carried, wanted)
 
 
@@ -50,17 +51,20 @@ def agreed(path: str, carried: Spec, wanted: Spec, channels_stated: bool = False
     if not channels_stated and wanted.arch.in_channels == 3:
         wanted = with_channels(wanted, carried.arch.in_channels)
     carried = as_wanted(carried, wanted)
-    if carried.arch != wanted.arch or carried.merges not in (wanted.merges, wanted.weighted().merges):
+    if (carried.arch, carried.tokens) != (wanted.arch, wanted.tokens) or carried.merges not in (
+            wanted.merges, wanted.weighted().merges):
         raise UserError(f'checkpoint {path} is another model than {who}: {difference(carried, wanted)}.')
     return carried
 
 
 def as_wanted(carried: Spec, wanted: Spec) -> Spec:
-    """The spec of a compressed checkpoint after loading: the stem is adapted to other image channels, and merges that
-    the checkpoint lacks start as means.
+    """The spec of a compressed checkpoint after loading: the stem is adapted to other image channels, merges that the
+    checkpoint lacks start as means, and another token reducer that it lacks starts doing nothing with its weights.
     """
     carried = with_channels(carried, wanted.arch.in_channels)
-    return carried if carried.merges or carried.arch != wanted.arch else carried.replace(merges=wanted.merges)
+    if carried.merges or carried.tokens or carried.arch != wanted.arch:
+        return carried
+    return carried.replace(merges=wanted.merges, tokens=wanted.tokens)
 
 
 def with_channels(spec: Spec, in_channels: int) -> Spec:
@@ -75,4 +79,7 @@ def difference(carried: Spec, wanted: Spec) -> str:
     if carried.merges != wanted.merges:
         it, we = (', '.join(map(str, spec.merges)) or 'nothing' for spec in (carried, wanted))
         return f'it merges {it}, wanted {we}; to take the file as it is, set merge={tuple(map(tuple, carried.merges))}'
+    if carried.tokens != wanted.tokens:
+        it, we = (spec.tokens.to_dict() if spec.tokens else 'none' for spec in (carried, wanted))
+        return f'it reduces tokens by {it}, wanted {we}'
     return 'its channel widths differ'

@@ -1,5 +1,4 @@
 """A DeiT with merged tokens and per-block widths that gives dense feature maps."""
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,9 +12,10 @@ from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.formats import as_plain_vit
 from cait_mm.models.positions import grid_of, resize_pos_embed
-from cait_mm.ops.attention import Attention, size_bias
-from cait_mm.ops.token_merge import Grid, TokenMerge, fused_tokens
+from cait_mm.ops.attention import Attention
+from cait_mm.ops.token_merge import Grid
 from cait_mm.spec import Spec, Widths
+from cait_mm.tokens import Looked, TokenReducer, Tokens
 
 
 class DeiT(Backbone):
@@ -28,6 +28,7 @@ class DeiT(Backbone):
             optionally ``mlp_ratio``, ``patch_size``, ``img_size`` (the pretraining size).
         merge: ``((block, kind), ...)``, 0-based, each before the whole block.
         qk_dim, v_dim, ffn_dim: Widths (per head for qk and v), one for all blocks or one per block; None is dense.
+        tokens: Instead of ``merge``: another token reducer (:mod:`cait_mm.tokens`), as ``dict(type='ToMe', r=13)``.
         spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
         img_size: Pixels (H, W) the positional embedding is held for; None is the pretraining size. Other inputs work
             too, at the price of resizing it in every forward pass.
@@ -58,6 +59,7 @@ class DeiT(Backbone):
                  qk_dim: Widths = None,
                  v_dim: Widths = None,
                  ffn_dim: Widths = None,
+                 tokens: None | TokenReducer | Mapping[str, Any] = None,
                  spec: None | str | Spec | Mapping[str, Any] = None,
                  img_size: None | int | tuple[int, int] = None,
                  in_channels: int | None = None,
@@ -68,8 +70,8 @@ class DeiT(Backbone):
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1) -> None:
-        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
-                         restore_mode, drop_path_rate, with_cp, frozen_stages)
+        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim, tokens=tokens), spec,
+                         in_channels, restore_mode, drop_path_rate, with_cp, frozen_stages)
         depth = self.arch.depth
         self.out_indices = checked_outputs(out_indices, depth, f'{self.arch.name} has blocks')
         self._check_frozen(depth, 'blocks')
@@ -125,8 +127,8 @@ class DeiT(Backbone):
 
     def _build_blocks(self) -> None:
         self.blocks = nn.ModuleList(self._block(index) for index in range(self.depth))
-        self.merges = nn.ModuleDict({str(merge.block): TokenMerge(self.embed_dim, merge.kind, self.num_cls > 0)
-                                     for merge in self.spec.merges if merge.block < self.depth})
+        parts = self.spec.reducer.parts(self.arch, self.depth, self.num_cls)
+        self.tokens, self.merges = (nn.ModuleDict(), parts) if self.spec.tokens is None else (parts, nn.ModuleDict())
 
     def _block(self, index: int, residual_scale: float = 1.) -> Block:
         spec, dim = self.spec.blocks[index], self.arch.embed_dim
@@ -141,41 +143,51 @@ class DeiT(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image (B, in, H, W) -> maps (B, C, ceil(H / 16), ceil(W / 16)), one per output, for patch size 16."""
         size, maps = self.arch.grid(tuple(x.shape[-2:])), []
-        for index, (tokens, grid, lost) in enumerate(self._stream(x)):
+        for index, tokens in enumerate(self._stream(x)):
             if index not in self.out_indices:
                 continue
             norm = self.norm if index == self.out_indices[-1] else None
-            maps.append(self._map(tokens[:, self.num_cls:], grid, lost, size, norm))
+            if tokens.record is None:
+                maps.append(self._map(tokens.patches, tokens.grid, tokens.lost, size, norm))
+            else:
+                full = tokens.spread() if tokens.lost is None else tokens.spread() + tokens.lost
+                maps.append(self._map(full.flatten(2).transpose(1, 2), size, None, size, norm))
         return tuple(maps)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Image (B, in, H, W) -> the last block's tokens (B, 1 + H' * W', C), CLS first, and their grid (H', W')."""
-        tokens, grid, _ = last(self._stream(x))
-        return tokens if self.norm is None else self.norm(tokens), grid
+        """Image (B, in, H, W) -> the last block's tokens (B, 1 + N, C), CLS first, and their grid (H', W'); that of all
+        patches where tokens do not lie on a grid.
+        """
+        tokens = last(self._stream(x))
+        return tokens.x if self.norm is None else self.norm(tokens.x), tokens.grid
 
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0]
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
-        """Yield after every block the tokens (B, N, C), CLS first if there is one, their grid (H, W), and with
-        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges removed from every patch.
-        """
+    def _stream(self, x: Tensor) -> Iterator[Tokens]:
+        """Yield the tokens behind every block."""
         x, grid = self._embed(x)
-        size, prefix, places = grid, self.num_cls, self._places(grid, x)
-        lost, logarithm, bias = None, 0., None
+        reducer, parts = self.spec.reducer, self.merges if self.spec.tokens is None else self.tokens
+        tokens = Tokens(x, self.num_cls, grid, grid, self._places(grid, x))
         for index, block in enumerate(self.blocks):
-            if str(index) in self.merges:
-                merge, before = self.merges[str(index)], (x[:, prefix:], grid)
-                places = self._merged_places(places, grid, merge.kind, size)
-                merged, grid = merge(*before)
-                lost = self._lost(lost, before, (merged, grid), size)
-                x = torch.cat([x[:, :prefix], merged], dim=1) if prefix else merged
-                if merge.proportion is not None:
-                    logarithm = logarithm + merge.proportion * math.log(fused_tokens(merge.kind))
-                if isinstance(logarithm, Tensor):
-                    bias = size_bias(x, prefix, logarithm)
-            x = self._run(block, x, *self._seen(index, block, places, size, bias))
-            yield x, grid, lost
+            tokens = self._noted(tokens, reducer.before(index, tokens, parts))
+            seen = self._seen(index, block, tokens)
+            if reducer.looks(index):
+                x, q, k = self._run(block.look, tokens.x, *seen)
+                tokens, looked = tokens._replace(x=x), Looked(q, k, tokens.bias, block.attn.scale)
+                tokens = self._noted(tokens, reducer.between(index, tokens, looked, parts))
+                tokens = tokens._replace(x=self._run(block.feed, tokens.x))
+            else:
+                tokens = tokens._replace(x=self._run(block, tokens.x, *seen))
+            tokens = reducer.after(index, tokens, parts)
+            yield tokens
+
+    def _noted(self, before: Tokens, after: Tokens) -> Tokens:
+        """``after``, with what a reducer took from every patch, if maps are restored with it."""
+        if self.restore_mode != 'residual' or after is before:
+            return after
+        difference = before.spread() - after.spread()
+        return after._replace(lost=difference if before.lost is None else before.lost + difference)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the tokens in front of block 0, (B, N, C), and the grid of the last ones."""
@@ -186,18 +198,18 @@ class DeiT(Backbone):
         return x + resize_pos_embed(self.pos_embed, self.pos_grid, grid), grid
 
     def _places(self, grid: Grid, x: Tensor) -> Any:
-        """The patches' places on ``grid`` for positions that act in attention, on the device of ``x``; None here."""
+        """The patches' places on ``grid`` for positions that act in attention, on the device of ``x``; None here.
 
-    def _merged_places(self, places: Any, grid: Grid, kind: str, size: Grid) -> Any:
-        """The places behind a merge of ``kind`` on ``grid``; ``size`` is the grid before all merges."""
-        return places
+        They have a method ``merged(grid, kind, size, prefix)``, which gives those behind a merge of ``kind`` on ``grid``.
+        """
 
-    def _seen(self, index: int, block: nn.Module, places: Any, size: Grid, bias: Tensor | None) -> tuple[Any, ...]:
+    def _seen(self, index: int, block: nn.Module, tokens: Tokens) -> tuple[Any, ...]:
         """What a block's attention wants next to its tokens: the bias of merged tokens, and positions."""
-        return () if bias is None else (bias, )
+        return () if tokens.bias is None else (tokens.bias, )
 
     def unused(self) -> list[str]:
-        behind = [f'{part}.{index}.' for part in ('blocks', 'merges') for index in range(self.depth, self.arch.depth)]
+        parts = ('blocks', 'merges', 'tokens')
+        behind = [f'{part}.{index}.' for part in parts for index in range(self.depth, self.arch.depth)]
         proportions = [f'merges.{block}.proportion' for block in self.merges]
         return [*([] if self.norm else ['norm.']), *behind, *([] if self.num_cls else ['cls_token', *proportions])]
 
@@ -227,14 +239,15 @@ class DeiT(Backbone):
         layers, name = self.depth + 2, param_name[len(prefix):]
         if not param_name.startswith(prefix):
             return layers - 1, layers
-        if name.startswith(('blocks.', 'merges.')):
+        if name.startswith(('blocks.', 'merges.', 'tokens.')):
             return int(name.split('.')[1]) + 1, layers
         return layers - 1 if name.startswith(self.behind) else 0, layers
 
     def _frozen(self) -> tuple[list[nn.Module], list[nn.Parameter]]:
         if self.frozen_stages < 0:
             return [], []
-        merges = [merge for block, merge in self.merges.items() if int(block) < self.frozen_stages]
+        merges = [part for parts in (self.merges, self.tokens) for block, part in parts.items()
+                  if int(block) < self.frozen_stages]
         norm = [self.norm] if self.norm is not None and self.frozen_stages >= self.depth else []
         modules = [*self._embedding(), *self.blocks[:self.frozen_stages], *merges, *norm]
         return modules, list(self.parameters(recurse=False))

@@ -50,11 +50,12 @@ def fit(backbone: 'Backbone', checkpoint: Checkpoint) -> Fitted:
     notes, optional = backbone.fit(checkpoint) + _fit_channels(backbone, checkpoint), backbone.optional()
     _refuse_other_size(backbone, checkpoint)
     state = checkpoint.state_dict
-    merges = [key for key in own if _is_merge(key)]
-    if merges and not any(map(_is_merge, state)) and not (checkpoint.spec and checkpoint.spec.merges):
+    merges, carried = [key for key in own if _is_merge(key)], checkpoint.spec
+    if merges and not any(map(_is_merge, state)) and not (carried and (carried.merges or carried.tokens)):
         optional = optional + merges
         blocks = ', '.join(str(merge.block) for merge in backbone.spec.merges)
-        notes.append(f'merges before blocks {blocks} start as the mean of their tokens')
+        notes.append(f'merges before blocks {blocks} start as the mean of their tokens' if blocks else
+                     f'what {type(backbone.spec.tokens).__name__} learns starts as new')
         for module in backbone.modules():
             if isinstance(module, TokenMerge):
                 module.reset_parameters()
@@ -95,4 +96,4 @@ def _listed(sizes: Mapping[str, Any]) -> str:
 
 
 def _is_merge(key: str) -> bool:
-    return 'merges' in key.split('.')
+    return 'merges' in key.split('.') or key.startswith('tokens.')

@@ -18,6 +18,7 @@ from cait_mm.models.vit_rope import RotaryPositions
 from cait_mm.ops.offsets import grid_places, merged_offsets, offset_rows
 from cait_mm.ops.rotary import axial_frequencies, merged_coordinates
 from cait_mm.ops.token_merge import Grid
+from cait_mm.tokens import Tokens
 
 
 class Places(NamedTuple):
@@ -28,6 +29,16 @@ class Places(NamedTuple):
     """Rows and columns (1, N, 2), for tables of offsets."""
     rows: Tensor | None
     """Of the tables, for every pair of tokens (:func:`~cait_mm.ops.offsets.offset_rows`)."""
+
+    def merged(self, grid: Grid, kind: str, size: Grid, prefix: int) -> 'Places':
+        """The places behind a merge of ``kind`` on ``grid``, with ``size`` patches in all and ``prefix`` other tokens."""
+        coordinates, offsets, rows = self
+        if coordinates is not None:
+            coordinates = merged_coordinates(coordinates, grid, kind)
+        if offsets is not None:
+            offsets = merged_offsets(offsets, grid, kind)
+            rows = offset_rows(offsets, size, prefix > 0)
+        return Places(coordinates, offsets, rows)
 
 
 class ViT(DeiT):
@@ -133,18 +144,10 @@ class ViT(DeiT):
         return Places(None if self.rope is None else self.rope.coordinates(grid).to(x.device), offsets,
                       None if offsets is None else offset_rows(offsets, grid, self.num_cls > 0))
 
-    def _merged_places(self, places: Places, grid: Grid, kind: str, size: Grid) -> Places:
-        coordinates, offsets, rows = places
-        if coordinates is not None:
-            coordinates = merged_coordinates(coordinates, grid, kind)
-        if offsets is not None:
-            offsets = merged_offsets(offsets, grid, kind)
-            rows = offset_rows(offsets, size, self.num_cls > 0)
-        return Places(coordinates, offsets, rows)
-
-    def _seen(self, index: int, block: nn.Module, places: Places, size: Grid, bias: Tensor | None) -> tuple[Any, ...]:
+    def _seen(self, index: int, block: nn.Module, tokens: Tokens) -> tuple[Any, ...]:
+        places, bias = tokens.places, tokens.bias
         if places.rows is not None:
-            offsets = block.attn.offset_bias(places.rows, self.pos_grid, size)
+            offsets = block.attn.offset_bias(places.rows, self.pos_grid, tokens.size)
             bias = offsets if bias is None else offsets + bias
         rotation = None if self.rope is None else self.rope(places.coordinates, index, block.attn.planes)
         return bias, rotation

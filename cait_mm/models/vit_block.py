@@ -86,8 +86,18 @@ class ViTBlock(nn.Module):
         if self.form == 'parallel':
             tokens = self.norm1(x)
             return x + self.drop_path(self.ls1(self.attn(tokens, bias, rotation) + self.mlp(tokens)))
-        if self.form == 'post':
-            x = x + self.drop_path(self.norm1(self.attn(x, bias, rotation)))
-            return x + self.drop_path(self.norm2(self.mlp(x)))
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), bias, rotation)))
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        return self.feed(self._joined(x, self.attn(x if self.form == 'post' else self.norm1(x), bias, rotation)))
+
+    def look(self, x: Tensor, bias: Tensor | None = None,
+             rotation: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Only the attention: the tokens behind it, queries and keys. Not for parallel blocks."""
+        q, k, v = self.attn.project(x if self.form == 'post' else self.norm1(x), rotation)
+        return self._joined(x, self.attn.attend(q, k, v, bias)), q, k
+
+    def _joined(self, x: Tensor, branch: Tensor) -> Tensor:
+        return x + self.drop_path(self.norm1(branch) if self.form == 'post' else self.ls1(branch))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """Only the FFN. Not for parallel blocks."""
+        branch = self.norm2(self.mlp(x)) if self.form == 'post' else self.ls2(self.mlp(self.norm2(x)))
+        return x + self.drop_path(branch)

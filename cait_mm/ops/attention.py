@@ -1,4 +1,5 @@
 """Self-attention with any width of query and key and of value, for pruned channels."""
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +32,15 @@ class Attention(nn.Module):
         self.norm = nn.Identity()
         self.proj = nn.Linear(num_heads * v_dim, dim, bias=proj_bias)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C); ``bias``, which broadcasts to (B, heads, N, N), is added before the softmax."""
-        return self.attend(*self.project(x), bias)
+    def forward(self, x: Tensor, bias: Tensor | None = None, *positions: Any) -> Tensor:
+        """(B, N, C) -> (B, N, C).
+
+        Args:
+            x: Tokens.
+            bias: Added before the softmax; it broadcasts to (B, heads, N, N).
+            positions: Further arguments of :meth:`project`.
+        """
+        return self.attend(*self.project(x, *positions), bias)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, C) -> queries, keys and values, each (B, heads, N, its width)."""

@@ -36,20 +36,19 @@ class ViTAttention(Attention):
             self.register_buffer('planes', torch.arange(qk_dim // 2).repeat(num_heads, 1))
         self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows, num_heads)) if table_rows else None
 
-    def forward(self, x: Tensor, bias: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C).
+    def project(self, x: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, N, C) -> queries and keys, normalised and rotated, and values.
 
         Args:
             x: Tokens; the last ones lie on the grid.
-            bias: As in :class:`~cait_mm.ops.attention.Attention`.
             rotation: Of the tokens on the grid, as :func:`~cait_mm.ops.rotary.rotations` gives it. Those in front of
                 them are not rotated.
         """
-        q, k, v = self.project(x)
+        q, k, v = super().project(x)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             q, k = (self._rotated(item, rotation) for item in (q, k))
-        return self.attend(q, k, v, bias)
+        return q, k, v
 
     def offset_bias(self, rows: Tensor, window: Grid, grid: Grid) -> Tensor:
         """The bias (1, heads, N, N) of all pairs of tokens.

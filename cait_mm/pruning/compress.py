@@ -150,7 +150,7 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
               around: Callable[[Folded], nn.Module], rule: Spec,
               progress: Callable[[Looked], None] | None) -> tuple[Candidate, dict[str, Any]]:
     """The candidate that a search chooses, and the search in plain types."""
-    if backbone.spec.merges:
+    if backbone.spec.merges or backbone.spec.tokens:
         raise UserError(f'`search`: this {backbone.arch.name} has merges, and they stay: give one without.')
     calibrating, judged = hold_out(images)
     dense = around(Folded(deepcopy(backbone), backbone.spec, 0.))
@@ -243,10 +243,14 @@ def with_merges(backbone: Backbone, spec: Spec) -> Backbone:
 
 def _wanted(backbone: Backbone, how: Compression, saved: Callable[[Spec], float]) -> Spec:
     """Full widths with the merges to put in, before blocks that are built."""
+    reducer = backbone.spec.tokens
+    if how.merge and reducer:
+        raise UserError(f'`merge`: this {backbone.arch.name} reduces tokens by {type(reducer).__name__}, and it stays: '
+                        'leave merge out, or give a model without.')
+    if backbone.spec.merges and how.merge is None or reducer:
+        return backbone.spec
     if how.merge is not None:
         spec = make_spec(backbone.arch, how.merge)
-    elif backbone.spec.merges:
-        return backbone.spec
     else:
         spec = merges_for(backbone.arch, how.target, saved)
     built = tuple(merge for block, merge in spec.placed.items() if block < len(backbone.flat_blocks()))

@@ -1,13 +1,17 @@
 """ToMe against its description written out token by token, and the design's figure of its MACs."""
 import pytest
 import torch
-from mmengine.registry import MODELS
 
-from cait_mm.analysis.flops import count_macs
-from cait_mm.baselines.tome import ToMeAttention, ToMeDeiT, match
-from cait_mm.classification import Classifier
+from cait_mm.backbones import CAITDeiT
 from cait_mm.classification.distillation import dense_teacher
 from cait_mm.errors import UserError
+from cait_mm.macs import reduction
+from cait_mm.models.base import last
+from cait_mm.models.deit import DeiT
+from cait_mm.ops.attention import Attention
+from cait_mm.spec import make_spec
+from cait_mm.tokens import ToMe
+from cait_mm.tokens.tome import match
 
 ARCH = dict(embed_dim=24, depth=4, num_heads=3, img_size=(64, 64))
 
@@ -39,69 +43,74 @@ def by_hand(x, metric, size, count, has_cls=True):
 @pytest.mark.parametrize('has_cls', [True, False])
 def test_merging_is_the_one_written_out(count, has_cls):
     x, metric, size = torch.randn(2, 17, 6), torch.randn(2, 17, 4), torch.randint(1, 5, (2, 17, 1)).float()
-    matching = match(metric, count, has_cls)
-    total = matching.merge(size)
-    means, places = matching.merge(x * size) / total, matching.places(17)
+    prefix = int(has_cls)
+    matching = match(metric[:, prefix:], count, prefix)
+    total = matching.merge(size[:, prefix:])
+    means = matching.merge(x[:, prefix:] * size[:, prefix:]) / total
+    places = matching.places(17 - prefix) + prefix
     for item in range(2):
         expected, sizes, where = by_hand(x[item], metric[item], size[item, :, 0], count, has_cls)
-        torch.testing.assert_close(means[item], expected)
-        torch.testing.assert_close(total[item, :, 0], sizes)
-        assert places[item].tolist() == where
+        torch.testing.assert_close(means[item], expected[prefix:])
+        torch.testing.assert_close(total[item, :, 0], sizes[prefix:])
+        assert places[item].tolist() == where[prefix:]
 
 
-def test_cls_stays_first_and_at_most_half_of_the_others_go():
-    matching = match(torch.randn(2, 17, 4), 100)
-    assert matching.go.shape == (2, 8) and (matching.stay[:, 0] == 0).all() and (matching.places(17)[:, 0] == 0).all()
+@pytest.mark.parametrize('prefix', [0, 1, 2, 5])
+def test_at_most_half_of_the_patches_go_and_none_of_the_tokens_in_front(prefix):
+    model = DeiT(ARCH, tokens=dict(type='ToMe', r='half'), out_indices=(3,)) if prefix == 1 else None
+    matching = match(torch.randn(2, 16, 4), 100, prefix)
+    assert matching.go.shape == (2, 8) and sorted(set(matching.places(16)[0].tolist())) == list(range(8))
+    if model is not None:
+        assert [tokens.x.shape[1] for tokens in model._stream(torch.randn(1, 3, 64, 64))] == [9, 5, 3, 2]
 
 
-def test_proportional_attention_is_attention_over_repeated_tokens():
-    attention = ToMeAttention(24, 3, 8, 8, head_dim=8)
+def test_the_bias_of_merged_tokens_is_attention_over_repeated_tokens():
+    attention = Attention(24, 3, 8, 8, head_dim=8)
     x, copies = torch.randn(1, 5, 24), torch.tensor([1, 3, 2, 1, 4])
     repeated = x.repeat_interleave(copies, dim=1)
     first = copies.cumsum(0) - copies
     for fused in (True, False):
         attention.fused_attn = fused
-        merged, metric = attention(x, copies.view(1, 5, 1).float())
-        torch.testing.assert_close(merged, attention(repeated)[0][:, first], atol=1e-6, rtol=1e-5)
-        assert metric.shape == (1, 5, 8)
+        merged = attention(x, copies.float().log()[None, None, None])
+        torch.testing.assert_close(merged, attention(repeated)[:, first], atol=1e-6, rtol=1e-5)
 
 
-def test_without_merging_it_is_deit_and_maps_keep_their_shape():
+def test_maps_keep_their_shape_and_without_merging_it_is_deit():
     image = torch.randn(2, 3, 64, 80)
     keywords = dict(arch=ARCH, img_size=(64, 80), out_indices=(1, 3))
-    dense = MODELS.build(dict(type='CAITDeiT', **keywords)).eval()
+    dense = DeiT(**keywords).eval()
     for r in (0, 2, ((1, 'half'), (2, 'half'))):
-        tome = ToMeDeiT(r=r, **keywords).eval()
+        tome = DeiT(tokens=dict(type='ToMe', r=r), **keywords).eval()
         tome.load_state_dict(dense.state_dict())
         with torch.no_grad():
             actual, expected = tome(image), dense(image)
         assert [item.shape for item in actual] == [item.shape for item in expected]
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(actual, expected)) == (r == 0)
-    tokens = [item.shape[1] for item, *_ in ToMeDeiT(r=((1, 'half'), (2, 'half')), **keywords)._merging(image)]
+    tokens = [item.x.shape[1] for item in tome._stream(image)]
     assert tokens == [21, 11, 6, 6]
 
 
 @pytest.mark.parametrize('with_cls', [True, False])
 def test_restored_patches_hold_the_token_they_ended_in(with_cls):
-    tome = ToMeDeiT(r=2, arch=ARCH, out_indices=(3,), with_cls_token=with_cls).eval()
+    tome = DeiT(ARCH, tokens=ToMe(2), out_indices=(3,), with_cls_token=with_cls).eval()
     with torch.no_grad():
         image = torch.randn(1, 3, 64, 64)
-        *_, (tokens, source, grid, lost) = tome._merging(image)
+        tokens = last(tome._stream(image))
         maps, = tome(image)
-    assert torch.equal(maps.flatten(2)[0].T, tokens[0, source[0, int(with_cls):]]) and grid == (4, 4)
-    assert lost is None
+    assert torch.equal(maps.flatten(2)[0].T, tokens.x[0, tokens.record.source[0]]) and tokens.grid == (4, 4)
+    assert tokens.lost is None
 
 
 @pytest.mark.parametrize('with_cls', [True, False])
 @torch.no_grad()
 def test_residual_maps_are_the_dense_ones_where_blocks_add_nothing(with_cls):
     keywords = dict(arch=ARCH, out_indices=(1, 3), with_cls_token=with_cls)
-    tome = ToMeDeiT(r=((1, 3), (2, 'half')), restore_mode='residual', **keywords).eval()
+    tome = DeiT(tokens=dict(type='ToMe', r=((1, 3), (2, 'half'))), restore_mode='residual', **keywords).eval()
     for block in tome.blocks:
         for layer in (block.attn.proj, block.mlp.fc2):
             torch.nn.init.zeros_(layer.weight)
             torch.nn.init.zeros_(layer.bias)
-    dense = MODELS.build(dict(type='CAITDeiT', **keywords)).eval()
+    dense = DeiT(**keywords).eval()
     dense.load_state_dict(tome.state_dict())
     image = torch.randn(2, 3, 64, 80)
     for item, expected in zip(tome(image), dense(image)):
@@ -110,30 +119,35 @@ def test_residual_maps_are_the_dense_ones_where_blocks_add_nothing(with_cls):
     assert not torch.allclose(tome(image)[-1], dense(image)[-1], atol=1e-3)
 
 
-def test_halving_at_blocks_4_and_7_saves_as_much_as_the_design_says():
-    """41.6 % (the design's table), bias of proportional attention not counted, as in the paper's tool."""
-    image = torch.rand(1, 3, 224, 224)
-    macs = {}
-    for name, backbone in (('dense', dict(type='CAITDeiT', arch='deit_small')),
-                           ('tome', dict(type='ToMeDeiT', arch='deit_small', r=((4, 'half'), (7, 'half'))))):
-        macs[name] = count_macs(Classifier(backbone, num_classes=1000).eval(), (image,))['']
-    assert 1 - macs['tome'] / macs['dense'] == pytest.approx(0.416, abs=0.002)
+@torch.no_grad()
+def test_its_linear_layers_start_as_the_identity_and_act_on_merged_tokens():
+    image = torch.randn(2, 3, 64, 64)
+    plain = DeiT(ARCH, tokens=ToMe(2), out_indices=(3,)).eval()
+    param = DeiT(ARCH, tokens=ToMe(2, linear=(0, 3)), out_indices=(3,)).eval()
+    report = param.load_state_dict(plain.state_dict(), strict=False)
+    assert report.missing_keys == [f'tokens.{block}.{name}' for block in (0, 3) for name in ('weight', 'bias')]
+    torch.testing.assert_close(param(image)[0], plain(image)[0])
+    param.tokens['3'].bias.add_(1)
+    assert not torch.allclose(param(image)[0], plain(image)[0], atol=1e-2)
+
+
+@pytest.mark.parametrize('tokens, percent', [
+    (dict(r=((4, 'half'), (7, 'half'))), 41.6),  # the paper's ToMe*
+    (dict(r=13), 41.3),  # ToMe's own paper
+])
+def test_it_saves_what_the_papers_say(tokens, percent):
+    """The products that find the pairs are counted here, and not in the papers."""
+    assert 100 * reduction(make_spec('deit_small', tokens=dict(type='ToMe', **tokens))) == pytest.approx(percent, abs=0.2)
 
 
 def test_its_default_teacher_merges_nothing():
-    student = ToMeDeiT(arch=ARCH, init_cfg=dict(type='Pretrained', checkpoint='dense.pth'), out_indices=(3,))
+    student = CAITDeiT(ARCH, tokens=ToMe(), init_cfg=dict(type='Pretrained', checkpoint='dense.pth'), out_indices=(3,))
     teacher = dense_teacher(student, 10, None)
     assert teacher['backbone']['type'] == 'CAITDeiT' and teacher['backbone']['init_cfg']['checkpoint'] == 'dense.pth'
+    assert 'tokens' not in teacher['backbone']
 
 
-def test_wrong_use_is_a_sentence():
-    with pytest.raises(UserError, match='leave merge out'):
-        ToMeDeiT(merge=((1, 'horizontal'),))
-    with pytest.raises(UserError, match='block 12'):
-        ToMeDeiT(r=((12, 3),))
-
-
-@pytest.mark.parametrize('r', [-1, True, 'x', 2.5, None, ((99, 1),), ((1, -2),), ((1, True),)])
+@pytest.mark.parametrize('r', [-1, True, 'x', 2.5, None, ((99, 1),), ((1, -2),), ((1, True),), ((1, 2), (1, 3)), 5j])
 def test_r_of_another_kind_is_a_sentence(r):
-    with pytest.raises(UserError, match='^r'):
-        ToMeDeiT(r=r, arch='deit_tiny')
+    with pytest.raises(UserError, match=r'r|block 99'):
+        DeiT('deit_tiny', tokens=dict(type='ToMe', r=r))

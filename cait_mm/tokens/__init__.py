@@ -1,0 +1,34 @@
+"""Token reducers: ATME and its rivals, one file each, behind the same backbone (docs/rivals.md)."""
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from cait_mm.arch.checks import check_keys
+from cait_mm.errors import UserError, shown
+from cait_mm.tokens.atme import ATME
+from cait_mm.tokens.base import BlockTokens, Looked, TokenReducer, Tokens
+from cait_mm.tokens.tome import ToMe
+
+REDUCERS: dict[str, type[TokenReducer]] = {reducer.__name__: reducer for reducer in (ToMe, )}
+"""What ``tokens=dict(type=...)`` knows. ATME has an argument of its own, ``merge``."""
+
+__all__ = ['ATME', 'REDUCERS', 'BlockTokens', 'Looked', 'ToMe', 'TokenReducer', 'Tokens', 'as_reducer']
+
+
+def as_reducer(tokens: None | TokenReducer | Mapping[str, Any]) -> TokenReducer | None:
+    """``dict(type='ToMe', r=13)`` as a reducer.
+
+    Raises:
+        UserError: The type or a setting is unknown or impossible.
+    """
+    if tokens is None or isinstance(tokens, TokenReducer):
+        return tokens
+    known = ', '.join(REDUCERS)
+    if not isinstance(tokens, Mapping) or 'type' not in tokens:
+        raise UserError(f'tokens={shown(tokens)}: write dict(type=NAME, ...), with one of {known}.')
+    kind = tokens['type']
+    if not isinstance(kind, str) or kind not in REDUCERS:
+        raise UserError(f'tokens of type {shown(kind)} are unknown: use {known}, or merge=(...) for ATME.')
+    settings = {key: value for key, value in tokens.items() if key != 'type'}
+    check_keys(f'tokens of type {kind}', settings, [field.name for field in fields(REDUCERS[kind])])
+    return REDUCERS[kind](**settings)

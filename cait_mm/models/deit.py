@@ -150,25 +150,31 @@ class DeiT(Backbone):
             if tokens.record is None:
                 maps.append(self._map(tokens.patches, tokens.grid, tokens.lost, size, norm))
             else:
-                full = tokens.spread() if tokens.lost is None else tokens.spread() + tokens.lost
-                maps.append(self._map(full.flatten(2).transpose(1, 2), size, None, size, norm))
+                maps.append(self._scattered_map(tokens, norm))
         return tuple(maps)
+
+    def _scattered_map(self, tokens: Tokens, norm: nn.Module | None) -> Tensor:
+        """The map (B, C, H, W) of tokens that do not lie on a grid, normalised."""
+        if norm is not None and tokens.lost is None and not tokens.record.keeps_tokens:  # a mask token has no norm
+            tokens, norm = tokens._replace(x=norm(tokens.x)), None
+        full = tokens.spread() if tokens.lost is None else tokens.spread() + tokens.lost
+        return full if norm is None else norm(full.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last block's tokens (B, 1 + N, C), CLS first, and their grid (H', W'); that of all
         patches where tokens do not lie on a grid.
         """
-        tokens = last(self._stream(x))
+        tokens = last(self._stream(x, maps=False))
         return tokens.x if self.norm is None else self.norm(tokens.x), tokens.grid
 
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0]
 
-    def _stream(self, x: Tensor) -> Iterator[Tokens]:
-        """Yield the tokens behind every block."""
+    def _stream(self, x: Tensor, maps: bool = True) -> Iterator[Tokens]:
+        """Yield the tokens behind every block; ``maps`` says whether maps are wanted."""
         x, grid = self._embed(x)
         reducer, parts = self.spec.reducer, self.merges if self.spec.tokens is None else self.tokens
-        tokens = Tokens(x, self.num_cls, grid, grid, self._places(grid, x))
+        tokens = Tokens(x, self.num_cls, grid, grid, self._places(grid, x), maps=maps)
         for index, block in enumerate(self.blocks):
             tokens = self._noted(tokens, reducer.before(index, tokens, parts))
             seen = self._seen(index, block, tokens)
@@ -184,7 +190,7 @@ class DeiT(Backbone):
 
     def _noted(self, before: Tokens, after: Tokens) -> Tokens:
         """``after``, with what a reducer took from every patch, if maps are restored with it."""
-        if self.restore_mode != 'residual' or after is before:
+        if self.restore_mode != 'residual' or after is before or not after.maps:
             return after
         difference = before.spread() - after.spread()
         return after._replace(lost=difference if before.lost is None else before.lost + difference)
@@ -200,7 +206,7 @@ class DeiT(Backbone):
     def _places(self, grid: Grid, x: Tensor) -> Any:
         """The patches' places on ``grid`` for positions that act in attention, on the device of ``x``; None here.
 
-        They have a method ``merged(grid, kind, size, prefix)``, which gives those behind a merge of ``kind`` on ``grid``.
+        They have a method ``merged(grid, kind, size, prefix)``, for the places behind a merge of ``kind`` on ``grid``.
         """
 
     def _seen(self, index: int, block: nn.Module, tokens: Tokens) -> tuple[Any, ...]:
@@ -240,14 +246,15 @@ class DeiT(Backbone):
         if not param_name.startswith(prefix):
             return layers - 1, layers
         if name.startswith(('blocks.', 'merges.', 'tokens.')):
-            return int(name.split('.')[1]) + 1, layers
+            place = name.split('.')[1]
+            return int(place) + 1 if place.isdigit() else layers - 1, layers
         return layers - 1 if name.startswith(self.behind) else 0, layers
 
     def _frozen(self) -> tuple[list[nn.Module], list[nn.Parameter]]:
         if self.frozen_stages < 0:
             return [], []
         merges = [part for parts in (self.merges, self.tokens) for block, part in parts.items()
-                  if int(block) < self.frozen_stages]
+                  if block.isdigit() and int(block) < self.frozen_stages]
         norm = [self.norm] if self.norm is not None and self.frozen_stages >= self.depth else []
         modules = [*self._embedding(), *self.blocks[:self.frozen_stages], *merges, *norm]
         return modules, list(self.parameters(recurse=False))

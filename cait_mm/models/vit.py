@@ -31,7 +31,8 @@ class Places(NamedTuple):
     """Of the tables, for every pair of tokens (:func:`~cait_mm.ops.offsets.offset_rows`)."""
 
     def merged(self, grid: Grid, kind: str, size: Grid, prefix: int) -> 'Places':
-        """The places behind a merge of ``kind`` on ``grid``, with ``size`` patches in all and ``prefix`` other tokens."""
+        """The places behind a merge of ``kind`` on ``grid``, of ``size`` before all merges, ``prefix`` tokens in front.
+        """
         coordinates, offsets, rows = self
         if coordinates is not None:
             coordinates = merged_coordinates(coordinates, grid, kind)

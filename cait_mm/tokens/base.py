@@ -40,6 +40,8 @@ class Tokens(NamedTuple):
     """What reducers took from every patch, (B, C, H, W), if maps are restored with it."""
     memory: Any = None
     """What a reducer remembers from block to block."""
+    maps: bool = True
+    """Whether maps are wanted; if not, nobody needs to note where patches went."""
 
     @property
     def patches(self) -> Tensor:
@@ -47,10 +49,14 @@ class Tokens(NamedTuple):
         return self.x[:, self.prefix:]
 
     def spread(self) -> Tensor:
-        """The map (B, C, H, W) in which every patch has the token that it ended in."""
+        """The map (B, C, H, W) in which every patch has the token that it ended in, or what its record says."""
         if self.record is None:
             return spread(self.patches, self.grid, self.size)
         return self.record.spread(self.x).transpose(1, 2).unflatten(2, self.size)
+
+    def noted(self) -> Record:
+        """The record so far."""
+        return self.record or Record.of_all(self.x, self.prefix)
 
 
 class Looked(NamedTuple):
@@ -111,7 +117,7 @@ class TokenReducer(ABC):
         """The tokens of every block of the widths in ``blocks``, on images of ``grid`` patches."""
 
     def parts(self, arch: Arch, depth: int, prefix: int) -> nn.ModuleDict:
-        """What is learned, for the first ``depth`` blocks; keys begin with the block's number."""
+        """What is learned, for the first ``depth`` blocks, by the number of the block; ``mask`` is the mask token."""
         return nn.ModuleDict()
 
     def grids(self, arch: Arch, grid: Grid) -> list[Grid]:
@@ -142,7 +148,8 @@ class TokenReducer(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, as configs write ``tokens``."""
-        return {'type': type(self).__name__, **{field.name: _plain(getattr(self, field.name)) for field in fields(self)}}
+        settings = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {'type': type(self).__name__, **settings}
 
 
 def checked_count(name: str, value: Any, least: int = 0) -> int:

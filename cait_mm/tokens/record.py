@@ -33,12 +33,36 @@ class Record(NamedTuple):
         """The record after the token at index i went to ``places[:, i]``, (B, tokens)."""
         return self._replace(source=places.gather(1, self.source))
 
+    def dropped(self, x: Tensor, places: Tensor, stay: Tensor, restore: str, mask: Tensor | None = None) -> 'Record':
+        """The record after tokens were dropped.
+
+        Args:
+            x: All tokens (B, N, C), before.
+            places: (B, N): where the token at each index went; of a dropped one, what stands for it.
+            stay: (B, N): whether it stays.
+            restore: ``unmerge``, ``structured`` or ``unstructured``.
+            mask: The mask token (1, 1, C) of ``unstructured``.
+        """
+        if restore == 'unmerge':
+            return self.moved(places)
+        stands, last = stay.gather(1, self.source), mask
+        if self.stands is not None:
+            stands = stands & self.stands
+        if restore == 'structured':
+            last = self.spread(x) if self.last is None else torch.where(self.stands[..., None], self.spread(x), self.last)
+        return Record(places.gather(1, self.source), stands, last)
+
     def spread(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) -> patches (B, M, C)."""
         patches = take(x, self.source)
         if self.stands is None or self.last is None:
             return patches
         return torch.where(self.stands[..., None], patches, self.last.to(patches))
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether tokens of earlier blocks are kept for patches that were dropped."""
+        return self.last is not None and self.last.shape[1] > 1
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
@@ -49,3 +73,9 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 def wide(index: Tensor, x: Tensor) -> Tensor:
     """(B, M) as an index of tokens of ``x`` (B, N, C)."""
     return index[..., None].expand(-1, -1, x.shape[-1])
+
+
+def behind_prefix(places: Tensor, prefix: int) -> Tensor:
+    """New places (B, N) among the tokens behind ``prefix`` others as those of all tokens, (B, prefix + N)."""
+    front = torch.arange(prefix, device=places.device).expand(places.shape[0], -1)
+    return torch.cat([front, places + prefix], dim=1)

@@ -18,7 +18,7 @@ from cait_mm.arch.cost import Cost, linear
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 from cait_mm.tokens.base import BlockTokens, Looked, TokenReducer, Tokens, checked_blocks, checked_count
-from cait_mm.tokens.record import Record, take, wide
+from cait_mm.tokens.record import behind_prefix, take, wide
 
 HALF = 'half'
 
@@ -124,12 +124,12 @@ class ToMe(TokenReducer):
             matching = match(looked.k.mean(1)[:, prefix:].detach(), count, prefix)
             size = torch.ones_like(patches[..., :1]) if tokens.memory is None else tokens.memory
             total = matching.merge(size)
-            places, front = matching.places(patches.shape[1]) + prefix, torch.arange(prefix, device=patches.device)
-            places = torch.cat([front.expand(len(places), -1), places], dim=1)
-            record = (tokens.record or Record.of_all(tokens.x, prefix)).moved(places)
+            if tokens.maps:
+                places = behind_prefix(matching.places(patches.shape[1]), prefix)
+                tokens = tokens._replace(record=tokens.noted().moved(places))
             patches = matching.merge(patches * size) / total
             bias = F.pad(total.log().transpose(1, 2)[:, None], (prefix, 0))
-            tokens = tokens._replace(memory=total, bias=bias, record=record)
+            tokens = tokens._replace(memory=total, bias=bias)
         if str(block) in parts:
             patches = parts[str(block)](patches)
         return tokens._replace(x=torch.cat([tokens.x[:, :prefix], patches], dim=1))

@@ -28,12 +28,15 @@ def config_of(config: Config, backbone: Backbone) -> Config:
     settings.init_cfg = None
     if settings.pop('spec', None):
         settings.arch = spec.arch.to_dict()
-    for key in ('merge', *WIDTHS):
+    for key in ('merge', 'tokens', *WIDTHS):
         settings.pop(key, None)
-    settings['merge'] = [tuple(merge) for merge in spec.merges]
+    if spec.tokens is None:
+        settings['merge'] = [tuple(merge) for merge in spec.merges]
+    else:
+        settings['tokens'] = spec.tokens.to_dict()
     if spec.is_pruned:
         settings.update({key: [getattr(block, key) for block in spec.blocks] for key in WIDTHS})
-    if spec.merges:
+    if spec.merges or spec.tokens:
         settings.restore_mode = backbone.restore_mode
     imports = small.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
     named = [imports['imports']] if isinstance(imports['imports'], str) else list(imports['imports'])

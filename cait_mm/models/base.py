@@ -3,7 +3,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from timm.layers import trunc_normal_
@@ -17,8 +17,19 @@ from cait_mm.models.block import Block, DropPathRate, drop_path_rates
 from cait_mm.models.carried import with_channels
 from cait_mm.models.checkpoint import GRID_META, Checkpoint, LoadReport, state_grid
 from cait_mm.models.loading import load_checkpoint
-from cait_mm.ops.token_merge import RESTORE_MODES, Grid, restore, spread
+from cait_mm.ops.token_merge import RESTORE_MODES, Grid, interpolation, keeps_differences
 from cait_mm.spec import Spec, Widths, make_spec
+from cait_mm.tokens import Tokens
+
+LINEAR = 'residual_linear'
+
+
+class Output(NamedTuple):
+    """An output of a backbone before it is a map: its number, the tokens there, and the norm that follows, if any."""
+
+    number: int
+    tokens: Tokens
+    norm: nn.Module | None
 
 
 class Backbone(nn.Module, ABC):
@@ -58,8 +69,9 @@ class Backbone(nn.Module, ABC):
         self.spec = self._final_spec(spec, in_channels is not None)
         if restore_mode not in RESTORE_MODES:
             raise UserError(f'restore_mode={restore_mode!r}: use {", ".join(RESTORE_MODES)}.')
+        self.restore_mode, self.restores = restore_mode, nn.ModuleDict()
         self.drop_path_rates = drop_path_rates(drop_path_rate, self.arch.depth)
-        self.restore_mode, self.with_cp = restore_mode, checked_flag('with_cp', with_cp)
+        self.with_cp = checked_flag('with_cp', with_cp)
         self.frozen_stages = checked_whole('frozen_stages', frozen_stages, -1)
         self._register_state_dict_hook(state_grid)
 
@@ -108,7 +120,7 @@ class Backbone(nn.Module, ABC):
 
     def optional(self) -> list[str]:
         """Prefixes of keys of this backbone that a checkpoint may lack, because classifiers do not have them."""
-        return []
+        return ['restores.'] if self.restores else []
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> LoadReport:
         """Load an official, timm or compressed checkpoint; all of the backbone's weights must arrive.
@@ -137,6 +149,7 @@ class Backbone(nn.Module, ABC):
         like, training = next(self.parameters()), self.training
         self.spec = spec
         self._build_blocks()
+        self.set_restore_mode(self.restore_mode)
         self.to(like).train(training)
         self._freeze()
 
@@ -162,21 +175,63 @@ class Backbone(nn.Module, ABC):
             return recompute(block, x, *grid, use_reentrant=False)
         return block(x, *grid)
 
-    def _map(self, tokens: Tensor, grid: Grid, lost: Tensor | None, size: Grid, norm: nn.Module | None) -> Tensor:
-        """Patch tokens (B, N, C) on ``grid`` as a map (B, C, H, W) of ``size``, with the differences of merges."""
-        if lost is not None:
-            tokens, grid = (spread(tokens, grid, size) + lost).flatten(2).transpose(1, 2), size
-        tokens = tokens if norm is None else norm(tokens)
-        merged = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
-        return restore(merged, size, 'bilinear' if self.restore_mode == 'bilinear' else 'nearest')
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image (B, in, H, W) -> maps (B, C, h, w), one per output."""
+        return tuple(self._map(output) for output in self.outputs(x))
 
-    def _lost(self, lost: Tensor | None, before: tuple[Tensor, Grid], after: tuple[Tensor, Grid],
-              size: Grid) -> Tensor | None:
-        """``lost`` plus the difference that a merge makes to every patch; None unless maps are restored with it."""
-        if self.restore_mode != 'residual':
-            return None
-        difference = spread(*before, size) - spread(*after, size)
-        return difference if lost is None else lost + difference
+    @abstractmethod
+    def outputs(self, x: Tensor) -> Iterator[Output]:
+        """Image (B, in, H, W) -> the outputs, not yet restored to maps."""
+
+    @abstractmethod
+    def behind_merges(self, spec: Spec, img_size: tuple[int, int]) -> dict[int, tuple[int, Grid]]:
+        """Channels and patches (H, W) of the outputs that a token reducer of ``spec`` changes, for an image of
+        ``img_size`` pixels.
+        """
+
+    def set_restore_mode(self, mode: str) -> None:
+        """Restore maps by ``mode`` from now on; linear layers of ``residual_linear`` start as the identity.
+
+        Raises:
+            UserError: It is none of :data:`~cait_mm.ops.token_merge.RESTORE_MODES`.
+        """
+        if mode not in RESTORE_MODES:
+            raise UserError(f'restore_mode={mode!r}: use {", ".join(RESTORE_MODES)}.')
+        self.restore_mode, self.restores = mode, nn.ModuleDict()
+        like = next(self.parameters())
+        for output, (dim, _) in self.behind_merges(self.spec, self.img_size).items() if mode == LINEAR else ():
+            layer = nn.Linear(dim, dim, bias=False).to(like)
+            nn.init.eye_(layer.weight)
+            self.restores[str(output)] = layer
+
+    def restore_macs(self, spec: Spec, img_size: tuple[int, int], mode: str) -> int:
+        """MACs of restoring the maps of ``spec`` by ``mode``, on an image of ``img_size`` (H, W) pixels."""
+        outputs = self.behind_merges(spec, img_size).values() if mode == LINEAR else ()
+        return sum(height * width * dim**2 for dim, (height, width) in outputs)
+
+    def _map(self, output: Output) -> Tensor:
+        """The map (B, C, H, W) of an output: restored, with the differences of merges, and normalised."""
+        name, tokens, norm = output
+        scattered, lost = tokens.record is not None, self._restored(tokens.lost, name)
+        if norm is not None and lost is None and not (scattered and tokens.record.keeps_tokens):
+            tokens, norm = tokens._replace(x=norm(tokens.x)), None  # fewer tokens than patches
+        full = tokens.spread(interpolation(self.restore_mode))
+        full = full if lost is None else full + lost
+        return full.contiguous() if norm is None else norm(full.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
+
+    def _restored(self, lost: Tensor | None, output: int) -> Tensor | None:
+        """What is added to the map of an output."""
+        if lost is None or str(output) not in self.restores:
+            return lost
+        return self.restores[str(output)](lost.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _noted(self, before: Tokens, after: Tokens) -> Tokens:
+        """``after``, with what a merge took from every patch, if maps are restored with it."""
+        if not keeps_differences(self.restore_mode) or after is before or not after.maps:
+            return after
+        mode = interpolation(self.restore_mode)
+        difference = before.spread(mode) - after.spread(mode)
+        return after._replace(lost=difference if before.lost is None else before.lost + difference)
 
     def _check_frozen(self, count: int, what: str) -> None:
         if self.frozen_stages > count:

@@ -7,7 +7,7 @@ from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
 from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
-from cait_mm.models.base import Backbone, last
+from cait_mm.models.base import Backbone, Output, last
 from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.formats import as_plain_vit
@@ -37,9 +37,9 @@ class DeiT(Backbone):
         out_indices: Blocks whose output is returned, one number or several. Blocks after the last one are not built.
         with_cls_token: Keep the CLS token. It costs one token and takes part in attention, as it did in pretraining.
         final_norm: Apply the classifier's final norm to the last output.
-        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps, or ``residual``, which adds
-            to every patch its difference from the merged token: blocks only add to tokens, so the difference survives
-            them.
+        restore_mode: ``nearest`` (the paper's) or ``bilinear`` upsampling of merged maps; ``residual`` and
+            ``residual_bilinear`` add to every patch its difference from the merged tokens, ``residual_linear`` through
+            a linear layer for every output (:data:`~cait_mm.ops.token_merge.RESTORE_MODES`).
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n blocks and the merges before them; if
@@ -50,7 +50,7 @@ class DeiT(Backbone):
     """
 
     family: ClassVar[str] = 'deit'
-    behind: ClassVar[tuple[str, ...]] = ('norm.', )
+    behind: ClassVar[tuple[str, ...]] = ('norm.', 'restores.')
     """Prefixes of the parameters behind the last block."""
 
     def __init__(self,
@@ -81,6 +81,7 @@ class DeiT(Backbone):
         self._build_blocks()
         self.norm = self._final_norm() if checked_flag('final_norm', final_norm) else None
         self._random_weights()
+        self.set_restore_mode(restore_mode)
         self._freeze()
 
     def _stem(self) -> nn.Module:
@@ -140,25 +141,14 @@ class DeiT(Backbone):
             trunc_normal_(parameter, std=.02)
         super()._random_weights()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image (B, in, H, W) -> maps (B, C, ceil(H / 16), ceil(W / 16)), one per output, for patch size 16."""
-        size, maps = self.arch.grid(tuple(x.shape[-2:])), []
+    def outputs(self, x: Tensor) -> Iterator[Output]:
         for index, tokens in enumerate(self._stream(x)):
-            if index not in self.out_indices:
-                continue
-            norm = self.norm if index == self.out_indices[-1] else None
-            if tokens.record is None:
-                maps.append(self._map(tokens.patches, tokens.grid, tokens.lost, size, norm))
-            else:
-                maps.append(self._scattered_map(tokens, norm))
-        return tuple(maps)
+            if index in self.out_indices:
+                yield Output(index, tokens, self.norm if index == self.out_indices[-1] else None)
 
-    def _scattered_map(self, tokens: Tokens, norm: nn.Module | None) -> Tensor:
-        """The map (B, C, H, W) of tokens that do not lie on a grid, normalised."""
-        if norm is not None and tokens.lost is None and not tokens.record.keeps_tokens:  # a mask token has no norm
-            tokens, norm = tokens._replace(x=norm(tokens.x)), None
-        full = tokens.spread() if tokens.lost is None else tokens.spread() + tokens.lost
-        return full if norm is None else norm(full.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    def behind_merges(self, spec: Spec, img_size: tuple[int, int]) -> dict[int, tuple[int, Grid]]:
+        first = min(spec.reducer.blocks(self.arch), default=self.depth)
+        return {index: (self.embed_dim, self.arch.grid(img_size)) for index in self.out_indices if index >= first}
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last block's tokens (B, 1 + N, C), CLS first, and their grid (H', W'); that of all
@@ -187,13 +177,6 @@ class DeiT(Backbone):
                 tokens = tokens._replace(x=self._run(block, tokens.x, *seen))
             tokens = reducer.after(index, tokens, parts)
             yield tokens
-
-    def _noted(self, before: Tokens, after: Tokens) -> Tokens:
-        """``after``, with what a reducer took from every patch, if maps are restored with it."""
-        if self.restore_mode != 'residual' or after is before or not after.maps:
-            return after
-        difference = before.spread() - after.spread()
-        return after._replace(lost=difference if before.lost is None else before.lost + difference)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the tokens in front of block 0, (B, N, C), and the grid of the last ones."""

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from cait_mm.arch.swin import SwinArch
 from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
-from cait_mm.models.base import Backbone, last
+from cait_mm.models.base import Backbone, Output, last
 from cait_mm.models.block import Block, DropPathRate
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.positions import widen_bias_table, window_of_table
 from cait_mm.models.swin_names import official_names
 from cait_mm.ops.offsets import resample_offsets
-from cait_mm.ops.token_merge import Grid, TokenMerge, spread
+from cait_mm.ops.token_merge import Grid, TokenMerge, interpolation
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
+from cait_mm.tokens import Tokens
 
 
 class PatchMerging(nn.Module):
@@ -78,7 +79,7 @@ class Swin(Backbone):
         out_indices: Stages whose output is returned, one number or several. Stages after the last one are not built.
         final_norm: Apply the classifier's final norm to the last output, instead of a norm of its own (``norm0`` to
             ``norm3``, as in MMSeg and MMDet) to each.
-        restore_mode: ``nearest`` (the paper's), ``bilinear`` or ``residual``, as in :class:`~cait_mm.models.deit.DeiT`.
+        restore_mode: As in :class:`~cait_mm.models.deit.DeiT`.
         drop_path_rate: Stochastic depth of the last block, to which it grows linearly from 0, or one rate per block.
         with_cp: Recompute blocks in the backward pass to save memory.
         frozen_stages: -1 freezes nothing, 0 the embedding, n also the first n stages.
@@ -119,6 +120,7 @@ class Swin(Backbone):
         for stage in () if final_norm else self.out_indices:
             self.add_module(f'norm{stage}', nn.LayerNorm(arch.stage_dim(stage)))
         self._random_weights()
+        self.set_restore_mode(restore_mode)
         self._freeze()
 
     @property
@@ -163,59 +165,62 @@ class Swin(Backbone):
             if stage.downsample is not None:
                 trunc_normal_(stage.downsample.reduction.weight, std=.02)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image (B, in, H, W) -> maps (B, C * 2**i, H / 4 / 2**i, W / 4 / 2**i), rounded up, for i in ``out_indices``.
-        """
-        img_size, maps = tuple(x.shape[-2:]), []
-        for stage, (tokens, grid, lost) in enumerate(self._stream(x)):
-            if stage not in self.out_indices:
-                continue
-            size = self.arch.stage_grid(stage, img_size)
-            maps.append(self._map(tokens, grid, lost, size, self._output_norm(stage)))
-        return tuple(maps)
+    def outputs(self, x: Tensor) -> Iterator[Output]:
+        for stage, tokens in enumerate(self._stream(x)):
+            if stage in self.out_indices:
+                yield Output(stage, tokens, self._output_norm(stage))
+
+    def behind_merges(self, spec: Spec, img_size: tuple[int, int]) -> dict[int, tuple[int, Grid]]:
+        arch, first = self.arch, min(spec.placed, default=self.arch.depth)
+        return {stage: (arch.stage_dim(stage), arch.stage_grid(stage, img_size)) for stage in self.out_indices
+                if arch.first_blocks[stage] + arch.depths[stage] > first}
 
     def _output_norm(self, stage: int) -> nn.Module | None:
         return getattr(self, f'norm{stage}', self.norm if stage == self.out_indices[-1] else None)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, in, H, W) -> the last stage's tokens (B, H' * W', C) and their grid (H', W')."""
-        tokens, grid, _ = last(self._stream(x))
-        return tokens if self.norm is None else self.norm(tokens), grid
+        tokens = last(self._stream(x, maps=False))
+        return tokens.x if self.norm is None else self.norm(tokens.x), tokens.grid
 
     def pool(self, tokens: Tensor) -> Tensor:
         return tokens.mean(1)
 
-    def _stream(self, x: Tensor) -> Iterator[tuple[Tensor, Grid, Tensor | None]]:
-        """Yield at the end of every stage, before the next one's, the tokens (B, N, C), their grid (H, W), and with
-        ``restore_mode='residual'`` the map (B, C, H, W) of the differences that the merges removed from every token.
+    def _stream(self, x: Tensor, maps: bool = True) -> Iterator[Tokens]:
+        """Yield the tokens at the end of every stage, before the step to the next one; ``maps`` says whether maps are
+        wanted.
         """
         x = self.patch_embed(x)
-        grid = size = tuple(x.shape[1:3])
-        x, lost = x.flatten(1, 2), None
+        grid = tuple(x.shape[1:3])
+        tokens = Tokens(x.flatten(1, 2), 0, grid, grid, maps=maps)
         for stage in self.layers:
             for place, block in enumerate(stage.blocks):
                 if str(place) in stage.merges:
-                    before = x, grid
-                    x, grid = stage.merges[str(place)](x, grid)
-                    lost = self._lost(lost, before, (x, grid), size)
-                x = self._run(block, x, grid)
-            yield x, grid, lost
+                    x, grid = stage.merges[str(place)](tokens.x, tokens.grid)
+                    tokens = self._noted(tokens, tokens._replace(x=x, grid=grid))
+                tokens = tokens._replace(x=self._run(block, tokens.x, tokens.grid))
+            yield tokens
             if stage.downsample is not None:
-                merged, before = x, grid
-                x, grid = stage.downsample(x, grid)
-                if lost is None:
-                    size = grid
-                else:  # the step to the next stage is taken once more, by the restored tokens
-                    full = (spread(merged, before, size) + lost).flatten(2).transpose(1, 2)
-                    full, size = stage.downsample(full, size)
-                    lost = full.transpose(1, 2).unflatten(2, size) - spread(x, grid, size)
+                tokens = self._next_stage(tokens, stage.downsample)
+
+    def _next_stage(self, tokens: Tokens, step: PatchMerging) -> Tokens:
+        """Tokens after the step to the next stage, which the restored tokens take too, if maps are restored with what
+        merges took.
+        """
+        x, grid = step(tokens.x, tokens.grid)
+        after = tokens._replace(x=x, grid=grid, size=tuple(-(-side // 2) for side in tokens.size))
+        if tokens.lost is None:
+            return after
+        mode = interpolation(self.restore_mode)
+        full, _ = step((tokens.spread(mode) + tokens.lost).flatten(2).transpose(1, 2), tokens.size)
+        return after._replace(lost=full.transpose(1, 2).unflatten(2, after.size) - after.spread(mode))
 
     def unused(self) -> list[str]:
         behind = [f'layers.{stage}.' for stage in range(self.stages, len(self.arch.depths))]
         return [*([] if self.norm else ['norm.']), f'layers.{self.stages - 1}.downsample.', *behind]
 
     def optional(self) -> list[str]:
-        return [f'norm{stage}.' for stage in self.out_indices]
+        return [*super().optional(), *(f'norm{stage}.' for stage in self.out_indices)]
 
     def fit(self, checkpoint: Checkpoint) -> list[str]:
         """Convert names of other packages, drop computed buffers, and resize bias tables to this window."""

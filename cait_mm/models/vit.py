@@ -62,7 +62,7 @@ class ViT(DeiT):
     """
 
     family: ClassVar[str] = 'vit'
-    behind: ClassVar[tuple[str, ...]] = ('norm.', 'attn_pool.', 'fc_norm.')
+    behind: ClassVar[tuple[str, ...]] = ('norm.', 'restores.', 'attn_pool.', 'fc_norm.')
     classifier_options: ClassVar[Mapping[str, Any]] = {**DeiT.classifier_options, 'pooling': True}
 
     def __init__(self, arch: str | Mapping[str, Any] = 'vit_small_patch14_dinov2', *args: Any, pooling: bool = False,

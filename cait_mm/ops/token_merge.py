@@ -26,7 +26,22 @@ from torch import Tensor, nn
 
 Grid = tuple[int, int]
 
-RESTORE_MODES = ('nearest', 'bilinear', 'residual')
+RESTORE_MODES = ('nearest', 'bilinear', 'residual', 'residual_bilinear', 'residual_linear')
+"""How maps are restored. Every position takes its merged token, or a mixture of the nearest ones. ``residual`` and
+``residual_bilinear`` add the difference that merges made to every patch: blocks only add to tokens, so it stays.
+``residual_linear`` is ``residual_bilinear`` with a linear layer on the difference.
+"""
+
+
+def keeps_differences(mode: str) -> bool:
+    """Whether ``mode`` adds what merges took from every patch."""
+    return mode.startswith('residual')
+
+
+def interpolation(mode: str) -> str:
+    """How ``mode`` spreads merged tokens over the patches: ``nearest`` or ``bilinear``."""
+    return 'nearest' if mode in ('nearest', 'residual') else 'bilinear'
+
 
 LEAST_DISTANCE = 1e-6
 """The smallest distance: if all tokens are equal, so are their weights."""
@@ -161,9 +176,9 @@ def restore(x: Tensor, size: Grid, mode: str = 'nearest') -> Tensor:
     return x[..., :size[0], :size[1]].contiguous()
 
 
-def spread(tokens: Tensor, grid: Grid, size: Grid) -> Tensor:
-    """Tokens (B, h * w, C) on a merged ``grid`` as the map (B, C, H, W) in which every patch has its merged token."""
-    return restore(tokens.transpose(1, 2).unflatten(2, grid), size)
+def spread(tokens: Tensor, grid: Grid, size: Grid, mode: str = 'nearest') -> Tensor:
+    """Tokens (B, h * w, C) on a merged ``grid`` as the map (B, C, H, W) of all patches (:func:`restore`)."""
+    return restore(tokens.transpose(1, 2).unflatten(2, grid), size, mode)
 
 
 def _halvings(full: int, side: int) -> int:

@@ -12,17 +12,20 @@ from cait_mm.errors import UserError
 from cait_mm.macs import backbone_cost, reduction
 from cait_mm.models import Backbone, Classifier
 from cait_mm.models.arguments import checked_whole
-from cait_mm.models.base import backbone_inside
+from cait_mm.models.base import LINEAR, backbone_inside
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
 from cait_mm.pruning.compensate import RIDGE, compensate
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
+from cait_mm.pruning.restoring import fit_restores
 from cait_mm.pruning.search import MEASURES, Candidate, Looked, chosen, damages, hold_out, measure_of, search
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
 
 Merges = Sequence[tuple[int | str, str]]
+RESTORE = LINEAR
+"""How maps are restored where nothing behind the backbone has learned to do without what merges take."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Compression:
             mean.
         proportional: Let tokens of weighted merges count in attention as often as they have patches.
         ridge: As in :func:`~cait_mm.pruning.compensate.predict_cut`; infinite leaves the mean of what was cut.
-        restore_mode: Of the maps of :func:`compress_inside`. None is ``residual`` where merges are put in, and what the
-            backbone has otherwise.
+        restore_mode: Of the maps of :func:`compress_inside`. None is :data:`RESTORE` where merges are put in, and what
+            the backbone has otherwise.
         search: How many placements of merges to judge by their damage (:mod:`~cait_mm.pruning.search`); 0 takes the
             planner's.
 
@@ -195,29 +198,36 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
     """
     backbone = backbone_inside(model)
 
+    def mode(spec: Spec) -> str:
+        added = spec.merges and not backbone.spec.merges
+        return how.restore_mode or (RESTORE if added else backbone.restore_mode)
+
     def around(folded: Folded) -> nn.Module:
-        added = folded.spec.merges and not backbone.spec.merges
-        folded.backbone.restore_mode = how.restore_mode or ('residual' if added else backbone.restore_mode)
+        if folded.backbone.restore_mode != mode(folded.spec):
+            folded.backbone.set_restore_mode(mode(folded.spec))
+            fit_restores(folded.backbone, backbone, images if folded.backbone.restores else (), how.ridge)
         return deepcopy(model, {id(backbone): folded.backbone}).eval()
 
     if how.changes_nothing:
         folded, provenance = Folded(deepcopy(backbone), backbone.spec, 0.), dict(target=0.)
     else:
-        saved = encoder_saving(backbone, img_size)
+        images, saved = list(images), encoder_saving(backbone, img_size, mode)
         folded, provenance = compress_backbone(
             backbone, images, how, lambda spec: saved(padded(spec, how.pad_to)), around, progress)
         provenance.update(selected_reduction=saved(folded.selected), largest_cut=folded.largest_cut)
     return around(folded), folded, provenance
 
 
-def encoder_saving(backbone: Backbone, img_size: tuple[int, int]) -> Callable[[Spec], float]:
+def encoder_saving(backbone: Backbone, img_size: tuple[int, int],
+                   mode: Callable[[Spec], str] = lambda spec: 'nearest') -> Callable[[Spec], float]:
     """The share of a backbone's own MACs, on images of ``img_size`` (H, W), that a spec saves: of the blocks that are
-    built, without a classifier.
+    built, and of restoring maps by ``mode``, without a classifier.
     """
     with_cls = backbone.num_cls == backbone.arch.prefix_tokens()
 
     def macs(spec: Spec) -> float:
-        return backbone_cost(spec, img_size, with_cls, len(backbone.flat_blocks())).macs
+        blocks = backbone_cost(spec, img_size, with_cls, len(backbone.flat_blocks())).macs
+        return blocks + backbone.restore_macs(spec, img_size, mode(spec))
 
     dense = macs(Spec.dense(backbone.arch))
     return lambda spec: 1 - macs(spec) / dense

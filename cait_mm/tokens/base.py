@@ -48,10 +48,13 @@ class Tokens(NamedTuple):
         """The tokens behind the prefix, (B, N, C)."""
         return self.x[:, self.prefix:]
 
-    def spread(self) -> Tensor:
-        """The map (B, C, H, W) in which every patch has the token that it ended in, or what its record says."""
+    def spread(self, mode: str = 'nearest') -> Tensor:
+        """The map (B, C, H, W) in which every patch has the token that it ended in, or what its record says.
+
+        On a grid, ``mode`` is that of :func:`~cait_mm.ops.token_merge.restore`.
+        """
         if self.record is None:
-            return spread(self.patches, self.grid, self.size)
+            return spread(self.patches, self.grid, self.size, mode)
         return self.record.spread(self.x).transpose(1, 2).unflatten(2, self.size)
 
     def noted(self) -> Record:

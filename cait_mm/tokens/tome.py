@@ -88,7 +88,7 @@ class ToMe(TokenReducer):
         object.__setattr__(self, 'linear', checked_blocks('linear', self.linear))
 
     def blocks(self, arch: Arch) -> Sequence[int]:
-        return [*([block for block, _ in self.r] if isinstance(self.r, tuple) else ()), *self.linear]
+        return [*([block for block, _ in self.r] if isinstance(self.r, tuple) else range(arch.depth)), *self.linear]
 
     def _merged(self, block: int, patches: int) -> int:
         """How many of ``patches`` tokens go in ``block``."""

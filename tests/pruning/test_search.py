@@ -195,7 +195,7 @@ def test_a_whole_model_is_judged_by_the_logits_of_its_call_or_by_its_maps(channe
 def test_what_is_judged_restores_its_maps_as_the_result_does():
     model, images = Module().eval(), torch.randn(6, 3, 64, 64)
     small, _, provenance = compress_inside(model, [images], Compression(0.3, search=2, pad_to=0), (64, 64))
-    assert small.backbone.restore_mode == 'residual' and not provenance['search']['held_out']
+    assert small.backbone.restore_mode == 'residual_linear' and not provenance['search']['held_out']
     taken = next(one for one in provenance['search']['candidates'] if one['number'] == provenance['search']['chosen'])
     own = damages(small, [images], [MEASURES['error of maps'][0](model, images)], 'error of maps')
     assert own.shape == (6, ) and float(own.mean()) == pytest.approx(taken['damage'], rel=1e-3)

@@ -27,6 +27,8 @@ PLACES = {**dict.fromkeys(TASKS, (4, 7)), 'mask_rcnn_scenes': (2, 5)}
 VARIANTS: dict[str, dict[str, Any]] = {
     'dense': {},
     'merges, as merged': dict(target=0.3, restore_mode='nearest'),
+    'merges, differences': dict(target=0.3, restore_mode='residual'),
+    'merges, interpolated': dict(target=0.3, restore_mode='residual_bilinear'),
     'merges': dict(target=0.3),
     'merges and a cut': dict(target=0.55),
     'ToMe, halving': dict(restore_mode='nearest'),

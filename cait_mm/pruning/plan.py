@@ -2,7 +2,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from cait_mm.arch import ARCHS, Arch, get_arch
+from cait_mm.arch import Arch, get_arch
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.spec import Merge, Spec, make_spec
@@ -18,6 +18,8 @@ PAPER_MERGES = {
     'swin_small': (('2.7', 'horizontal'), ('2.12', 'vertical')),
 }
 """Merges of the paper's compressed models."""
+TIMM_ENDING = '_patch16_224'
+"""What timm adds to the names of DeiT."""
 PAPER_RANGE = 0.2
 """Where the target exceeds the savings of the paper's merges by more than this, merges are planned instead."""
 MERGING_SHARE = 0.8
@@ -44,7 +46,8 @@ def merges_for(arch: str | Arch, target: float, saved: Callable[[Spec], float] =
         UserError: The target is no share, or the grid is too small to merge.
     """
     arch = get_arch(arch)
-    paper = make_spec(arch, PAPER_MERGES.get(arch.name, ()) if arch == ARCHS.get(arch.name) else ())
+    known = PAPER_MERGES.get(arch.name.removesuffix(TIMM_ENDING), ())
+    paper = make_spec(arch, known if known and arch == get_arch(arch.name) else ())
     if paper.merges and saved(paper) < target < saved(paper) + PAPER_RANGE:
         return paper
     planned = plan(arch, MERGING_SHARE * target, tolerance=1., saved=saved)

@@ -57,6 +57,7 @@ def test_the_command(tool, tmp_path):
 
 @pytest.mark.parametrize('arch,target,merge', [
     ('deit_small', 0.544, ((4, 'horizontal'), (7, 'vertical'))),
+    ('deit_small_patch16_224', 0.544, ((4, 'horizontal'), (7, 'vertical'))),
     ('swin_tiny', 0.3, (('2.4', 'horizontal'), ('2.5', 'vertical'))),
     ('deit_small', 0.05, ()),
 ])

@@ -76,8 +76,8 @@ def parse_args() -> argparse.Namespace:
                         help='of the regression by which channels that stay stand in for those that are cut; inf keeps '
                         f'their means only (default: {RIDGE:g})')
     parser.add_argument('--restore-mode', choices=RESTORE_MODES,
-                        help='how a segmentor\'s or detector\'s maps are restored (default: residual where merges are '
-                        'put in, otherwise as the config says)')
+                        help='how a segmentor\'s or detector\'s maps are restored (default: residual_linear where '
+                        'merges are put in, otherwise as the config says)')
     parser.add_argument('--tune', type=whole_number, default=0, metavar='N',
                         help='let the dense model teach the small one for N steps, on all images of --images and '
                         'without labels; some hundreds on some thousands. The same command continues a killed run')

@@ -27,6 +27,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     DENSE: {},
     'ATME': dict(merge=ATME),
     'CAIT, calibrated start': dict(merge=CAIT, cdcp=cdcp(TARGET, start='calibrated')),
+    'CAIT, weighted merges': dict(merge='4:horizontal_weighted,8:vertical_weighted',
+                                  cdcp=cdcp(TARGET, start='calibrated')),
     'CAIT, identity start': dict(merge=CAIT, cdcp=cdcp(TARGET, start='identity')),
     'CAIT, no training': dict(merge=CAIT, compressed='export.pth'),
     'CAIT, no training, then fine-tuned': dict(merge=CAIT, compressed='start.pth'),

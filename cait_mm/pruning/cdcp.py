@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from cait_mm.errors import UserError
+from cait_mm.macs import reduction
 from cait_mm.models import Backbone, Classifier
 from cait_mm.pruning.fold import PAD_TO, channel_scores, fold, fold_classifier
 from cait_mm.pruning.groups import give_own_group, group_of
@@ -72,14 +73,18 @@ class CDCP:
         self.ramp_start = round(RAMP_BEGINS * total_steps) if ramp_start is None else ramp_start
         require('ramp_start', self.ramp_start, is_whole(self.ramp_start), 'a whole number, 0 or more')
         interval = self.settings.interval
-        self.step = self.settings.step or target * interval / (RAMP_LASTS * total_steps)
-        self.ramp_end = ramp_end(self.ramp_start, target, self.step, interval)
+        self.model, self.backbone = model, backbone_of(model)
+        # Merges alone save a share of the target at once: a ramp from zero would leave channels alone until it passes
+        # that share, and cut them all in its last part.
+        merged = 0. if self.settings.step else reduction(self.backbone.spec)
+        self.ramp_from = max(0., merged) if merged < target else 0.
+        self.step = self.settings.step or (target - self.ramp_from) * interval / (RAMP_LASTS * total_steps)
+        self.ramp_end = ramp_end(self.ramp_start, target, self.step, interval, self.ramp_from)
         if self.ramp_end >= total_steps:
             raise UserError(
                 f'the ramp reaches {target:.1%} at step {self.ramp_end}, after the run\'s {total_steps}: start earlier '
                 '(`ramp_start`), take larger steps (`step`), or train longer.')
         self.consistency = Consistency(self.settings.head_consistency, self.settings.attention_consistency)
-        self.model, self.backbone = model, backbone_of(model)
         ensure_compactors(self.backbone)
         if images is not None:
             calibrate_compactors(self.backbone, images, num_images)
@@ -194,7 +199,7 @@ class CDCP:
         due = last - (last - self.ramp_start) % interval
         if due < max(self.steps, self.ramp_start):
             return
-        wanted = wanted_reduction(due, self.ramp_start, self.settings.target, self.step, interval)
+        wanted = wanted_reduction(due, self.ramp_start, self.settings.target, self.step, interval, self.ramp_from)
         flips = set_masks(self.backbone, self._select(wanted))
         if self._log is not None:
             self._log({'wanted': wanted, 'flips': flips, **mask_scalars(self.backbone)})

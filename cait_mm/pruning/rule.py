@@ -37,7 +37,8 @@ def proximal_step(columns: Tensor, mask: Tensor, shrink: float) -> None:
     columns.mul_(torch.where(mask[..., None], 1., factor))
 
 
-def wanted_reduction(iteration: int, start: int, target: float, step: float = 0.00025, interval: int = 25) -> float:
+def wanted_reduction(iteration: int, start: int, target: float, step: float = 0.00025, interval: int = 25,
+                     begin: float = 0.) -> float:
     """The reduction r that selection aims for: 0 until ``start``, then ``step`` more every ``interval`` iterations.
 
     Args:
@@ -45,15 +46,16 @@ def wanted_reduction(iteration: int, start: int, target: float, step: float = 0.
         start: The iteration at which the ramp begins (the paper: after 30 epochs).
         target: Where it ends.
         step, interval: The paper's 0.025 % every 25 iterations.
+        begin: The reduction that the ramp rises from (the paper: 0).
     """
     if iteration < start:
         return 0.
-    return min(target, step * ((iteration - start) // interval + 1))
+    return min(target, begin + step * ((iteration - start) // interval + 1))
 
 
-def ramp_end(start: int, target: float, step: float = 0.00025, interval: int = 25) -> int:
+def ramp_end(start: int, target: float, step: float = 0.00025, interval: int = 25, begin: float = 0.) -> int:
     """The first iteration at which :func:`wanted_reduction` is ``target``."""
-    return start + interval * (max(1, -int(-target / step // 1)) - 1)
+    return start + interval * (max(1, -int(-(target - begin) / step // 1)) - 1)
 
 
 def vanishing_steps(norm: float, lr: float, begin: float, iterations: int, strength: float = 1e-5,

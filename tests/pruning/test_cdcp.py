@@ -6,6 +6,7 @@ from plain_loop import make, plain_backbone
 from torch import nn
 
 from cait_mm.errors import UserError
+from cait_mm.macs import reduction
 from cait_mm.ops.compactor import compactor_of
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.fold import channel_scores
@@ -130,6 +131,18 @@ def test_the_ramp_has_to_end_within_the_run():
 def test_the_ramp_begins_after_a_tenth_and_takes_a_quarter_of_the_run_unless_told():
     pruner = pruner_of(step=None, ramp_start=None, total_steps=400)
     assert pruner.ramp_start == 40 and pruner.ramp_end == pytest.approx(140, abs=5)
+
+
+def test_beside_merges_the_ramp_begins_where_they_end():
+    """From zero, nothing would be masked for most of the ramp, because merges have saved that much already."""
+    backbone = plain_backbone(((1, 'horizontal'),))
+    merged = reduction(backbone.spec)
+    pruner = pruner_of(backbone, target=merged + 0.2, step=None, total_steps=200)
+    first, *_ = (logged for step in range(200) if (logged := at(pruner, step)))
+    assert merged < first['wanted'] <= first['reduction'] < merged + 0.05
+    assert pruner.ramp_end == pytest.approx(50, abs=5)
+    paper = pruner_of(plain_backbone(((1, 'horizontal'),)), target=merged + 0.2, step=0.01, total_steps=200)
+    assert at(paper, 0)['wanted'] == 0.01
 
 
 def test_an_unreachable_target_is_refused_at_the_start():

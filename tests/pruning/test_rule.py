@@ -45,6 +45,7 @@ def test_ramp_is_the_papers():
     assert wanted_reduction(100, 100, 0.5) == wanted_reduction(124, 100, 0.5) == 0.00025
     assert wanted_reduction(125, 100, 0.5) == 0.0005
     assert wanted_reduction(10**6, 100, 0.5) == 0.5
+    assert wanted_reduction(125, 100, 0.5, begin=0.3) == 0.3005 and wanted_reduction(99, 100, 0.5, begin=0.3) == 0
 
 
 @pytest.mark.parametrize('target,step,interval', [(0.5, 0.00025, 25), (0.505, 0.01, 3), (0.544, 0.05, 50),

@@ -19,13 +19,13 @@ def terms(model: nn.Module, batches: Iterable[Batch]) -> Iterator[list[BlockChan
     """For every batch the terms of all blocks, one per image: q, k, v (B, heads, width) and ffn (B, hidden).
 
     The loss is the mean over the batch. A gated FFN's channel has the term of its value, which is that of its product
-    with the gate.
+    with the gate. Blocks that the loss does not see have terms of 0.
     """
     blocks = backbone_inside(model).flat_blocks()
     for images, targets in batches:
         with _gated([layer for block in blocks for layer in (block.attn.qkv, block.mlp.fc1)]) as gates:
             loss = task_loss(answers(model, images)[0], targets)
-        grads = iter(torch.autograd.grad(loss, gates))
+        grads = iter(torch.autograd.grad(loss, gates, materialize_grads=True))
         yield [_of_block(block, *(next(grads).unflatten(0, (len(images), -1)).sum((1, 2)) for _ in range(2)))
                for block in blocks]
 

@@ -42,7 +42,7 @@ def lfs(model: nn.Module, batches: Sequence[Batch], cutoff: float = CUTOFF, task
             _, wanted = answers(model, images)
         logits, feature = answers(model, low_pass(images, cutoff))
         loss = task * task_loss(logits, targets) + (1 - task) * kl(feature, wanted) / wanted.shape[1]
-        for grad, new in zip(grads, torch.autograd.grad(loss, weights)):
+        for grad, new in zip(grads, torch.autograd.grad(loss, weights, materialize_grads=True)):
             grad += new / len(batches)
     sums = iter([(weight * grad).square().sum(1).detach() for weight, grad in zip(weights, grads)])
     return [_of_block(block, next(sums), next(sums)) for block in blocks]

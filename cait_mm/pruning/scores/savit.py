@@ -34,6 +34,7 @@ from cait_mm.spec import Spec
 
 LOOKED_AT = 4
 """Images of a batch that the Hessian sees: a layer's turn takes as long as 20 gradients."""
+TINY = 1e-30
 LEAST = 1e-6
 """The least part that a component has in what is saved, which keeps its units in order behind the other's."""
 
@@ -58,7 +59,7 @@ def criteria(model: nn.Module, batches: Sequence[Batch]) -> list[BlockChannels]:
     heads = means([block.map(lambda values: values.sum((0, -1)).square()) for block in batch] for batch in found)
     result = []
     for block, of_heads in zip(own, heads):
-        qk, v = (values / values.sum(1, keepdim=True) * of_heads.v[:, None] for values in (block.q + block.k, block.v))
+        qk, v = (_shared_out(of_heads.v, values) for values in (block.q + block.k, block.v))
         result.append(BlockChannels(qk, qk, v, block.ffn))
     return result
 
@@ -78,6 +79,7 @@ def curvature(model: nn.Module, batches: Sequence[Batch]) -> tuple[float, float,
             (block.attn.qkv, of_heads, 3), (block.mlp.fc1, of_ffn, hidden_groups(block.mlp)))]
     for number, (images, targets) in enumerate(batches):
         loss = task_loss(answers(model, images[:LOOKED_AT])[0], [part[:LOOKED_AT] for part in targets])
+        loss = loss + 0 * torch.stack(factors).square().sum()  # blocks that the loss does not see have a Hessian too
         first = torch.autograd.grad(loss, factors, create_graph=True)
         for layer in range(number, count, len(batches)) or [number % count]:
             of_heads, of_ffn = (torch.stack(torch.autograd.grad(first[place], factors, retain_graph=True))
@@ -105,6 +107,11 @@ def part_of_heads(curvature: Sequence[float], worth: Sequence[float]) -> float:
     bend = aa - 2 * ab + bb
     part = (bb - ab) / bend if bend > 0 else float(aa < bb)
     return min(max(part, LEAST), 1 - LEAST)
+
+
+def _shared_out(heads: Tensor, channels: Tensor) -> Tensor:
+    """Values (heads,) in proportion to those of their channels (heads, width)."""
+    return channels / channels.sum(1, keepdim=True).clamp(min=TINY) * heads[:, None]
 
 
 def _turns(values: Sequence[Tensor]) -> list[Tensor]:

@@ -29,6 +29,7 @@ from cait_mm.pruning.imitate import (
     require_same_classes,
     unlike,
 )
+from cait_mm.pruning.scores import CALIBRATED, Score
 from cait_mm.pruning.tune import LR, MODULE_LR, Progress, Tuned
 from cait_mm.pruning.tune import tune as tune_model
 from cait_mm.utils.draws import draws_of
@@ -69,7 +70,8 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
 
 def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
-             ridge: float = RIDGE, search: int = 0, num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
+             ridge: float = RIDGE, search: int = 0, score: str | Score = CALIBRATED, labels: bool = False,
+             num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
     """Merge tokens and cut channels of a trained model without training; it may learn from the dense one afterwards.
 
     Args:
@@ -91,6 +93,10 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
         search: How many placements of merges to try, the planner's first; half of the images judge their damage
             (:mod:`~cait_mm.pruning.search`), and another is taken where it is surely better. What each did is in
             ``provenance['search']`` of a classifier. 0 takes the planner's.
+        score: By what channels are judged: ``calibrated``, ``magnitude``, ``taylor``, ``lfs``, ``nvit``, ``s2vite``,
+            ``savit``, or a function like these (:mod:`~cait_mm.pruning.scores`). All but the first two differentiate
+            the task's loss, with the model's own predictions as labels, and want a model whose call gives logits.
+        labels: Let that loss take the labels of a loader of (images, labels) instead.
         num_images: How many images to calibrate on.
         tune: Steps without labels in which ``model`` teaches the small one, on all of the images (:func:`tune`); a
             loader is read a second time for them. What they gave is logged, and in a classifier's
@@ -103,19 +109,21 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
 
     Raises:
         UserError: The model is pruned already, holds no backbone or cannot be tuned, the images do not fit, the target
-            is out of reach, or both ``merge`` and ``search`` are given.
+            is out of reach, the score is unknown or has no loss to differentiate, or both ``merge`` and ``search`` are
+            given.
     """
     if not isinstance(model, Classifier):
-        batches = list(as_batches(images, backbone_inside(model).img_size, num_images))
+        batches = list(as_batches(images, backbone_inside(model).img_size, num_images, labels))
         if not batches:
             raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
-        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search)
+        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search, score=score)
+        first = batches[0][0] if labels else batches[0]
         if tune:
-            require_logits(model, batches[0][:1])
-        small = compress_inside(model, batches, how, tuple(batches[0].shape[-2:]))[0]
+            require_logits(model, first[:1])
+        small = compress_inside(model, batches, how, tuple(first.shape[-2:]))[0]
     else:
-        small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images), target, merge,
-                                     align, pad_to, weighted, proportional, ridge, search)
+        small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images, labels), target,
+                                     merge, align, pad_to, weighted, proportional, ridge, search, score)
     if tune:
         _tuned(small, model, images, tune, **tuning)
     return small

@@ -1,4 +1,4 @@
-"""Compress a trained model without labels: merges and a calibrated cut of channels, from some dozens of images.
+"""Compress a trained model without labels: merges and a cut of channels, from some dozens of images.
 
 OUT is a folder for a segmentor or detector: a config, its trained checkpoint and unlabelled images give a config.py and
 a model.pth of the same task. OUT is a file (.pth) for a classifier, named by its architecture or by any config with its
@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from cait_mm.ops.token_merge import RESTORE_MODES
 from cait_mm.pruning.compensate import RIDGE
 from cait_mm.pruning.compress import compress
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.scores import CALIBRATED, nvit
+from cait_mm.pruning.scores import NAMES as SCORES
 from cait_mm.pruning.tune import LR, MODULE_LR, Tuned
 from cait_mm.spec import make_spec
 from cait_mm.utils.images import find_images, load_batches
@@ -75,6 +78,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ridge', type=positive_or_inf, default=RIDGE, metavar='X',
                         help='of the regression by which channels that stay stand in for those that are cut; inf keeps '
                         f'their means only (default: {RIDGE:g})')
+    parser.add_argument('--score', choices=SCORES, default=CALIBRATED,
+                        help='by what channels are judged: their contribution in a new basis of attention, or as '
+                        f'another method does; docs/rivals.md has them (default: {CALIBRATED})')
+    parser.add_argument('--latency', metavar='FILE',
+                        help='with --score nvit: JSON with the milliseconds of a block by the width of one module, '
+                        '{"qk": {"64": 1.9, "32": 1.7}, "v": {...}, "ffn": {...}}')
     parser.add_argument('--restore-mode', choices=RESTORE_MODES,
                         help='how a segmentor\'s or detector\'s maps are restored (default: residual_linear where '
                         'merges are put in, otherwise as the config says)')
@@ -99,6 +108,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--{others[0].replace("_", "-")} is for segmentors and detectors, whose OUT is a folder')
     if not args.tune and (args.amp or args.tune_later or args.lr or args.batch_size):
         parser.error('--amp, --tune-later, --lr and --batch-size go with --tune')
+    if args.latency and args.score != 'nvit':
+        parser.error('--latency goes with --score nvit')
     if args.search and args.merge is not None:
         parser.error('--search looks for the places to merge, and --merge names them: give one of them')
     return args
@@ -181,7 +192,9 @@ def later(folder: str) -> str:
 
 def means(args: argparse.Namespace) -> dict[str, Any]:
     """The options that switch single means of the compression, as the library's arguments."""
-    return dict(weighted=args.merge_weights == 'distance', proportional=not args.no_proportional, ridge=args.ridge)
+    score = partial(nvit, latency=args.latency) if args.latency else args.score
+    return dict(weighted=args.merge_weights == 'distance', proportional=not args.no_proportional, ridge=args.ridge,
+                score=score)
 
 
 def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -214,4 +227,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main, ('target', 'merge', 'search', 'align', 'pad_to', 'images', 'ridge', 'tune', 'lr'))
+    run(main, ('target', 'merge', 'search', 'align', 'pad_to', 'images', 'ridge', 'score', 'tune', 'lr'))

@@ -25,6 +25,7 @@ from cait_mm.models.formats import find_weights
 from cait_mm.pruning.compensate import RIDGE
 from cait_mm.pruning.compress import Compression, compress_inside
 from cait_mm.pruning.fold import PAD_TO
+from cait_mm.pruning.scores import CALIBRATED, Score
 from cait_mm.pruning.search import Looked
 from cait_mm.spec import Spec
 from cait_mm.tasks import build_model, parts_of
@@ -99,6 +100,7 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
                    merge: Sequence[tuple[int | str, str]] | None = None, align: int | None = None, pad_to: int = PAD_TO,
                    num_images: int | None = None, weighted: bool = True, proportional: bool = True,
                    ridge: float = RIDGE, restore_mode: str | None = None, search: int = 0,
+                   score: str | Score = CALIBRATED,
                    cfg_options: Mapping[str, Any] | None = None, data_root: str | None = None,
                    progress: Callable[[Looked], None] | None = None) -> Compressed:
     """Merge tokens and cut channels of a trained segmentor or detector without labels.
@@ -109,7 +111,7 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         images: To calibrate on: a folder, a list of files, batches (B, C, H, W) normalised as in training, or None for
             the config's own training split, whose labels are not read.
         target: The share of the backbone's MACs to save on images of the config's size; 0 converts alone.
-        merge, align, pad_to, weighted, proportional, ridge, restore_mode, search: See
+        merge, align, pad_to, weighted, proportional, ridge, restore_mode, search, score: See
             :class:`~cait_mm.pruning.compress.Compression`. ``align=None`` cuts to the multiples that widths are padded
             to.
         num_images: How many pictures to look at; None is :data:`NUM_IMAGES`.
@@ -126,7 +128,8 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         move_data(config, data_root)
     dense, meta = load_trained(config, checkpoint)
     size = input_size(config, dense)
-    how = Compression(target, merge, align or pad_to or 1, pad_to, weighted, proportional, ridge, restore_mode, search)
+    how = Compression(target, merge, align or pad_to or 1, pad_to, weighted, proportional, ridge, restore_mode, search,
+                      score)
     batches = () if how.changes_nothing else _batches(config, images, size, num_images or NUM_IMAGES)
     small, folded, provenance = compress_inside(dense, batches, how, size, progress)
     provenance = {'source': Path(checkpoint).name, 'config': Path(config.filename or '').name, **provenance}

@@ -17,8 +17,9 @@ unchanged. The contributions themselves span six orders of magnitude: Adam's ste
 """
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,21 +65,8 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
     Raises:
         UserError: There are no images, or they have another number of channels.
     """
-    training, like, channels = backbone.training, next(backbone.parameters()), backbone.arch.in_channels
-    count = 0
-    backbone.eval()
-    for block in backbone.flat_blocks():
-        block.fold_layer_scale()
-    with _statistics(backbone) as statistics:
-        for batch in images:
-            if batch.shape[1] != channels:
-                raise UserError(f'the images have {batch.shape[1]} channels and {backbone.arch.name} takes {channels}: '
-                                'calibrate on images like those of the training.')
-            backbone.forward_tokens(batch.to(like))
-            count += len(batch)
-    if not count:
-        raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
-    backbone.train(training)
+    statistics, count = _streamed(backbone, images)
+    like = next(backbone.parameters())
     scores, hidden, values = [], [], []
     for block, sums in zip(backbone.flat_blocks(), statistics):
         moments = sums['qkv'] / sums['tokens']
@@ -88,6 +76,24 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         ffn = hidden[-1].second.diagonal().sqrt() * block.mlp.fc2.weight.double().norm(dim=0)
         scores.append(BlockChannels(qk, qk, v, ffn).map(lambda values: values.to(like)))
     return Calibration(scores, hidden, values, count)
+
+
+@torch.no_grad()
+def in_own_basis(backbone: Backbone, images: Iterable[Tensor], scores: Sequence[BlockChannels]) -> Calibration:
+    """The calibration of a full-width backbone whose channels stay as they are and have been scored otherwise.
+
+    q and k lose the same channels, so both have the mean of their scores.
+
+    Args:
+        backbone, images: As in :func:`calibrate`; only layer scale moves into the layers before it.
+        scores: One entry per block.
+
+    Raises:
+        UserError: As :func:`calibrate`.
+    """
+    statistics, count = _streamed(backbone, images)
+    shared = [replace(block, q=(block.q + block.k) / 2, k=(block.q + block.k) / 2) for block in scores]
+    return Calibration(shared, *([sums[name].moments() for sums in statistics] for name in ('ffn', 'values')), count)
 
 
 def start_norms(scores: Sequence[BlockChannels]) -> list[BlockChannels]:
@@ -118,10 +124,30 @@ def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> N
                 original.copy_((rows / norms[..., None]).reshape(original.shape))
 
 
+def _streamed(backbone: Backbone, images: Iterable[Tensor]) -> tuple[list[dict[str, Any]], int]:
+    """The statistics of every block over the images, and their number; layer scale is folded before."""
+    training, like, channels = backbone.training, next(backbone.parameters()), backbone.arch.in_channels
+    count = 0
+    backbone.eval()
+    for block in backbone.flat_blocks():
+        block.fold_layer_scale()
+    with _statistics(backbone) as statistics:
+        for batch in images:
+            if batch.shape[1] != channels:
+                raise UserError(f'the images have {batch.shape[1]} channels and {backbone.arch.name} takes {channels}: '
+                                'calibrate on images like those of the training.')
+            backbone.forward_tokens(batch.to(like))
+            count += len(batch)
+    if not count:
+        raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
+    backbone.train(training)
+    return statistics, count
+
+
 @contextmanager
-def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Tensor]]]:
+def _statistics(backbone: Backbone) -> Iterator[list[dict[str, Any]]]:
     """Collect, in double precision, second moments of q, k and v per head, and the inputs of the projection and fc2."""
-    statistics: list[dict[str, Tensor]] = [{} for _ in backbone.flat_blocks()]
+    statistics: list[dict[str, Any]] = [{} for _ in backbone.flat_blocks()]
     hooks = []
     for block, into in zip(backbone.flat_blocks(), statistics):
         heads = block.attn.num_heads

@@ -1,4 +1,4 @@
-"""Compression without training: weighted merges, and a calibrated cut of channels that the others stand in for."""
+"""Compression without training: weighted merges, and a cut of channels that the others stand in for."""
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -14,11 +14,12 @@ from cait_mm.models import Backbone, Classifier
 from cait_mm.models.arguments import checked_whole
 from cait_mm.models.base import LINEAR, backbone_inside
 from cait_mm.models.checkpoint import Checkpoint
-from cait_mm.pruning.calibrate import add_calibrated_compactors, calibrate
+from cait_mm.pruning.calibrate import Calibration, add_calibrated_compactors, calibrate, in_own_basis
 from cait_mm.pruning.compensate import RIDGE, compensate
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
 from cait_mm.pruning.restoring import fit_restores
+from cait_mm.pruning.scores import CALIBRATED, Score, batches_for, checked, name_of, scored
 from cait_mm.pruning.search import MEASURES, Candidate, Looked, chosen, damages, hold_out, measure_of, search
 from cait_mm.pruning.selection import select
 from cait_mm.spec import Spec, make_spec
@@ -26,6 +27,8 @@ from cait_mm.spec import Spec, make_spec
 Merges = Sequence[tuple[int | str, str]]
 RESTORE = LINEAR
 """How maps are restored where nothing behind the backbone has learned to do without what merges take."""
+Images = Iterable[Tensor | tuple[Tensor, Tensor]]
+"""Batches (B, C, H, W), alone or with labels."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,11 @@ class Compression:
             the backbone has otherwise.
         search: How many placements of merges to judge by their damage (:mod:`~cait_mm.pruning.search`); 0 takes the
             planner's.
+        score: By what channels are judged: a name of :data:`~cait_mm.pruning.scores.SCORES`, or a function like them.
+            ``calibrated`` changes the basis of attention first (:mod:`~cait_mm.pruning.calibrate`).
 
     Raises:
-        UserError: ``search`` is no whole number, or ``merge`` is given too.
+        UserError: ``search`` is no whole number, ``merge`` is given too, or the score is unknown.
     """
 
     target: float
@@ -59,8 +64,10 @@ class Compression:
     ridge: float = RIDGE
     restore_mode: str | None = None
     search: int = 0
+    score: str | Score = CALIBRATED
 
     def __post_init__(self) -> None:
+        checked(self.score)
         if checked_whole('search', self.search, 0) and self.merge is not None:
             raise UserError('`search` looks for the places to merge, and `merge` or the config names them: give one of '
                             'them.')
@@ -70,17 +77,18 @@ class Compression:
         return self.target == 0 and not self.merge
 
 
-def compress(model: Classifier, images: Iterable[Tensor], target: float, merge: Merges | None = None,
+def compress(model: Classifier, images: Images, target: float, merge: Merges | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
-             ridge: float = RIDGE, search: int = 0,
+             ridge: float = RIDGE, search: int = 0, score: str | Score = CALIBRATED,
              progress: Callable[[Looked], None] | None = None) -> Classifier:
     """Merge tokens and cut channels of a pretrained classifier without training.
 
     Args:
         model: At full width; it stays as it is.
         images: Batches (B, C, H, W) to calibrate on, normalised as in training. Some dozens of images are enough,
-            labels are not needed.
-        target, merge, align, pad_to, weighted, proportional, ridge, search: See :class:`Compression`.
+            labels are not needed. A score that differentiates the task's loss takes labels where batches are pairs
+            ``(images, labels)``, and the predictions of ``model`` where they are not.
+        target, merge, align, pad_to, weighted, proportional, ridge, search, score: See :class:`Compression`.
         progress: Called after every candidate of a search.
 
     Returns:
@@ -89,13 +97,13 @@ def compress(model: Classifier, images: Iterable[Tensor], target: float, merge: 
     Raises:
         UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
-    how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search)
+    how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search, score=score)
     folded, provenance = compress_backbone(model.backbone, images, how, around=partial(with_folded, model),
                                            progress=progress)
     return with_folded(model, folded, **provenance)
 
 
-def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compression,
+def compress_backbone(backbone: Backbone, images: Images, how: Compression,
                       saved: Callable[[Spec], float] = reduction, around: Callable[[Folded], nn.Module] | None = None,
                       progress: Callable[[Looked], None] | None = None) -> tuple[Folded, dict[str, Any]]:
     """Merge tokens and cut channels of a pretrained backbone without training.
@@ -105,7 +113,8 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
         images: As in :func:`compress`.
         how: The kind and amount of compression.
         saved: The share of the MACs that a spec saves; by default that of the classifier.
-        around: The model that a search judges, around a folded backbone; by default the backbone alone.
+        around: The model that a search judges and that a score differentiates, around a folded backbone; by default
+            the backbone alone.
         progress: Called after every candidate of a search.
 
     Returns:
@@ -117,8 +126,9 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     if backbone.spec.is_pruned:
         raise UserError(f'`model`: this {backbone.arch.name} is pruned already, give the dense one.')
     images = list(images) if how.search else images
-    folded, count = _compressed(backbone, images, how, saved)
-    provenance = dict(target=how.target, start='calibrated', calibration_images=count)
+    around = around or attrgetter('backbone')
+    folded, count = _compressed(backbone, images, how, saved, around)
+    provenance = dict(target=how.target, start=name_of(how.score), calibration_images=count)
     if not how.search:
         return folded, provenance
 
@@ -128,18 +138,19 @@ def compress_backbone(backbone: Backbone, images: Iterable[Tensor], how: Compres
     # Zeros that pad widths may leave the planner's model below the target. Others have to save as much as it does, and
     # with their zeros, so that all are compared at equal cost.
     goal = min(how.target, real(folded.spec))
-    best, record = _searched(backbone, images, replace(how, target=goal), real, around or attrgetter('backbone'),
+    best, record = _searched(backbone, images, replace(how, target=goal), real, around,
                              _wanted(backbone, replace(how, weighted=False), saved), progress)
     if best.number > 1:
-        folded, _ = _compressed(backbone, images, replace(how, search=0, merge=best.merges, target=goal), real)
+        folded, _ = _compressed(backbone, images, replace(how, search=0, merge=best.merges, target=goal), real,
+                                 around)
     return folded, dict(provenance, search=record)
 
 
-def _compressed(backbone: Backbone, images: Iterable[Tensor], how: Compression,
-                saved: Callable[[Spec], float]) -> tuple[Folded, int]:
+def _compressed(backbone: Backbone, images: Images, how: Compression, saved: Callable[[Spec], float],
+                around: Callable[[Folded], nn.Module]) -> tuple[Folded, int]:
     """The folded copy, and the number of images behind it."""
     merged = _merged(backbone, how, saved)
-    calibration = calibrate(merged, images)
+    calibration = _calibration(backbone, merged, images, how.score, around)
     add_calibrated_compactors(merged, calibration)
     scores = channel_scores(merged)
     masks = select(merged.spec, scores, how.target, align=how.align, saved=saved)
@@ -149,12 +160,24 @@ def _compressed(backbone: Backbone, images: Iterable[Tensor], how: Compression,
     return folded, calibration.images
 
 
+def _calibration(backbone: Backbone, merged: Backbone, images: Images, score: str | Score,
+                 around: Callable[[Folded], nn.Module]) -> Calibration:
+    """The channels of ``merged``, whose basis changes where the score wants that, and what compensating them needs."""
+    if score == CALIBRATED:
+        return calibrate(merged, (batch[0] if isinstance(batch, tuple) else batch for batch in images))
+    dense, model = (around(Folded(deepcopy(part), part.spec, 0.)) for part in (backbone, merged))
+    batches = batches_for(score, dense, images)
+    return in_own_basis(merged, (batch for batch, _ in batches), scored(score, model, batches))
+
+
 def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved: Callable[[Spec], float],
               around: Callable[[Folded], nn.Module], rule: Spec,
               progress: Callable[[Looked], None] | None) -> tuple[Candidate, dict[str, Any]]:
     """The candidate that a search chooses, and the search in plain types."""
     if backbone.spec.merges or backbone.spec.tokens:
         raise UserError(f'`search`: this {backbone.arch.name} has merges, and they stay: give one without.')
+    if any(isinstance(batch, tuple) for batch in images):
+        raise UserError('`search` judges without labels: give the images alone.')
     calibrating, judged = hold_out(images)
     dense = around(Folded(deepcopy(backbone), backbone.spec, 0.))
     measure = measure_of(dense, judged[0][:1])
@@ -166,7 +189,7 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
         if saved(spec) >= how.target:  # nothing is cut
             folded = Folded(_merged(backbone, own, saved), spec, 0.)
         else:
-            folded, _ = _compressed(backbone, calibrating, own, saved)
+            folded, _ = _compressed(backbone, calibrating, own, saved, around)
         return saved(folded.spec), damages(around(folded), judged, wanted, measure)
 
     ranked = search(rule, judge, how.search, how.target, saved, len(backbone.flat_blocks()), progress)
@@ -175,7 +198,7 @@ def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved:
                       measure=measure, chosen=best.number, candidates=[candidate.to_dict() for candidate in ranked])
 
 
-def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression,
+def compress_inside(model: nn.Module, images: Images, how: Compression,
                     img_size: tuple[int, int], progress: Callable[[Looked], None] | None = None,
                     ) -> tuple[nn.Module, Folded, dict[str, Any]]:
     """Compress the one backbone that a segmentor, detector or any other module holds; everything else is copied.
@@ -205,7 +228,8 @@ def compress_inside(model: nn.Module, images: Iterable[Tensor], how: Compression
     def around(folded: Folded) -> nn.Module:
         if folded.backbone.restore_mode != mode(folded.spec):
             folded.backbone.set_restore_mode(mode(folded.spec))
-            fit_restores(folded.backbone, backbone, images if folded.backbone.restores else (), how.ridge)
+            alone = (batch[0] if isinstance(batch, tuple) else batch for batch in images)
+            fit_restores(folded.backbone, backbone, alone, how.ridge)
         return deepcopy(model, {id(backbone): folded.backbone}).eval()
 
     if how.changes_nothing:

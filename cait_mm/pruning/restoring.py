@@ -3,6 +3,7 @@
 In the dense model blocks also act on a patch's difference from its merged token, which a restored map adds as it was.
 What they make of it is regressed on it, for every output, over the calibration images.
 """
+import math
 from collections.abc import Iterable
 
 import torch
@@ -23,8 +24,10 @@ def fit_restores(small: Backbone, dense: Backbone, images: Iterable[Tensor], rid
         dense: The model it came from, with the same outputs.
         images: Batches (B, C, H, W), normalised as in training.
         ridge: Added to the diagonal of the differences' moments, as a share of its mean. The layer is drawn to the
-            identity, which adds the differences as they are.
+            identity, which adds the differences as they are; infinite leaves it there.
     """
+    if not small.restores or math.isinf(ridge):
+        return
     like, mode = next(small.parameters()), interpolation(small.restore_mode)
     sums: dict[int, Sums] = {}
     for batch in images:

@@ -65,7 +65,8 @@ def load_batches(paths: Sequence[str | Path], size: int | tuple[int, int], batch
         yield torch.stack([transform(read_image(path)) for path in paths[start:start + batch_size]])
 
 
-def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator[Tensor]:
+def as_batches(images: Any, size: int | tuple[int, int], count: int,
+               labels: bool = False) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
     """The first ``count`` images, or a few more, of any source of images, in batches (B, C, H, W).
 
     Args:
@@ -74,11 +75,14 @@ def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator
             labels)`` and ``dict(inputs=images)`` the labels are left out.
         size: For the images of a folder.
         count: How many.
+        labels: Take the labels too, and give pairs (images, labels).
 
     Raises:
-        UserError: Something is no image.
+        UserError: Something is no image, or labels are wanted and there are none.
     """
     if isinstance(images, (str, os.PathLike)):
+        if labels:
+            raise UserError('`labels`: a folder holds images alone; give a loader of (images, labels).')
         yield from load_batches(find_images(images, count), size)
         return
     if not isinstance(images, Iterable):
@@ -86,11 +90,15 @@ def as_batches(images: Any, size: int | tuple[int, int], count: int) -> Iterator
     taken = 0
     for batch in [images] if isinstance(images, Tensor) else images:
         batch = batch.get('inputs') if isinstance(batch, Mapping) else batch
+        pair = batch
         batch = batch[0] if isinstance(batch, (list, tuple)) and batch else batch
         if not isinstance(batch, Tensor) or batch.dim() not in (3, 4) or not batch.is_floating_point():
             raise UserError('`images`: tensors (B, C, H, W) of normalised floats are wanted, alone, as (images, labels)'
                             f' or as dict(inputs=images), not {shown(batch)}.')
-        yield batch if batch.dim() == 4 else batch[None]
+        if labels and not (isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[1], Tensor)
+                           and batch.dim() == 4 and len(pair[1]) == len(batch)):
+            raise UserError(f'`labels`: a loader of pairs of tensors (images, labels) is wanted, not {shown(pair)}.')
+        yield (batch, pair[1].long()) if labels else batch if batch.dim() == 4 else batch[None]
         taken += 1 if batch.dim() == 3 else len(batch)
         if taken >= count:
             return

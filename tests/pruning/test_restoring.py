@@ -51,6 +51,8 @@ def test_it_is_least_squares_drawn_to_the_identity():
         ours.lost, full.spread() - spread(ours.patches, ours.grid, ours.size, 'bilinear')))
     expected = torch.linalg.lstsq(lost, wanted).solution
     torch.testing.assert_close(small.restores['2'].weight.T.double(), expected, atol=1e-3, rtol=1e-3)
+    fit_restores(small, dense, [images], ridge=float('inf'))
+    torch.testing.assert_close(small.restores['2'].weight.T.double(), expected, atol=1e-3, rtol=1e-3)
     fit_restores(small, dense, [images], ridge=1e9)
     torch.testing.assert_close(small.restores['2'].weight, torch.eye(24), atol=1e-6, rtol=0)
 

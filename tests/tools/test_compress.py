@@ -72,6 +72,9 @@ def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small, fam
     (['--merge', '9:horizontal'], 'blocks 0 to 2'),
     (['--merge', '1:horizontal', '--search', '4'], '--search looks for the places'),
     (['--search', '4'], '--merge or the config names them'),
+    (['--latency', 'table.json'], '--latency goes with --score nvit'),
+    (['--score', 'magic'], 'invalid choice'),
+    (['--score', 'nvit', '--latency', 'nowhere.json'], 'nowhere.json'),
 ])
 def test_wrong_use_is_a_sentence_and_writes_nothing(tool, small, change, message):
     status, _, err = tool('compress.py', *words(small), *change)
@@ -91,6 +94,18 @@ def test_a_search_says_how_it_goes_and_ranks_what_it_tried(tool, small):
     assert content['meta']['search'] == found['search']
     taken = next(one for one in found['search']['candidates'] if one['number'] == found['search']['chosen'])
     assert [[block, f'{kind}_weighted'] for block, kind in taken['merges']] == found['spec']['merges']
+
+
+def test_channels_are_judged_by_the_score_that_is_named(tool, small):
+    (small / 'table.json').write_text(json.dumps({kind: {1: 1, 96: 900} for kind in ('qk', 'v', 'ffn')}))
+    results = []
+    for more in ((), ('--score', 'lfs'), ('--score', 'nvit'), ('--score', 'nvit', '--latency', small / 'table.json')):
+        status, _, err = tool('compress.py', *words(small, '--merge', '', *more))
+        assert status == 0, err
+        results.append(torch.load(small / 'out.pth', weights_only=True))
+    assert [result['meta']['start'] for result in results] == ['calibrated', 'lfs', 'nvit', 'nvit']
+    weights = [result['state_dict']['blocks.0.mlp.fc1.weight'] for result in results]
+    assert all(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(weights, weights[1:]))
 
 
 def test_a_broken_image_and_another_model_are_a_sentence(tool, small):

@@ -11,6 +11,7 @@ a module is judged at the width that it finds, and never goes before the ones be
 Left out: whole heads and the embedding, which NViT cuts too; the distillation and the updates of weights between cuts,
 with the momentum of scores over them. Scores depend on the size of batches, as its do.
 """
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cait_mm.errors import UserError
+from cait_mm.errors import UserError, reason_of
 from cait_mm.pruning.scores.first_order import means, terms
 from cait_mm.pruning.scores.task import Batch
 from cait_mm.pruning.selection import BlockChannels
-from cait_mm.utils.files import read_json
+from cait_mm.utils.inputs import read_text
 from cait_mm.utils.schema import is_number
 
 LOGGER = logging.getLogger('cait_mm')
@@ -46,7 +47,7 @@ def nvit(model: nn.Module, batches: Sequence[Batch], latency: None | str | os.Pa
         weight: See :data:`WEIGHT`.
 
     Raises:
-        UserError: The table lacks a kind, or does not reach from 1 to the full width.
+        UserError: The table cannot be read, lacks a kind, or does not reach from 1 to the full width.
     """
     importance = means([_squared(block) for block in batch] for batch in terms(model, batches))
     if latency is None:
@@ -86,7 +87,7 @@ def _linear(at: Tensor, widths: Tensor, ms: Tensor) -> Tensor:
 
 def _read(latency: Any) -> dict[str, tuple[Tensor, Tensor]]:
     """Widths, ascending, and milliseconds of every kind, in double precision."""
-    table = latency if isinstance(latency, Mapping) else read_json(latency)
+    table = latency if isinstance(latency, Mapping) else _loaded(latency)
     result = {}
     for kind in LEAST:
         given = table.get(kind) if isinstance(table, Mapping) else None
@@ -96,6 +97,13 @@ def _read(latency: Any) -> dict[str, tuple[Tensor, Tensor]]:
                             f'{", ".join(LEAST)}; those of {kind} are missing or no numbers.')
         result[kind] = tuple(torch.tensor(part, dtype=torch.double) for part in zip(*((int(w), ms) for w, ms in pairs)))
     return result
+
+
+def _loaded(path: str | os.PathLike) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'the latency table {path} is no readable JSON ({reason_of(error)}).') from error
 
 
 def _whole(given: Any) -> bool:

@@ -39,6 +39,17 @@ class Case:
         return [*map(config_of, self.configs), *([stand_in(self.arch, folder)] if self.arch else [])]
 
 
+def twins(head: str, backbone: str, data: str = 'ade20k', shape: tuple[int, int] = (512, 512)) -> Case:
+    """Dense, ATME and CAIT with one head."""
+    return Case([f'{head}_{kind}{backbone}_{data}' for kind in TWINS], ('encoder', 'overall'), shape)
+
+
+PLAIN_VITS = {
+    **{vit: twins('upernet', vit) for vit in ('dinov2_s', 'dinov2_b', 'dinov3_s')},
+    **{f'mask2former_{vit}': twins('mask2former', vit) for vit in ('dinov2_s', 'dinov3_s')},
+    **{f'linear_{vit}': twins('linear', vit) for vit in ('dinov2_s', 'dinov2_b', 'dinov3_s', 'dinov3_b')},
+    **{f'vitdet_{vit}': twins('vitdet', vit, 'coco', (1024, 1024)) for vit in ('vit_b', 'dinov3_b')},
+}
 CLASSIFIER = (('overall',), (224, 224), (1, 32))
 CASES = {
     'deit_s': Case(['deit_s_600e_imagenet', 'compress_atme43_deit_s_imagenet', 'tome_half_deit_s_imagenet',
@@ -47,11 +58,9 @@ CASES = {
        for arch in ('deit_t', 'deit_b', 'swin_t')},
     'deit_s_512': Case([f'upernet_{kind}deit_s_ade20k' for kind in (*TWINS, 'tome_half_')], ('backbone',), (512, 512),
                        (1, 4)),
-    **{head: Case([f'{head}_{kind}deit_s_ade20k' for kind in TWINS], ('encoder', 'overall'), (512, 512))
-       for head in ('fpn', 'upernet', 'mask2former')},
-    **{vit: Case([f'upernet_{kind}{vit}_ade20k' for kind in TWINS], ('encoder', 'overall'), (512, 512))
-       for vit in ('dinov2_s', 'dinov2_b', 'dinov3_s')},
-    'mask_rcnn': Case([f'mask_rcnn_{kind}deit_s_coco' for kind in TWINS], ('encoder', 'overall'), (800, 1344)),
+    **{head: twins(head, 'deit_s') for head in ('fpn', 'upernet', 'mask2former')},
+    **PLAIN_VITS,
+    'mask_rcnn': twins('mask_rcnn', 'deit_s', 'coco', (800, 1344)),
     'step': Case(['deit_s_600e_imagenet', 'compress_atme43_deit_s_imagenet', 'compress_cait_deit_s_imagenet'],
                  ('step',), (224, 224), (32, 64)),
     'step_camvid': Case(['upernet_deit_t_camvid', 'upernet_atme_deit_t_camvid'], ('step',), (320, 320), (4,)),

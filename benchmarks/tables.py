@@ -15,6 +15,7 @@ from curves import VIEW as CURVE
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shared import ROOT, Row, View, ratio, read_rows, show
+from speed import PLAIN_VITS
 from speed import VIEW as SPEED
 from tasks import TASKS
 from trained import VIEW as TRAINED
@@ -98,7 +99,7 @@ TABLES = {
         **picked(SPEED, 'model', 'GMACs'), 'median (quartiles)': '{ms:.4g} ms ({low_ms:.4g} to {high_ms:.4g})',
         **picked(SPEED, 'speed-up', 'ideal'), 'memory at most': '{memory_mib:.4g} MiB'}, {'case': ['tome']}),
     'plain_vits': Table('speed', picked(SPEED, 'model', 'part', 'GMACs', MEDIAN, 'speed-up', 'ideal'),
-                        {'case': ['dinov2_s', 'dinov2_b', 'dinov3_s']}),
+                        {'case': list(PLAIN_VITS)}),
     'swin_lvvit': timings('swin_lvvit', **{'saved': SAVED['saved']}),
     'families': Table('families', {
         'model': '{family} {kind}', 'top-1 %': '{top1:.1f}', 'GMACs at 128': '{gmacs:.3f}', 'saved': SAVED['saved'],

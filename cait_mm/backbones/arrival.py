@@ -11,8 +11,8 @@ from cait_mm.models.arguments import checked_grid
 from cait_mm.models.base import Backbone
 from cait_mm.models.checkpoint import GRID_META, Checkpoint, LoadReport, matching
 from cait_mm.models.loading import fit
+from cait_mm.models.vit_forms import timm_names
 from cait_mm.models.widths import told_widths
-from cait_mm.ops.token_merge import Grid
 
 
 class ArrivesWhole(Backbone, BaseModule):
@@ -47,16 +47,22 @@ class ArrivesWhole(Backbone, BaseModule):
             if odd is not None:
                 raise UserError(f'{prefix}{odd} in the checkpoint is a {type(arriving[odd]).__name__}, no tensor: '
                                 'fetch or make it again.')
-            self._adopt_widths(arriving)
             where = f'(its {prefix}* weights)' if prefix else '(a state dict)'
-            checkpoint = Checkpoint(where, arriving, grid=self._grid_of(arriving, local_metadata))
+            weights, told = timm_names(where, arriving)
+            self._adopt_widths(weights)
+            checkpoint = Checkpoint(where, weights, grid=checked_grid(local_metadata.get(GRID_META)) or self.grid)
             unused, optional, notes, hint = fit(self, checkpoint)
-            matching(self, checkpoint, unused, [*optional, *self._counters()], hint)
-            if notes:
-                print_log(f'{type(self).__name__}: {"; ".join(notes)}', logger='current')
+            given = matching(self, checkpoint, unused, [*optional, *self._counters()], hint)
+            if told or self.stem_key not in arriving:  # another project's, which builds more than this backbone needs
+                left = [key for key in checkpoint.state_dict if key not in given]
+                told += [f'not used by this backbone: {", ".join(left)}'] if left else []
+            else:  # strict loading reports the rest
+                given = checkpoint.state_dict
+            if told + notes:
+                print_log(f'{type(self).__name__}: {"; ".join(told + notes)}', logger='current')
             for key in [key for key in state_dict if key.startswith(prefix)]:
                 del state_dict[key]
-            state_dict.update({prefix + key: value for key, value in checkpoint.state_dict.items()})
+            state_dict.update({prefix + key: value for key, value in given.items()})
             self._whole = True
         else:
             self._require_elsewhere(unexpected_keys, prefix)
@@ -72,13 +78,6 @@ class ArrivesWhole(Backbone, BaseModule):
     def _counters(self) -> list[str]:
         """Counters of batch norms, which old checkpoints lack and which are not used."""
         return [key for key in self.state_dict() if key.endswith('num_batches_tracked')]
-
-    def _grid_of(self, arriving: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Grid | None:
-        """The grid of ``arriving`` weights; a copy of this backbone that states none has the same grid."""
-        stated = checked_grid(metadata.get(GRID_META))
-        own = {key: value.shape for key, value in self.state_dict().items()}
-        same = own == {key: value.shape for key, value in arriving.items()}
-        return self.grid if stated is None and same else stated
 
     def _require_elsewhere(self, unknown: Sequence[str], prefix: str) -> None:
         """Raise if no weight of this backbone arrives and there is no sign that it has its weights already."""

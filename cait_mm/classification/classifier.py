@@ -125,6 +125,15 @@ class Classifier(PlainClassifier, BaseModel):
         """
         return self.load_checkpoint(read_checkpoint(path, prefix), self.head_rows, self.new_head)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """PyTorch's loading; a head of MMPretrain, in whose place MMEngine would leave a random one, is a UserError."""
+        names = (f'{prefix}head.fc.', f'{prefix}head.layers.')
+        foreign = next((key for key in state_dict if key.startswith(names)), None)
+        if foreign is not None:
+            raise UserError(f'{foreign} is the head of another project\'s classifier: name the checkpoint in the '
+                            'backbone\'s init_cfg=dict(type=\'Pretrained\', checkpoint=FILE), which reads it.')
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _load_backbone(self, checkpoint: Checkpoint) -> LoadReport:
         if not self.cdcp:
             return super()._load_backbone(checkpoint)

@@ -1,27 +1,22 @@
 """Settings of MMSegmentation's and MMDetection's backbones converted to those of this package's equal ones."""
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-
-from torch import Tensor
 
 from cait_mm.arch import ARCHS, Arch, DeiTArch, SwinArch, ViTArch
 from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_size
-from cait_mm.models.mm_names import swin_weights, vit_weights
-from cait_mm.models.vit_names import plain_names
 
 Settings = dict[str, Any]
-Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 IGNORED = ('type', 'init_cfg', 'pretrained', 'norm_eval', 'drop_rate', 'attn_drop_rate', 'convert_weights')
 """Settings that change no prediction. Further training does without dropout inside a backbone."""
 SHARED = ('drop_path_rate', 'with_cp')
 """Settings with the same name in both."""
 
 
-def as_ours(backbone: Mapping[str, Any]) -> tuple[Settings, Convert] | None:
-    """The settings of this package's backbone that computes the same as one of OpenMMLab's, and a function that
-    converts weights to its names; None if ``backbone``, from a config, is no ViT, BEiT, MAE or Swin of OpenMMLab.
+def as_ours(backbone: Mapping[str, Any]) -> Settings | None:
+    """The settings of this package's backbone that computes the same as one of OpenMMLab's, whose weights it reads;
+    None if ``backbone``, from a config, is no ViT, BEiT, MAE or Swin of OpenMMLab.
 
     Raises:
         UserError: This package has no backbone that computes the same.
@@ -42,34 +37,31 @@ def as_ours(backbone: Mapping[str, Any]) -> tuple[Settings, Convert] | None:
         if given[key].get('type') != name:
             raise UserError(f'{kind} has {key} of the type {given[key].get("type")} in this config, which cannot be '
                             f'compressed: this package knows {name} alone.')
-    settings, weights = convert(given)
-    return {**settings, **{key: given[key] for key in SHARED if key in given}}, weights
+    return {**convert(given), **{key: given[key] for key in SHARED if key in given}}
 
 
-def _vit(given: Settings) -> tuple[Settings, Convert]:
+def _vit(given: Settings) -> Settings:
     patch, depth, outputs, size = given['patch_size'], given['num_layers'], _outputs(given), _size(given)
     final_norm = bool(given['final_norm']) and max(outputs) == depth - 1
     arch = DeiTArch('vit', given['embed_dims'], depth, given['num_heads'], given['mlp_ratio'], patch,
                     in_channels=given['in_channels'], norm_eps=given['norm_cfg'].get('eps', 1e-5))
-    settings = dict(type='CAITDeiT', arch=_named(arch), img_size=tuple(side // patch * patch for side in size),
-                    in_channels=arch.in_channels, out_indices=tuple(outputs),
-                    with_cls_token=bool(given['with_cls_token']), final_norm=final_norm)
-    return settings, lambda weights: vit_weights(weights, max(outputs) + 1, settings['with_cls_token'], final_norm)
+    return dict(type='CAITDeiT', arch=_named(arch), img_size=tuple(side // patch * patch for side in size),
+                in_channels=arch.in_channels, out_indices=tuple(outputs), with_cls_token=bool(given['with_cls_token']),
+                final_norm=final_norm)
 
 
-def _beit(given: Settings) -> tuple[Settings, Convert]:
+def _beit(given: Settings) -> Settings:
     patch, depth, outputs = given['patch_size'], given['num_layers'], _outputs(given)
     size = tuple(side // patch * patch for side in _size(given))
     final_norm = bool(given['final_norm']) and max(outputs) == depth - 1
     arch = ViTArch('beit', given['embed_dims'], depth, given['num_heads'], given['mlp_ratio'], patch, size,
                    norm_eps=given['norm_cfg'].get('eps', 1e-5), in_channels=given['in_channels'], rel_pos_bias=True,
                    pos_embed=given.get('pos_embed', False), init_values=given['init_values'])
-    settings = dict(type='CAITViT', arch=_named(arch), in_channels=arch.in_channels, out_indices=tuple(outputs),
-                    final_norm=final_norm)
-    return settings, lambda weights: plain_names(vit_weights(weights, max(outputs) + 1, True, final_norm), arch)
+    return dict(type='CAITViT', arch=_named(arch), in_channels=arch.in_channels, out_indices=tuple(outputs),
+                final_norm=final_norm)
 
 
-def _mae(given: Settings) -> tuple[Settings, Convert]:
+def _mae(given: Settings) -> Settings:
     return _beit({**given, 'pos_embed': True})
 
 
@@ -83,7 +75,7 @@ def _outputs(given: Settings) -> list[int]:
     return [last if outputs == -1 else outputs] if isinstance(outputs, int) else list(outputs)
 
 
-def _swin(given: Settings) -> tuple[Settings, Convert]:
+def _swin(given: Settings) -> Settings:
     if given['norm_cfg'].get('eps', 1e-5) != 1e-5:
         raise UserError(f'SwinTransformer has norms of eps={given["norm_cfg"]["eps"]} in this config, which cannot be '
                         'compressed: those of this package have 1e-5.')
@@ -92,9 +84,8 @@ def _swin(given: Settings) -> tuple[Settings, Convert]:
                         'compressed: every stage after the first halves the grid in this package.')
     arch = SwinArch('swin', given['embed_dims'], given['depths'], given['num_heads'], given['mlp_ratio'],
                     given['patch_size'], given['window_size'], in_channels=given['in_channels'], window_rule='mm')
-    settings = dict(type='CAITSwin', arch=_named(arch), in_channels=arch.in_channels,
-                    out_indices=tuple(given['out_indices']), frozen_stages=given['frozen_stages'])
-    return settings, lambda weights: swin_weights(weights, max(settings['out_indices']) + 1)
+    return dict(type='CAITSwin', arch=_named(arch), in_channels=arch.in_channels,
+                out_indices=tuple(given['out_indices']), frozen_stages=given['frozen_stages'])
 
 
 def _named(arch: Arch) -> str | dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.backbones import BACKBONES
-from cait_mm.compression.foreign import KINDS, Convert, as_ours
+from cait_mm.compression.foreign import KINDS, as_ours
 from cait_mm.compression.images import image_paths, input_size, load_crops
 from cait_mm.compression.small_config import config_of, config_text, plain
 from cait_mm.config.load import load_config
@@ -161,8 +161,7 @@ def load_trained(config: Config, checkpoint: str) -> tuple[nn.Module, Mapping[st
     if converted is None:
         backbone.init_cfg = None
     else:
-        model.backbone = ConfigDict(converted[0])
-        weights = _converted(weights, converted[1])
+        model.backbone = ConfigDict(converted)
     if 'pretrained' in model:
         model.pretrained = None
     built = build_model(config)
@@ -170,13 +169,6 @@ def load_trained(config: Config, checkpoint: str) -> tuple[nn.Module, Mapping[st
         built.load_state_dict(weights)
     meta = content.get('meta')
     return built, meta if isinstance(meta, Mapping) else {}
-
-
-def _converted(weights: Mapping[str, Tensor], convert: Convert) -> dict[str, Tensor]:
-    """The weights of a whole model, those of the backbone under other names."""
-    inside = {key.removeprefix('backbone.'): value for key, value in weights.items() if key.startswith('backbone.')}
-    rest = {key: value for key, value in weights.items() if not key.startswith('backbone.')}
-    return {**rest, **{f'backbone.{key}': value for key, value in convert(inside).items()}}
 
 
 def _batches(config: Config, images: Any, size: tuple[int, int], count: int) -> Iterable[Tensor]:

@@ -207,17 +207,20 @@ class DeiT(Backbone):
         notes = []
         if checkpoint.foreign:
             checkpoint.state_dict, notes = as_plain_vit(checkpoint.path, checkpoint.state_dict)
+        return notes + self._fit_positions(checkpoint, int('cls_token' in checkpoint.state_dict))
+
+    def _fit_positions(self, checkpoint: Checkpoint, held: int) -> list[str]:
+        """Resample the checkpoint's pos_embed, of which the first ``held`` belong to tokens in front of the grid."""
         pos_embed = checkpoint.state_dict.get('pos_embed')
-        if pos_embed is None or pos_embed.dim() != 3:
-            return notes
-        has_cls = int('cls_token' in checkpoint.state_dict)
-        old_grid = grid_of(pos_embed.shape[1] - has_cls, checkpoint.grid, self.arch.grid(), self.pos_grid)
-        if self.cls_token is None:
-            pos_embed = pos_embed[:, has_cls:]
+        if self.pos_embed is None or pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[1] <= held:
+            return []
+        old_grid = grid_of(pos_embed.shape[1] - held, checkpoint.grid, self.arch.grid(), self.pos_grid)
+        if held:
+            pos_embed = pos_embed[:, held - self.num_cls:]
         checkpoint.state_dict['pos_embed'] = resize_pos_embed(pos_embed, old_grid, self.pos_grid)
         if old_grid == self.pos_grid:
-            return notes
-        return [*notes, f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
+            return []
+        return [f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The layer of a parameter for layer-wise decay: 0 the embedding, i + 1 block i and the merge before it.

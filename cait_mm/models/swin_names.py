@@ -3,6 +3,8 @@ import re
 
 from torch import Tensor
 
+from cait_mm.models.linear_layers import with_biases
+
 BUFFERS = ('attn_mask', 'relative_position_index')
 """Buffers in checkpoints that this package computes itself."""
 _OPENMMLAB: tuple[tuple[str, str], ...] = (
@@ -14,7 +16,8 @@ def official_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights in ``state`` under the official names and in the official order, without :data:`BUFFERS`."""
     state = {key: value for key, value in state.items() if not key.endswith(BUFFERS)}
     if any(key.startswith('stages.') for key in state):
-        return {_official_name(key): _official_order(key, value) for key, value in state.items()}
+        renamed = {_official_name(key): _official_order(key, value) for key, value in state.items()}
+        return with_biases(renamed, ('attn.qkv', ))
     if any(key.startswith('layers.0.downsample.') for key in state):
         return state
     # timm puts the step between stages at the start of the later one, official checkpoints at the end of the earlier.

@@ -11,7 +11,7 @@ from cait_mm.models.arguments import checked_flag
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.deit import DeiT
 from cait_mm.models.linear_layers import without_zero_biases
-from cait_mm.models.positions import fit_offsets, grid_of, resize_pos_embed, window_of_offsets
+from cait_mm.models.positions import fit_offsets, resize_pos_embed, window_of_offsets
 from cait_mm.models.vit_block import ViTBlock, norm_layer
 from cait_mm.models.vit_names import plain_names
 from cait_mm.models.vit_rope import RotaryPositions
@@ -171,17 +171,8 @@ class ViT(DeiT):
                 state.setdefault(f'{arch.block_path(index)}.attn.planes', torch.arange(arch.head_dim // 2).repeat(
                     arch.num_heads, 1))
         self._fit_offsets(checkpoint)
-        pos_embed = state.get('pos_embed')
         held = 0 if arch.no_embed_class else arch.prefix_tokens('cls_token' in state)
-        if pos_embed is None or pos_embed.dim() != 3 or pos_embed.shape[1] <= held or self.pos_embed is None:
-            return notes
-        old_grid = grid_of(pos_embed.shape[1] - held, checkpoint.grid, arch.grid(), self.pos_grid)
-        if held:
-            pos_embed = pos_embed[:, held - self.num_cls:]
-        state['pos_embed'] = resize_pos_embed(pos_embed, old_grid, self.pos_grid)
-        if old_grid == self.pos_grid:
-            return notes
-        return [*notes, f'pos_embed resized from {old_grid[0]}x{old_grid[1]} to {self.pos_grid[0]}x{self.pos_grid[1]}']
+        return notes + self._fit_positions(checkpoint, held)
 
     def _check_periods(self, path: str, periods: Tensor | None) -> None:
         """Raise if the periods (head_dim / 4) of rotary positions in a file of DINOv3 are not this architecture's."""

@@ -31,6 +31,8 @@ class Form:
     """Of the names of tensors that belong to no model of this package."""
     convert: tuple[Callable[[Weights], Weights], ...] = ()
     """What is done to the tensors after they are renamed."""
+    biased: tuple[str, ...] = ()
+    """Layers that may lack their bias, for which zeros are put in."""
 
 
 _MM: Names = (
@@ -43,11 +45,12 @@ _MM: Names = (
     (r'^head\.(?:fc|layers\.head)\.', 'head.'), (r'^head\.layers\.head_dist\.', 'head_dist.'),
     (r'^head\.layers\.pre_logits\.', 'pre_logits.fc.'))
 _OPENAI: Names = (
-    (r'^visual\.', ''), (r'^class_embedding$', 'cls_token'), (r'^positional_embedding$', 'pos_embed'),
+    (r'^class_embedding$', 'cls_token'), (r'^positional_embedding$', 'pos_embed'),
     (r'^conv1\.', 'patch_embed.proj.'), (r'^ln_pre\.', 'norm_pre.'), (r'^ln_post\.', 'norm.'),
     (r'^proj$', 'projection'), (r'^transformer\.resblocks\.', 'blocks.'), (r'\.ln_([12])\.', r'.norm\1.'),
     (r'\.attn\.in_proj_', '.attn.qkv.'), (r'\.attn\.out_proj\.', '.attn.proj.'), (r'\.mlp\.c_fc\.', '.mlp.fc1.'),
-    (r'\.mlp\.c_proj\.', '.mlp.fc2.'))
+    (r'\.mlp\.c_proj\.', '.mlp.fc2.'), (r'\.ls_([12])\.', r'.ls\1.'))
+_OPENCLIP_TIMM: Names = ((r'^trunk\.', ''), (r'^head\.proj\.', 'head.'))
 _HUGGING_FACE_CLIP: Names = (
     (r'^vision_model\.', ''), (r'^embeddings\.class_embedding$', 'cls_token'),
     (r'^embeddings\.position_embedding\.weight$', 'pos_embed'),
@@ -75,6 +78,7 @@ _META: Names = (
     (r'^blocks\.\d+\.(\d+)\.', r'blocks.\1.'), (r'^(?:register|storage)_tokens$', 'reg_token'),
     (r'\.mlp\.w12\.', '.mlp.fc1.'), (r'\.mlp\.w1\.', '.mlp.fc1_g.'), (r'\.mlp\.w2\.', '.mlp.fc1_x.'),
     (r'\.mlp\.w3\.', '.mlp.fc2.'), (r'^rope_embed\.periods$', 'rope.periods'))
+_EVA: Names = ((r'\.(?:inner_attn|ffn)_ln\.', '.norm.'), *_META)
 
 
 def _in_one_layer(weights: Weights) -> Weights:
@@ -125,8 +129,6 @@ def _clip_shapes(weights: Weights) -> Weights:
             weights[name] = value.view(1, -1, value.shape[-1])
     if 'projection' in weights:
         weights['head.weight'] = weights.pop('projection').T
-    if 'head.weight' in weights:
-        weights['head.bias'] = weights['head.weight'].new_zeros(len(weights['head.weight']))
     for end in ('weight', 'bias'):
         if f'attn_pool.qkv.{end}' in weights:
             rows = weights.pop(f'attn_pool.qkv.{end}')
@@ -135,19 +137,19 @@ def _clip_shapes(weights: Weights) -> Weights:
     return weights
 
 
-def _mm_biases(weights: Weights) -> Weights:
-    """Zeros for the biases that OpenMMLab's settings switch off."""
-    return with_biases(weights, ('patch_embed.proj', 'attn.qkv', 'attn.proj'))
-
-
 FORMS = (
-    Form('OpenAI\'s CLIP', r'^visual\.class_embedding$', _OPENAI, r'^(?!visual\.)', (_clip_shapes, )),
+    Form('OpenAI\'s CLIP or OpenCLIP', r'^class_embedding$', _OPENAI,
+         convert=(_clip_shapes, ), biased=('patch_embed.proj', 'head')),
+    Form('OpenCLIP with a tower of timm', r'^trunk\.', _OPENCLIP_TIMM, biased=('head', )),
     Form('Hugging Face\'s CLIP or SigLIP', r'(?:^|\.)embeddings\.patch_embedding\.', _HUGGING_FACE_CLIP,
          r'^text_|^logit_(?:scale|bias)$|(?:^|\.)embeddings\.position_ids$|^classifier\.',
-         (_clip_shapes, _in_one_layer)),
+         (_clip_shapes, _in_one_layer), ('head', )),
     Form('Hugging Face\'s ViT, DeiT or DINO', r'(?:^|\.)embeddings\.patch_embeddings\.', _HUGGING_FACE,
          r'(?:^|\.)embeddings\.mask_token$|(?:^|\.)pooler\.|^decoder\.', (_in_one_layer, _registers_behind_positions)),
-    Form('OpenMMLab\'s VisionTransformer', r'^layers\.0\.(?:ln1|attn\.attn)\.', _MM, r'^mask_token$', (_mm_biases, )),
+    Form('OpenMMLab\'s VisionTransformer', r'^layers\.0\.(?:ln1|attn\.attn)\.', _MM, r'^mask_token$',
+         biased=('patch_embed.proj', 'attn.qkv', 'attn.proj')),
+    Form('EVA-02 or EVA-CLIP', r'(?:^|\.)rope\.freqs_(?:cos|sin)$|\.(?:inner_attn|ffn)_ln\.', _EVA,
+         r'(?:^|\.)rope\.freqs_(?:cos|sin)$|^mask_token$|^lm_head\.'),
     Form('DINOv3', r'^storage_tokens$|^rope_embed\.|\.attn\.qkv\.bias_mask$', _META, r'^mask_token$|^local_cls_norm\.',
          (_masked_biases, )),
     Form('DINOv2', r'^register_tokens$|^blocks\.\d+\.\d+\.|\.mlp\.w12\.', _META, r'^mask_token$',
@@ -161,29 +163,31 @@ FORMS = (
 def timm_names(path: str, weights: Weights) -> tuple[Weights, list[str]]:
     """Weights of a plain ViT in any of :data:`FORMS` under timm's names, and sentences for the log; others as they are.
 
+    Of CLIP's two towers it is the one of images (``visual.``).
+
     Raises:
         UserError: Two tensors would have one name, or the shapes are not those of the form.
     """
-    form = next((form for form in FORMS if any(re.search(form.mark, key) for key in weights)), None)
-    if form is None:
-        return weights, []
-    left = [key for key in weights if re.search(form.left, key)]
-    kept = {key: value for key, value in weights.items() if key not in left}
-    try:
-        renamed = _renamed(kept, form.names)
-        for convert in form.convert:
-            renamed = convert(renamed)
-    except (IndexError, KeyError, RuntimeError) as error:
-        raise UserError(f'checkpoint {path} has the names of {form.title} and not its shapes ({reason_of(error)}): use '
-                        'another checkpoint.') from error
-    more = f' and {len(left) - 1} more' if len(left) > 1 else ''
-    return renamed, [f'its names are those of {form.title}',
-                     *([f'{left[0]}{more} left out, which no model here has'] if left else [])]
-
-
-def openmmlab_names(weights: Weights) -> Weights:
-    """The weights of MMSegmentation's or MMPretrain's ``VisionTransformer`` under timm's names."""
-    return _mm_biases(_renamed(weights, _MM))
+    tower = 'visual.' if any(key.startswith('visual.') for key in weights) else ''
+    kept = {key.removeprefix(tower): value for key, value in weights.items() if key.startswith(tower)}
+    left = [key for key in weights if not key.startswith(tower)]
+    form = next((form for form in FORMS if any(re.search(form.mark, key) for key in kept)), None)
+    notes = []
+    if form is not None:
+        left += [key for key in kept if re.search(form.left, key)]
+        notes.append(f'its names are those of {form.title}')
+        try:
+            kept = _renamed({key: value for key, value in kept.items() if not re.search(form.left, key)}, form.names)
+            for convert in form.convert:
+                kept = convert(kept)
+            kept = with_biases(kept, form.biased)
+        except (IndexError, KeyError, RuntimeError, TypeError) as error:
+            raise UserError(f'checkpoint {path} has the names of {form.title} and not its shapes ({reason_of(error)}): '
+                            'use another checkpoint.') from error
+    if left:
+        more = f' and {len(left) - 1} more' if len(left) > 1 else ''
+        notes.append(f'{left[0]}{more} left out, which no model here has')
+    return kept, notes
 
 
 def _renamed(weights: Weights, names: Names) -> Weights:

@@ -5,6 +5,7 @@ from conftest import FAMILIES
 from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import load_checkpoint
 from mmseg.models.backbones import SwinTransformer as OpenMMLabSwin
+from mmseg.models.backbones import VisionTransformer as OpenMMLabViT
 from timm.models import SwinTransformer, adapt_input_conv
 from torch import nn
 
@@ -178,6 +179,30 @@ def test_whole_swins_load_under_official_and_openmmlab_names():
     state['backbone.layers.1.blocks.1.attn_mask'] = torch.zeros(4, 16, 16)
     state['backbone.layers.1.blocks.1.attn.relative_position_index'] = torch.zeros(16, 16)
     model.load_state_dict(state, strict=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', ['CAITViT', 'CAITDeiT'])
+@pytest.mark.parametrize('cls', [True, False])
+def test_whole_models_with_openmmlabs_vit_load_strictly(tmp_path, kind, cls):
+    """As segmentors of MMSegmentation, whose blocks and norm behind the outputs are not built here. Their 2x8 positions
+    belong to as many patches as here, not to the 4x4 of the pretraining."""
+    sizes = dict(norm_cfg=dict(type='LN', eps=1e-6), final_norm=True, with_cls_token=cls)
+    theirs = OpenMMLabViT(img_size=WIDE, embed_dims=24, num_layers=4, num_heads=3, out_indices=(1, 2, 3), **sizes)
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    theirs.eval()
+    model = Model(type=kind, arch=dict(embed_dim=24, depth=4, num_heads=3, img_size=(SQUARE, SQUARE)), img_size=WIDE,
+                  out_indices=(1, 2), with_cls_token=cls).eval()
+    head = {key: value for key, value in model.state_dict().items() if key.startswith('head')}
+    weights = {**{f'backbone.{key}': value for key, value in theirs.state_dict().items()}, **head}
+    load_checkpoint(model, saved(tmp_path / 'a.pth', {'state_dict': weights}), strict=True)
+    image = torch.randn(2, 3, *WIDE)
+    for ours, wanted in zip(model.backbone(image), theirs(image)):
+        torch.testing.assert_close(ours, wanted, atol=1e-4, rtol=1e-4)
+    del weights['backbone.layers.1.ffn.layers.1.weight']
+    with pytest.raises(UserError, match='missing: blocks.1.mlp.fc2.weight'):
+        load_checkpoint(model, saved(tmp_path / 'a.pth', {'state_dict': weights}))
 
 
 def test_a_head_that_is_more_than_linear_is_refused_and_a_backbone_says_so(tmp_path):

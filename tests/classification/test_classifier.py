@@ -33,6 +33,13 @@ def test_a_head_of_another_size_is_named(tmp_path):
         Classifier(dict(type='CAITDeiT', arch='deit_tiny'), num_classes=5).load_pretrained(str(tmp_path / 'a.pth'))
 
 
+def test_mmpretrains_head_is_refused_where_it_would_be_left_out():
+    model = Classifier(dict(type='CAITDeiT', arch=dict(embed_dim=24, depth=2, num_heads=3)), num_classes=5)
+    state = {key.replace('head.', 'head.layers.head.'): value for key, value in model.state_dict().items()}
+    with pytest.raises(UserError, match='^head.layers.head.weight is the head of another project.* init_cfg'):
+        model.load_state_dict(state, strict=False)
+
+
 @pytest.mark.parametrize('merge,least', [((), 0.75), (((7, 'horizontal'), (9, 'vertical')), 0.62)])
 def test_real_weights_classify_real_images_before_and_after_merging(deit_tiny, merge, least):
     # 85.6 % and 78.4 % on all 139 images.

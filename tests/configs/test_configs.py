@@ -141,9 +141,8 @@ TWINS = [
     *(('cascade_decoder', family, task, BOTH) for family in ('deit_t', 'deit_s', 'swin_t')
       for task in ('synapse', 'acdc', 'polyp')),
     ('upernet', 'lvvit', 'camvid', ('cait', )), ('mask_rcnn', 'deit', 'scenes', BOTH),
-    *((head, f'dinov{version}_{size}', 'ade20k', BOTH) for head in ('linear', 'upernet') for version in (2, 3)
-      for size in 'sb'),
-    *(('mask2former', f'dinov{version}_s', 'ade20k', BOTH) for version in (2, 3)),
+    *((head, f'dinov{version}_{size}', 'ade20k', BOTH) for head in ('linear', 'upernet', 'mask2former')
+      for version in (2, 3) for size in 'sb'),
     *((head, f'dinov{version}', 'camvid', BOTH) for head in ('linear', 'upernet') for version in (2, 3)),
     ('mask2former', 'dinov2', 'camvid', BOTH),
     *(('vitdet', family, 'coco', BOTH) for family in ('vit_b', 'dinov3_b', 'vit_t')),

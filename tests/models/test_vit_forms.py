@@ -326,21 +326,63 @@ def test_a_fine_tuned_mae_averages_patches_and_says_so_to_others(tmp_path):
 
 
 @torch.no_grad()
-def test_openais_clip_is_read(tmp_path):
-    """https://github.com/openai/CLIP, clip/model.py."""
-    model = vit(pre_norm=True, act_layer=timm.layers.QuickGELU, norm_layer=partial(nn.LayerNorm, eps=1e-5))
-    nn.init.zeros_(model.head.bias)
+@pytest.mark.parametrize('settings', [dict(pre_norm=True), dict(init_values=0.1)], ids=['openai', 'open_clip'])
+def test_openais_and_openclips_own_towers_are_read(tmp_path, settings):
+    """https://github.com/openai/CLIP, clip/model.py, and open_clip, transformer.py, with LayerScale and no_ln_pre."""
+    model = vit(act_layer=timm.layers.QuickGELU, norm_layer=partial(nn.LayerNorm, eps=1e-5), **settings)
+    for layer in (model.head, model.patch_embed.proj):
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     names = (('norm_pre', 'ln_pre'), ('patch_embed.proj', 'conv1'), ('blocks.', 'transformer.resblocks.'),
              ('.norm1', '.ln_1'), ('.norm2', '.ln_2'), ('attn.qkv.', 'attn.in_proj_'), ('attn.proj', 'attn.out_proj'),
-             ('mlp.fc1', 'mlp.c_fc'), ('mlp.fc2', 'mlp.c_proj'), ('norm.', 'ln_post.'))
+             ('mlp.fc1', 'mlp.c_fc'), ('mlp.fc2', 'mlp.c_proj'), ('norm.', 'ln_post.'), ('.ls1.', '.ls_1.'),
+             ('.ls2.', '.ls_2.'))
     vision = renamed(without_head(model), *names)
+    vision.pop('conv1.bias', None)
     vision.update(proj=model.head.weight.T, class_embedding=vision.pop('cls_token')[0, 0],
                   positional_embedding=vision.pop('pos_embed')[0])
     text = {'positional_embedding': torch.ones(4, 8), 'token_embedding.weight': torch.ones(9, 8),
             'transformer.resblocks.0.ln_1.weight': torch.ones(8), 'logit_scale': torch.ones(())}
     weights = {**{f'visual.{key}': value for key, value in vision.items()}, **text}
-    arch = dict(PLAIN, pre_norm=True, norm_eps=1e-5, ffn='quick_gelu')
-    assert_same(cait_mm.load(arch, saved(tmp_path / 'a.pth', weights))(image()), model(image()))
+    arch = dict(PLAIN, norm_eps=1e-5, ffn='quick_gelu', **settings)
+    path = saved(tmp_path / 'a.pth', {'state_dict': {f'module.{key}': value for key, value in weights.items()}})
+    assert_same(cait_mm.load(arch, path)(image()), model(image()))
+    assert read_checkpoint(path).notes[-1] == 'positional_embedding and 3 more left out, which no model here has'
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('biased', [False, True])
+def test_openclips_towers_of_timm_are_read(tmp_path, biased):
+    """https://github.com/mlfoundations/open_clip, timm_model.py: timm's model, and a projection in ``head``."""
+    model = vit()
+    weights = {**{f'visual.trunk.{key}': value for key, value in without_head(model).items()},
+               'visual.head.proj.weight': model.head.weight, 'text.token_embedding.weight': torch.ones(9, 8)}
+    if biased:
+        weights['visual.head.proj.bias'] = model.head.bias
+    else:
+        nn.init.zeros_(model.head.bias)
+    assert_same(cait_mm.load(PLAIN, saved(tmp_path / 'a.pth', weights))(image()), model(image()))
+
+
+EVA = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5, ref_feat_shape=(4, 4))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('outer', ['', 'visual.'], ids=['eva', 'eva_clip'])
+@pytest.mark.parametrize('name', ['eva02_tiny_patch14_224', 'eva02_base_patch14_224', 'eva02_base_patch16_clip_224'])
+def test_evas_own_names_are_read(tmp_path, name, outer):
+    """https://github.com/baaivision/EVA, EVA-02/asuka/modeling_finetune.py, whose tiny and small models have queries,
+    keys and values in one layer and the two of a gated FFN, and EVA-CLIP/rei/eva_clip/eva_vit_model.py."""
+    model = shaken(timm.create_model(name, **EVA))
+    gated = (('mlp.fc1', 'mlp.w12'), ) if 'tiny' in name else (('mlp.fc1_g', 'mlp.w1'), ('mlp.fc1_x', 'mlp.w2'))
+    weights = renamed(model.state_dict(), *gated, ('mlp.fc2', 'mlp.w3'), ('mlp.norm', 'mlp.ffn_ln'),
+                      ('attn.norm', 'attn.inner_attn_ln'), ('q_proj.bias', 'q_bias'), ('v_proj.bias', 'v_bias'))
+    tables = {f'{place}rope.freqs_{kind}': torch.ones(16, 8) for kind in ('cos', 'sin')
+              for place in ('', 'blocks.0.attn.', 'blocks.1.attn.')}
+    weights = {outer + key: value for key, value in {**weights, **tables}.items()}
+    weights['text.logit_scale' if outer else 'mask_token'] = torch.ones(1)
+    arch = arch_of(name, model)
+    assert_same(cait_mm.load(arch, saved(tmp_path / 'a.pth', {'model': weights}))(image()), model(image()))
 
 
 MM = dict(img_size=(32, 32), patch_size=8, embed_dims=24, num_layers=2, num_heads=3, out_indices=(0, 1),

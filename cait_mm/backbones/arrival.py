@@ -13,6 +13,7 @@ from cait_mm.models.checkpoint import GRID_META, Checkpoint, LoadReport, matchin
 from cait_mm.models.loading import fit
 from cait_mm.models.vit_forms import timm_names
 from cait_mm.models.widths import told_widths
+from cait_mm.ops.token_merge import Grid
 
 
 class ArrivesWhole(Backbone, BaseModule):
@@ -50,7 +51,7 @@ class ArrivesWhole(Backbone, BaseModule):
             where = f'(its {prefix}* weights)' if prefix else '(a state dict)'
             weights, told = timm_names(where, arriving)
             self._adopt_widths(weights)
-            checkpoint = Checkpoint(where, weights, grid=checked_grid(local_metadata.get(GRID_META)) or self.grid)
+            checkpoint = Checkpoint(where, weights, grid=self._grid_of(weights, prefix, local_metadata))
             unused, optional, notes, hint = fit(self, checkpoint)
             given = matching(self, checkpoint, unused, [*optional, *self._counters()], hint)
             if told or self.stem_key not in arriving:  # another project's, which builds more than this backbone needs
@@ -78,6 +79,15 @@ class ArrivesWhole(Backbone, BaseModule):
     def _counters(self) -> list[str]:
         """Counters of batch norms, which old checkpoints lack and which are not used."""
         return [key for key in self.state_dict() if key.endswith('num_batches_tracked')]
+
+    def _grid_of(self, arriving: Mapping[str, Tensor], prefix: str, metadata: Mapping[str, Any]) -> Grid | None:
+        """The grid of ``arriving`` weights. What states none has this backbone's own, if it is a part of a whole model
+        or has the same names and shapes; a bare file of a classifier is more likely square.
+        """
+        stated = checked_grid(metadata.get(GRID_META))
+        own = {key: value.shape for key, value in self.state_dict().items()}
+        same = own == {key: value.shape for key, value in arriving.items()}
+        return self.grid if stated is None and (prefix or same) else stated
 
     def _require_elsewhere(self, unknown: Sequence[str], prefix: str) -> None:
         """Raise if no weight of this backbone arrives and there is no sign that it has its weights already."""

@@ -64,6 +64,15 @@ def test_files_of_ours_come_back_on_their_grid_and_copies_are_no_other(tmp_path)
     assert torch.equal(model.pos_embed, source.pos_embed)
 
 
+def test_without_a_stated_grid_a_part_of_a_model_has_the_models_own_and_a_classifier_a_square_one():
+    whole, model = Model(img_size=WIDE), Model(img_size=WIDE)
+    model.load_state_dict(dict(whole.state_dict()))
+    assert torch.equal(model.backbone.pos_embed, whole.backbone.pos_embed)
+    square = plain()
+    model.backbone.load_state_dict({**square.state_dict(), 'head.weight': torch.zeros(5, 24)}, strict=False)
+    assert torch.equal(model.backbone.pos_embed, resize_pos_embed(square.pos_embed, (4, 4), (2, 8)))
+
+
 @pytest.mark.parametrize('change,message', [
     (lambda w: w.pop('backbone.blocks.1.mlp.fc1.weight'), 'missing: blocks.1.mlp.fc1.weight'),
     (lambda w: w.update({'backbone.blocks.0.norm1.bias': torch.zeros(7)}), 'misshapen: blocks.0.norm1.bias'),

@@ -49,7 +49,7 @@ class Record(NamedTuple):
         if self.stands is not None:
             stands = stands & self.stands
         if restore == 'structured':
-            last = self.spread(x) if self.last is None else torch.where(self.stands[..., None], self.spread(x), self.last)
+            last = self.spread(x)
         return Record(places.gather(1, self.source), stands, last)
 
     def spread(self, x: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ from cait_mm.tokens.dropping import (
 )
 from cait_mm.tokens.record import take, wide
 
+LEAST = 1e-6
+"""Of a token's size: one that opposite tokens join would have none, and no logarithm."""
+
 
 @dataclass(frozen=True)
 class DiffRate(TokenReducer):
@@ -106,13 +109,13 @@ class DiffRate(TokenReducer):
         size = size[:, :merged].scatter_add(1, into[..., None], size[:, merged:] * alike[..., None])
         first = torch.arange(merged, device=into.device).expand(len(into), -1)
         tokens = keep(tokens, first, 'unmerge', parts, into=torch.cat([first, into], dim=1))
+        size = size.clamp(min=LEAST)
         return tokens._replace(x=torch.cat([tokens.x[:, :tokens.prefix], joined], dim=1)).sized(size)
 
 
 def join(patches: Tensor, stay: int) -> tuple[Tensor, Tensor]:
     """How similar each token (B, N, C) behind the first ``stay`` is to the most similar of them, and which it is: (B,
-    N - stay) both. Opposite tokens count as not similar.
+    N - stay) both.
     """
     metric = F.normalize(patches.detach(), dim=-1)
-    alike, into = (metric[:, stay:] @ metric[:, :stay].transpose(1, 2)).max(dim=-1)
-    return alike.clamp(min=0), into
+    return (metric[:, stay:] @ metric[:, :stay].transpose(1, 2)).max(dim=-1)

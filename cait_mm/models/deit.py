@@ -169,7 +169,7 @@ class DeiT(Backbone):
         """Image (B, in, H, W) -> the last block's tokens (B, 1 + N, C), CLS first, and their grid (H', W'); that of all
         patches where tokens do not lie on a grid.
         """
-        tokens = last(self._stream(x, maps=False))
+        tokens = self.spec.reducer.end(last(self._stream(x, maps=False)))
         return tokens.x if self.norm is None else self.norm(tokens.x), tokens.grid
 
     def pool(self, tokens: Tensor) -> Tensor:

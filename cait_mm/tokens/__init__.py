@@ -8,16 +8,18 @@ from cait_mm.errors import UserError, shown
 from cait_mm.tokens.atme import ATME
 from cait_mm.tokens.base import BlockTokens, Looked, TokenReducer, Tokens, Weigh
 from cait_mm.tokens.diffrate import DiffRate
+from cait_mm.tokens.dynamicvit import DynamicViT, dTPS
 from cait_mm.tokens.evit import EViT
+from cait_mm.tokens.evovit import EvoViT
 from cait_mm.tokens.lfe import LFE
 from cait_mm.tokens.tome import ToMe
 
 REDUCERS: dict[str, type[TokenReducer]] = {reducer.__name__: reducer for reducer in (
-    ToMe, DiffRate, EViT, LFE)}
+    ToMe, DiffRate, EViT, LFE, EvoViT, DynamicViT, dTPS)}
 """What ``tokens=dict(type=...)`` knows. ATME has an argument of its own, ``merge``."""
 
-__all__ = ['ATME', 'LFE', 'REDUCERS', 'BlockTokens', 'DiffRate', 'EViT', 'Looked', 'ToMe', 'TokenReducer', 'Tokens',
-           'Weigh', 'as_reducer']
+__all__ = ['ATME', 'LFE', 'REDUCERS', 'BlockTokens', 'DiffRate', 'DynamicViT', 'EViT', 'EvoViT', 'Looked', 'ToMe',
+           'TokenReducer', 'Tokens', 'Weigh', 'as_reducer', 'dTPS']
 
 
 def as_reducer(tokens: None | TokenReducer | Mapping[str, Any]) -> TokenReducer | None:

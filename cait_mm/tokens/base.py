@@ -170,6 +170,14 @@ class TokenReducer(ABC):
         """Tokens behind ``block``."""
         return tokens
 
+    def end(self, tokens: Tokens) -> Tokens:
+        """Tokens behind the last block, as a classifier reads them."""
+        return tokens
+
+    def losses(self, parts: nn.ModuleDict) -> dict[str, Tensor]:
+        """What it adds to the loss of a classifier that is trained, after the forward pass."""
+        return {}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, as configs write ``tokens``."""
         settings = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}

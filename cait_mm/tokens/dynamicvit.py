@@ -233,7 +233,8 @@ def absorb(x: Tensor, y: Tensor, stays: Tensor | None = None, goes: Tensor | Non
     """
     cosine = F.normalize(y, dim=-1) @ F.normalize(x, dim=-1).transpose(1, 2)
     if stays is not None:
-        cosine = cosine.masked_fill(stays.transpose(1, 2) < 0.5, -100.)
+        itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        cosine = cosine.masked_fill((stays.transpose(1, 2) < 0.5) | itself, -100.)
     best, nearest = cosine.max(dim=-1, keepdim=True)
     weight = best.exp() if goes is None else (goes * best).exp() * goes
     total = torch.full_like(x[..., :1], math.e).scatter_add(1, nearest, weight)

@@ -8,6 +8,7 @@ descriptions and their code.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -25,15 +26,16 @@ from cait_mm.tokens.base import (
     BlockTokens,
     TokenReducer,
     Tokens,
+    Weigh,
     checked_blocks,
     checked_choice,
     checked_share,
 )
-from cait_mm.tokens.dropping import MASK, RESTORES, keep, mask_parts
-from cait_mm.tokens.record import take, wide
+from cait_mm.tokens.dropping import MASK, RESTORES, keep, mask_cost, mask_parts
+from cait_mm.tokens.record import behind_prefix, take, wide
 
-UNSEEN = 1e-20
-"""What attention gives tokens that are dropped, instead of 0, whose logarithm has no gradient."""
+EPS = 1e-6
+"""Added to the attention of tokens that are masked, all together, as in the authors' code."""
 
 
 class Predictor(nn.Module):
@@ -122,12 +124,10 @@ class DynamicViT(TokenReducer):
     def counts(self, arch: Arch, blocks: Sequence[BlockSpec], grid: Grid, prefix: int) -> Iterator[BlockTokens]:
         left = patches = grid[0] * grid[1]
         for block in range(len(blocks)):
-            cost = Cost(0, 0)
+            cost = mask_cost(arch, self.restore, block)
             if block in self.at:
                 before, left = left, self._left(block, patches)
-                cost = Predictor.cost(before, arch.dim(block)) + self._cost(before, left, arch.dim(block))
-                if block == self.at[0] and self.restore == 'unstructured':
-                    cost += Cost(0, arch.out_dim)
+                cost += Predictor.cost(before, arch.dim(block)) + self._cost(before, left, arch.dim(block))
             yield BlockTokens(left + prefix, left + prefix, cost)
 
     def _cost(self, before: int, left: int, dim: int) -> Cost:
@@ -138,6 +138,14 @@ class DynamicViT(TokenReducer):
         predictors = {str(block): Predictor(arch.dim(block)) for block in self.at if block < depth}
         return nn.ModuleDict({**predictors, **mask_parts(arch, self.restore)})
 
+    def looks(self, block: int) -> bool:
+        return block >= self.at[0]
+
+    def weigh(self, block: int, tokens: Tokens) -> Weigh | None:
+        if tokens.memory is None:
+            return None
+        return partial(masked_softmax, stays=F.pad(tokens.memory[..., 0], (tokens.prefix, 0), value=1.))
+
     def before(self, block: int, tokens: Tokens, parts: nn.ModuleDict) -> Tokens:
         if block not in self.at:
             return tokens
@@ -147,7 +155,7 @@ class DynamicViT(TokenReducer):
         if predictor.training:
             decided = F.gumbel_softmax(scores, hard=True)[..., :1] * stays
             predictor.share = decided.sum((1, 2)) / (tokens.size[0] * tokens.size[1])
-            return self._masked(tokens, decided, (1 - decided) * stays, parts)
+            return self._masked(tokens, decided, (1 - decided) * stays, parts)._replace(memory=decided)
         order = scores[..., 0].argsort(dim=1, descending=True)
         left = self._left(block, tokens.size[0] * tokens.size[1])
         return self._dropped(tokens, order[:, :left], order[:, left:], parts)
@@ -198,26 +206,32 @@ class dTPS(DynamicViT):  # the name in configs is the paper's
 
 
 def masked(tokens: Tokens, decided: Tensor, restore: str, parts: nn.ModuleDict, into: Tensor | None = None) -> Tokens:
-    """All tokens, of which attention sees those that stay and every token itself.
+    """All tokens, with a record in which those are dropped that do not stay.
 
     Args:
         tokens: With N tokens behind the prefix.
-        decided: (B, N, 1): 1 for those that stay, 0 for others, with gradients.
+        decided: (B, N, 1): 1 for those that stay, 0 for others.
         restore, parts: As in :func:`~cait_mm.tokens.dropping.keep`.
         into: (B, N): what each token was added to, for ``unmerge``; itself, if it was not.
     """
-    prefix = tokens.prefix
-    policy = F.pad(decided, (0, 0, prefix, 0), value=1.).transpose(1, 2)
-    itself = torch.eye(policy.shape[-1], dtype=policy.dtype, device=policy.device)
-    bias = (policy * (1 - itself) + itself + UNSEEN).log()[:, None]
-    tokens = tokens._replace(bias=bias, memory=decided)
     if not tokens.maps:
         return tokens
-    places = torch.arange(policy.shape[-1], device=policy.device).expand(policy.shape[0], -1)
-    if into is not None:
-        places = torch.cat([places[:, :prefix], into + prefix], dim=1)
+    own = torch.arange(decided.shape[1], device=decided.device).expand(decided.shape[:2])
+    stays = F.pad(decided[..., 0] > 0.5, (tokens.prefix, 0), value=True)
     mask = parts[MASK].token if MASK in parts else None
-    return tokens._replace(record=tokens.noted().dropped(tokens.x, places, policy[:, 0] > 0.5, restore, mask))
+    places = behind_prefix(own if into is None else into, tokens.prefix)
+    return tokens._replace(record=tokens.noted().dropped(tokens.x, places, stays, restore, mask))
+
+
+def masked_softmax(logits: Tensor, stays: Tensor) -> Tensor:
+    """Attention from its logits (B, heads, N, N), among the tokens for which ``stays`` (B, N) is 1 and not 0; every
+    token attends to itself too.
+    """
+    count = logits.shape[-1]
+    itself = torch.eye(count, device=stays.device)
+    seen = stays.float()[:, None, None] * (1 - itself) + itself
+    weights = (logits - logits.max(dim=-1, keepdim=True).values).float().exp() * seen
+    return ((weights + EPS / count) / (weights.sum(-1, keepdim=True) + EPS)).to(logits)
 
 
 def absorb(x: Tensor, y: Tensor, stays: Tensor | None = None, goes: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -24,9 +24,10 @@ from cait_mm.tokens.base import (
     Tokens,
     checked_blocks,
     checked_choice,
+    checked_flag,
     checked_share,
 )
-from cait_mm.tokens.dropping import keep
+from cait_mm.tokens.dropping import cls_row_cost, keep
 from cait_mm.tokens.record import wide
 
 POOLS = ('mean', 'cls')
@@ -72,8 +73,7 @@ class EvoViT(TokenReducer):
         object.__setattr__(self, 'keep', checked_share('keep', self.keep))
         object.__setattr__(self, 'at', checked_blocks('at', self.at))
         object.__setattr__(self, 'tradeoff', checked_share('tradeoff', self.tradeoff))
-        if not isinstance(self.fast, bool):
-            raise UserError(f'fast={shown(self.fast)}: give True or False.')
+        checked_flag('fast', self.fast)
         checked_choice('pool', self.pool, POOLS)
         if not self.at or self.at[0] < 1:
             raise UserError(f'at={shown(self.at)}: tokens are ranked by the attention of an earlier block, name blocks '
@@ -89,8 +89,8 @@ class EvoViT(TokenReducer):
         patches = grid[0] * grid[1]
         for block, widths in enumerate(blocks):
             tokens = prefix + (patches if block < self.at[0] else self._slow(patches) + self.fast)
-            row = tokens * widths.num_heads * widths.qk_dim if self.looks(block) else 0
-            yield BlockTokens(tokens, tokens, Cost(row, 0), left=patches + prefix)
+            cost = cls_row_cost(tokens, widths) if self.looks(block) else Cost(0, 0)
+            yield BlockTokens(tokens, tokens, cost, left=patches + prefix)
 
     def looks(self, block: int) -> bool:
         return self.at[0] - 1 <= block < self.at[-1]
@@ -105,7 +105,7 @@ class EvoViT(TokenReducer):
         return kept._replace(maps=tokens.maps, memory=Evolved(scores, slow, fast))
 
     def between(self, block: int, tokens: Tokens, looked: Looked, parts: nn.ModuleDict) -> Tokens:
-        seen, evolved = looked.weights(rows=1)[:, :, 0, tokens.prefix:].mean(1), tokens.memory
+        seen, evolved = looked.of_cls(tokens.prefix), tokens.memory
         if evolved is None or evolved.slow is None:
             return tokens._replace(memory=Evolved(seen))
         scores, slow = evolved.scores, evolved.slow

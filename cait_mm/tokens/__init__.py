@@ -8,7 +8,8 @@ from cait_mm.errors import UserError, shown
 from cait_mm.tokens.atme import ATME
 from cait_mm.tokens.base import BlockTokens, Looked, TokenReducer, Tokens, Weigh
 from cait_mm.tokens.diffrate import DiffRate
-from cait_mm.tokens.dynamicvit import DynamicViT, dTPS
+from cait_mm.tokens.dtps import dTPS
+from cait_mm.tokens.dynamicvit import DynamicViT
 from cait_mm.tokens.evit import EViT
 from cait_mm.tokens.evovit import EvoViT
 from cait_mm.tokens.lfe import LFE

@@ -1,25 +1,23 @@
-"""DynamicViT (Rao et al., NeurIPS 2021) and dTPS (Wei et al., CVPR 2023): tokens dropped as a small network says.
+"""DynamicViT (Rao et al., NeurIPS 2021): tokens dropped as a small network says, written from its description and code.
 
 In front of some blocks a predictor gives every token the probability that it stays. In use the most probable ones stay.
 In training all tokens stay in place and a decision for each is drawn (Gumbel softmax, straight through): attention sees
-only the tokens that stay, and every token itself, so that gradients reach the decisions. Written from the papers'
-descriptions and their code.
+only the tokens that stay, and every token itself, so that gradients reach the decisions.
 """
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from cait_mm.arch import Arch
 from cait_mm.arch.base import BlockSpec
-from cait_mm.arch.cost import Cost, layer_norm, linear
+from cait_mm.arch.cost import Cost
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid
 from cait_mm.tokens.base import (
@@ -32,47 +30,11 @@ from cait_mm.tokens.base import (
     checked_share,
 )
 from cait_mm.tokens.dropping import MASK, RESTORES, keep, mask_cost, mask_parts
-from cait_mm.tokens.record import behind_prefix, take, wide
+from cait_mm.tokens.predictor import Predictor
+from cait_mm.tokens.record import behind_prefix
 
 EPS = 1e-6
 """Added to the attention of tokens that are masked, all together, as in the authors' code."""
-
-
-class Predictor(nn.Module):
-    """Tokens (B, N, C) -> logarithms of the probabilities to stay and to go, (B, N, 2).
-
-    Half of the channels are a token's own, half the mean over all tokens that are left. Names are those of DynamicViT's
-    checkpoints.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.in_conv = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU())
-        self.out_conv = nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, dim // 4), nn.GELU(),
-                                      nn.Linear(dim // 4, 2))
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                trunc_normal_(layer.weight, std=.02)
-                nn.init.zeros_(layer.bias)
-        self.share: Tensor | None = None
-        """The share of all patches that stayed in the last forward pass in training, (B,)."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the share: it belongs to a graph, which cannot be copied."""
-        return {**self.__dict__, 'share': None}
-
-    def forward(self, x: Tensor, stays: Tensor) -> Tensor:
-        """``stays`` (B, N, 1) is 1 for tokens that are left, 0 for others."""
-        x = self.in_conv(x)
-        own = x.shape[-1] // 2
-        mean = (x[..., own:] * stays).sum(1, keepdim=True) / stays.sum(1, keepdim=True)
-        return self.out_conv(torch.cat([x[..., :own], mean.expand(-1, x.shape[1], -1)], dim=-1)).log_softmax(-1)
-
-    @staticmethod
-    def cost(tokens: int, dim: int) -> Cost:
-        layers = (linear(tokens, dim, dim), linear(tokens, dim, dim // 2), linear(tokens, dim // 2, dim // 4),
-                  linear(tokens, dim // 4, 2))
-        return sum(layers, layer_norm(tokens, dim))
 
 
 @dataclass(frozen=True)
@@ -174,37 +136,6 @@ class DynamicViT(TokenReducer):
         return {'loss_ratio': self.ratio_weight * torch.stack(errors).mean()} if errors else {}
 
 
-@dataclass(frozen=True)
-class dTPS(DynamicViT):  # the name in configs is the paper's
-    """dTPS: DynamicViT, with every dropped token added to the most similar one that stays.
-
-    Args:
-        keep, at, ratio_weight: As in :class:`DynamicViT`.
-        restore: Also ``unmerge``, which gives dropped patches the token that they were added to.
-
-    Raises:
-        UserError: A setting is impossible.
-    """
-
-    restores: ClassVar[tuple[str, ...]] = RESTORES
-
-    def _cost(self, before: int, left: int, dim: int) -> Cost:
-        return Cost((before - left) * left * dim, 0)
-
-    def _dropped(self, tokens: Tokens, stay: Tensor, go: Tensor, parts: nn.ModuleDict) -> Tokens:
-        patches = tokens.patches
-        joined, nearest = absorb(take(patches, stay), take(patches, go))
-        into = torch.zeros(patches.shape[:2], dtype=go.dtype, device=go.device).scatter(1, go, nearest)
-        kept = keep(tokens, stay, self.restore, parts, into=into)
-        return kept._replace(x=torch.cat([kept.x[:, :tokens.prefix], joined], dim=1))
-
-    def _masked(self, tokens: Tokens, decided: Tensor, goes: Tensor, parts: nn.ModuleDict) -> Tokens:
-        joined, nearest = absorb(tokens.patches, tokens.patches, decided, goes)
-        own = torch.arange(nearest.shape[1], device=nearest.device)
-        tokens = masked(tokens, decided, self.restore, parts, torch.where(goes[..., 0] > 0.5, nearest, own))
-        return tokens._replace(x=torch.cat([tokens.x[:, :tokens.prefix], joined], dim=1))
-
-
 def masked(tokens: Tokens, decided: Tensor, restore: str, parts: nn.ModuleDict, into: Tensor | None = None) -> Tokens:
     """All tokens, with a record in which those are dropped that do not stay.
 
@@ -232,24 +163,3 @@ def masked_softmax(logits: Tensor, stays: Tensor) -> Tensor:
     seen = stays.float()[:, None, None] * (1 - itself) + itself
     weights = (logits - logits.max(dim=-1, keepdim=True).values).float().exp() * seen
     return ((weights + EPS / count) / (weights.sum(-1, keepdim=True) + EPS)).to(logits)
-
-
-def absorb(x: Tensor, y: Tensor, stays: Tensor | None = None, goes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """``x`` (B, K, C) with every token of ``y`` (B, M, C) added to the most similar of them, and which that is, (B, M).
-
-    Means are weighted by exponentials of cosines, the token's own being 1.
-
-    Args:
-        x: The tokens that stay.
-        y: The tokens that go.
-        stays: (B, K, 1): which of ``x`` stay, if they are not all.
-        goes: (B, M, 1): which of ``y`` go, if they are not all, with gradients.
-    """
-    cosine = F.normalize(y, dim=-1) @ F.normalize(x, dim=-1).transpose(1, 2)
-    if stays is not None:
-        itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        cosine = cosine.masked_fill((stays.transpose(1, 2) < 0.5) | itself, -100.)
-    best, nearest = cosine.max(dim=-1, keepdim=True)
-    weight = best.exp() if goes is None else (goes * best).exp() * goes
-    total = torch.full_like(x[..., :1], math.e).scatter_add(1, nearest, weight)
-    return (math.e * x).scatter_add(1, wide(nearest[..., 0], x), weight * y) / total, nearest[..., 0]

@@ -1,6 +1,6 @@
 """Vision transformers that drop tokens as a predictor says, written out token by token: DynamicViT and dTPS."""
 import torch
-from literal import block_by_hand
+from slow_blocks import attended, embedded, fed, lively
 
 from cait_mm.models.base import last
 from cait_mm.models.deit import DeiT
@@ -11,10 +11,7 @@ ARCH = dict(embed_dim=24, depth=4, num_heads=3, img_size=(64, 80))
 
 def model_of(settings, kind='DynamicViT'):
     """With attention and predictors that differ from token to token."""
-    torch.manual_seed(1)
-    model = DeiT(ARCH, tokens=dict(type=kind, **settings), out_indices=(3,)).eval()
-    for parameter in model.blocks.parameters():
-        parameter.detach().mul_(2)
+    model = lively(DeiT(ARCH, tokens=dict(type=kind, **settings), out_indices=(3,)))
     for parameter in model.tokens.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     for part in model.tokens.values():
@@ -38,7 +35,7 @@ def by_hand(model, image, at, keep, restore, stays=None, absorb=None):
     ``stays`` says, for each of ``at``, whether each patch stays; None lets the most probable ones stay. ``absorb``
     changes the tokens that stay by those that go, and says which of them each one went into.
     """
-    cls, *patches = model._embed(image)[0][0]
+    cls, *patches = embedded(model, image)
     left, gone, into, count = dict(enumerate(patches)), {}, {}, len(patches)
     for index, block in enumerate(model.blocks):
         if index in at:
@@ -53,7 +50,7 @@ def by_hand(model, image, at, keep, restore, stays=None, absorb=None):
             left = {patch: left[patch] for patch in kept}
             if absorb is not None:
                 into.update(absorb(left, dropped))
-        (cls, *tokens), _ = block_by_hand(block, [cls, *left.values()])
+        cls, *tokens = fed(block, attended(block, torch.stack([cls, *left.values()]))[0])
         left = dict(zip(left, tokens))
     if restore == 'unstructured':
         gone = dict.fromkeys(gone, model.tokens['mask'].token[0, 0])

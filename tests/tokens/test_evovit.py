@@ -1,7 +1,7 @@
 """Evo-ViT against its description written out token by token, and the papers' MACs."""
 import pytest
 import torch
-from literal import block_by_hand
+from slow_blocks import attended, embedded, fed, lively
 
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
@@ -19,7 +19,7 @@ def by_hand(model, image, keep, at, tradeoff, fast, pool):
     """The patches behind every block, and the vector that a classifier reads, of one image: slow tokens go through the
     blocks; the others wait, or are changed by what blocks add to the token that stands for them.
     """
-    cls, *patches = model._embed(image)[0][0]
+    cls, *patches = embedded(model, image)
     count, slow, representative, evolved, behind = len(patches), None, [], None, []
     for index, block in enumerate(model.blocks):
         if index in at:
@@ -28,7 +28,8 @@ def by_hand(model, image, keep, at, tradeoff, fast, pool):
             total = sum(evolved[patch] for patch in others)
             representative = [sum(evolved[patch] / total * patches[patch] for patch in others)] if fast else []
         going = list(range(count)) if slow is None else slow
-        (cls, *tokens), attention = block_by_hand(block, [cls, *(patches[patch] for patch in going), *representative])
+        x, attention = attended(block, torch.stack([cls, *(patches[patch] for patch in going), *representative]))
+        cls, *tokens = fed(block, x)
         seen = dict(zip(going, attention[:, 0, 1:].mean(0).tolist()))
         if slow is None:
             evolved = seen
@@ -51,9 +52,7 @@ def by_hand(model, image, keep, at, tradeoff, fast, pool):
 @torch.no_grad()
 def test_it_is_the_one_written_out(settings):
     settings = {'keep': 0.5, 'at': (2, 4), 'tradeoff': 0.5, 'fast': False, 'pool': 'mean', **settings}
-    model = DeiT(ARCH, tokens=dict(type='EvoViT', **settings), out_indices=(5,), final_norm=True).eval()
-    for parameter in model.blocks.parameters():
-        parameter.mul_(2)  # so that attention differs from token to token
+    model = lively(DeiT(ARCH, tokens=dict(type='EvoViT', **settings), out_indices=(5,), final_norm=True))
     images = torch.randn(2, 3, 64, 80)
     streamed = [tokens.spread() for tokens in model._stream(images)]
     for item, image in enumerate(images):

@@ -146,6 +146,10 @@ class ViTArch(DeiTArch):
         return None if self.rope is None else 'halves' if self.rope.rotate_half else 'pairs'
 
     @property
+    def has_cls(self) -> bool:
+        return self.class_token
+
+    @property
     def scatters(self) -> bool:
         return self.rope is None and not self.rel_pos_bias and self.block != 'parallel'
 

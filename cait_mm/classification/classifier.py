@@ -100,11 +100,13 @@ class Classifier(PlainClassifier, BaseModel):
             for index, item in enumerate(results if targets is not None else ()):
                 item['target'] = targets[index]
             return results
+        reducer = self.spec.tokens
+        more = {} if reducer is None else reducer.losses(self.backbone.tokens)
         loss = self.soft_loss(logits, targets) if targets.dim() == 2 else self.hard_loss(logits, targets)
         if self.distillation is None:
-            return dict(loss=loss)
+            return dict(loss=loss, **more)
         alpha, taught = self.distillation.alpha, self.distillation(inputs, logits)
-        return dict(loss_label=(1 - alpha) * loss, loss_teacher=alpha * taught)
+        return dict(loss_label=(1 - alpha) * loss, loss_teacher=alpha * taught, **more)
 
     def init_weights(self) -> None:
         """Load the backbone's ``init_cfg``, head included, strictly; without one keep the random weights."""

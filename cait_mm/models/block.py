@@ -7,6 +7,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
+from cait_mm.tokens import Weigh
 
 DropPathRate = float | Sequence[float]
 
@@ -58,10 +59,14 @@ class Block(nn.Module):
         """``seen`` is what the attention wants next to the tokens."""
         return self.feed(x + self._scaled(self.attn(self.norm1(x), *seen)))
 
-    def look(self, x: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Only the attention: the tokens behind it, queries and keys."""
+    def look(self, x: Tensor, bias: Tensor | None = None,
+             weigh: Weigh | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Only the attention: the tokens behind it, queries and keys, and the attention (B, heads, N, N) if ``weigh``
+        makes it from its logits.
+        """
         q, k, v = self.attn.project(self.norm1(x))
-        return x + self._scaled(self.attn.attend(q, k, v, bias)), q, k
+        weights = None if weigh is None else weigh(self.attn.logits(q, k, bias))
+        return x + self._scaled(self.attn.attend(q, k, v, bias, weights)), q, k, weights
 
     def feed(self, x: Tensor) -> Tensor:
         """Only the FFN."""

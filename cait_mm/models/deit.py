@@ -1,11 +1,13 @@
 """A DeiT with merged tokens and per-block widths that gives dense feature maps."""
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
+from cait_mm.errors import UserError
 from cait_mm.models.arguments import checked_flag, checked_outputs, checked_size
 from cait_mm.models.base import Backbone, Output, last
 from cait_mm.models.block import Block, DropPathRate
@@ -78,6 +80,9 @@ class DeiT(Backbone):
         self.patch_embed = self._stem()
         self.pos_grid = self.arch.grid(checked_size('img_size', img_size))
         self._build_tokens(checked_flag('with_cls_token', with_cls_token))
+        if self.spec.reducer.needs_cls and self.cls_token is None:
+            raise UserError(f'tokens={type(self.spec.reducer).__name__} asks the CLS token which tokens matter: leave '
+                            'with_cls_token=False out.')
         self._build_blocks()
         self.norm = self._final_norm() if checked_flag('final_norm', final_norm) else None
         self._random_weights()
@@ -154,7 +159,7 @@ class DeiT(Backbone):
         """Image (B, in, H, W) -> the last block's tokens (B, 1 + N, C), CLS first, and their grid (H', W'); that of all
         patches where tokens do not lie on a grid.
         """
-        tokens = last(self._stream(x, maps=False))
+        tokens = self.spec.reducer.end(last(self._stream(x, maps=False)))
         return tokens.x if self.norm is None else self.norm(tokens.x), tokens.grid
 
     def pool(self, tokens: Tensor) -> Tensor:
@@ -169,8 +174,9 @@ class DeiT(Backbone):
             tokens = self._noted(tokens, reducer.before(index, tokens, parts))
             seen = self._seen(index, block, tokens)
             if reducer.looks(index):
-                x, q, k = self._run(block.look, tokens.x, *seen)
-                tokens, looked = tokens._replace(x=x), Looked(q, k, tokens.bias, block.attn.scale)
+                look = partial(block.look, weigh=reducer.weigh(index, tokens))
+                x, q, k, weights = self._run(look, tokens.x, *seen)
+                tokens, looked = tokens._replace(x=x), Looked(q, k, tokens.bias, block.attn.scale, weights)
                 tokens = self._noted(tokens, reducer.between(index, tokens, looked, parts))
                 tokens = tokens._replace(x=self._run(block.feed, tokens.x))
             else:

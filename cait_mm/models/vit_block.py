@@ -11,6 +11,7 @@ from cait_mm.errors import UserError
 from cait_mm.ops.offsets import table_rows
 from cait_mm.ops.token_merge import Grid
 from cait_mm.ops.vit_attention import NormLayer, ViTAttention
+from cait_mm.tokens import Weigh
 
 
 def norm_layer(arch: ViTArch) -> NormLayer:
@@ -88,11 +89,12 @@ class ViTBlock(nn.Module):
             return x + self.drop_path(self.ls1(self.attn(tokens, bias, rotation) + self.mlp(tokens)))
         return self.feed(self._joined(x, self.attn(x if self.form == 'post' else self.norm1(x), bias, rotation)))
 
-    def look(self, x: Tensor, bias: Tensor | None = None,
-             rotation: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Only the attention: the tokens behind it, queries and keys. Not for parallel blocks."""
+    def look(self, x: Tensor, bias: Tensor | None = None, rotation: Tensor | None = None,
+             weigh: Weigh | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """As :meth:`~cait_mm.models.block.Block.look`. Not for parallel blocks."""
         q, k, v = self.attn.project(x if self.form == 'post' else self.norm1(x), rotation)
-        return self._joined(x, self.attn.attend(q, k, v, bias)), q, k
+        weights = None if weigh is None else weigh(self.attn.logits(q, k, bias))
+        return self._joined(x, self.attn.attend(q, k, v, bias, weights)), q, k, weights
 
     def _joined(self, x: Tensor, branch: Tensor) -> Tensor:
         return x + self.drop_path(self.norm1(branch) if self.form == 'post' else self.ls1(branch))

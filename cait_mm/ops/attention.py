@@ -49,14 +49,21 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in self.qkv(x).split(widths, dim=-1))
         return q, k, v
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Queries, keys and values from :meth:`project` -> (B, N, C)."""
-        if self.fused_attn:
+    def logits(self, q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Queries and keys from :meth:`project` -> the logits of attention (B, heads, N, N)."""
+        logits = (q * self.scale) @ k.transpose(-2, -1)
+        return logits if bias is None else logits + bias
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None,
+               weights: Tensor | None = None) -> Tensor:
+        """Queries, keys and values from :meth:`project` -> (B, N, C); ``weights`` (B, heads, N, N) is the attention,
+        where it is at hand.
+        """
+        if weights is None and self.fused_attn:
             mask = None if bias is None else bias.to(q)
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
         else:
-            logits = (q * self.scale) @ k.transpose(-2, -1)
-            x = (logits if bias is None else logits + bias).softmax(dim=-1) @ v
+            x = (self.logits(q, k, bias).softmax(dim=-1) if weights is None else weights) @ v
         return self.proj(self.norm(x.transpose(1, 2).flatten(2)))
 
     def extra_repr(self) -> str:

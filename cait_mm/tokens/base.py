@@ -4,11 +4,12 @@ A reducer is plain data, part of a :class:`~cait_mm.spec.Spec`, with functions o
 modules of its own (:meth:`TokenReducer.parts`), which the backbone holds.
 """
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cait_mm.arch import Arch
@@ -17,6 +18,9 @@ from cait_mm.arch.cost import Cost
 from cait_mm.errors import UserError, shown
 from cait_mm.ops.token_merge import Grid, spread
 from cait_mm.tokens.record import Record
+
+Weigh = Callable[[Tensor], Tensor]
+"""Makes attention from its logits, (B, heads, N, N) both."""
 
 
 class Tokens(NamedTuple):
@@ -57,6 +61,12 @@ class Tokens(NamedTuple):
             return spread(self.patches, self.grid, self.size, mode)
         return self.record.spread(self.x).transpose(1, 2).unflatten(2, self.size)
 
+    def sized(self, size: Tensor) -> 'Tokens':
+        """The same with a memory of how many patches each token stands for, (B, N, 1), and the bias of proportional
+        attention.
+        """
+        return self._replace(memory=size, bias=F.pad(size.log().transpose(1, 2)[:, None], (self.prefix, 0)))
+
     def noted(self) -> Record:
         """The record so far."""
         return self.record or Record.of_all(self.x, self.prefix)
@@ -69,11 +79,19 @@ class Looked(NamedTuple):
     k: Tensor
     bias: Tensor | None
     scale: float
+    attention: Tensor | None = None
+    """(B, heads, N, N), where :meth:`TokenReducer.weigh` made it."""
 
     def weights(self, rows: int | None = None) -> Tensor:
         """The attention (B, heads, N, N), or that of its first ``rows`` tokens alone."""
+        if self.attention is not None:
+            return self.attention[:, :, :rows]
         logits = (self.q[:, :, :rows] * self.scale) @ self.k.transpose(-2, -1)
         return (logits if self.bias is None else logits + self.bias[:, :, :rows]).softmax(dim=-1)
+
+    def of_cls(self, prefix: int) -> Tensor:
+        """How much CLS attends to each of the N tokens behind ``prefix``, the mean over the heads: (B, N)."""
+        return self.weights(1)[:, :, 0, prefix:].mean(1)
 
 
 class BlockTokens(NamedTuple):
@@ -137,6 +155,12 @@ class TokenReducer(ABC):
         """Whether it acts between attention and FFN of ``block``."""
         return False
 
+    def weigh(self, block: int, tokens: Tokens) -> Weigh | None:
+        """What makes the attention of ``block`` from its logits (B, heads, N, N), where :meth:`between` needs all of it
+        or it is no softmax: attention is then computed unfused, once, and handed over. None leaves it fused.
+        """
+        return None
+
     def before(self, block: int, tokens: Tokens, parts: nn.ModuleDict) -> Tokens:
         """Tokens in front of ``block``."""
         return tokens
@@ -148,6 +172,14 @@ class TokenReducer(ABC):
     def after(self, block: int, tokens: Tokens, parts: nn.ModuleDict) -> Tokens:
         """Tokens behind ``block``."""
         return tokens
+
+    def end(self, tokens: Tokens) -> Tokens:
+        """Tokens behind the last block, as a classifier reads them."""
+        return tokens
+
+    def losses(self, parts: nn.ModuleDict) -> dict[str, Tensor]:
+        """What it adds to the loss of a classifier that is trained, after the forward pass."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, as configs write ``tokens``."""
@@ -186,6 +218,17 @@ def checked_choice(name: str, value: Any, known: Sequence[str]) -> str:
     """
     if value not in known:
         raise UserError(f'{name}={shown(value)}: use {", ".join(known)}.')
+    return value
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """``value``, True or False.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f'{name}={shown(value)}: use True or False.')
     return value
 
 

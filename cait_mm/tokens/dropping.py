@@ -1,14 +1,50 @@
 """What all reducers that drop tokens share: the tokens that stay, and how maps get the others back."""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from cait_mm.arch import Arch
-from cait_mm.tokens.base import Tokens
+from cait_mm.arch.base import BlockSpec
+from cait_mm.arch.cost import Cost
+from cait_mm.errors import UserError, shown
+from cait_mm.ops.token_merge import Grid
+from cait_mm.tokens.base import TokenReducer, Tokens, checked_count
 from cait_mm.tokens.record import behind_prefix, take
 
 RESTORES = ('structured', 'unstructured', 'unmerge')
 """How maps are restored where tokens were dropped (:mod:`cait_mm.tokens.record`)."""
 MASK = 'mask'
+
+
+def checked_counts(name: str, value: Any, least: int = 0) -> tuple[int, ...]:
+    """``value``, a count of tokens for every block.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
+        raise UserError(f'{name}={shown(value)}: give one count of tokens per block.')
+    return tuple(checked_count(f'a count of {name}', count, least) for count in value)
+
+
+def arch_has(arch: Arch, reducer: TokenReducer, **counts: Sequence[int]) -> None:
+    """Raise if ``arch`` has another number of blocks than there are ``counts``."""
+    for name, value in counts.items():
+        if len(value) != arch.depth:
+            raise UserError(f'tokens={type(reducer).__name__}: {name} has {len(value)} counts, and {arch.name} has '
+                            f'blocks 0 to {arch.depth - 1}.')
+
+
+def scaled(count: int, grid: Grid, of: int) -> int:
+    """``count`` of ``of`` patches as the same share of a grid (H, W) of patches, rounded up."""
+    return -(-count * grid[0] * grid[1] // of)
+
+
+def cls_row_cost(tokens: int, block: BlockSpec) -> Cost:
+    """CLS's attention to ``tokens`` tokens, computed once more: fused attention does not give it away."""
+    return Cost(block.num_heads * tokens * block.qk_dim, 0)
 
 
 class MaskToken(nn.Module):
@@ -22,6 +58,11 @@ class MaskToken(nn.Module):
 def mask_parts(arch: Arch, restore: str) -> dict[str, nn.Module]:
     """The mask token, if maps are restored with one."""
     return {MASK: MaskToken(arch.out_dim)} if restore == 'unstructured' else {}
+
+
+def mask_cost(arch: Arch, restore: str, block: int) -> Cost:
+    """The weights of the mask token, which count in block 0."""
+    return Cost(0, arch.out_dim if restore == 'unstructured' and block == 0 else 0)
 
 
 def keep(tokens: Tokens, stay: Tensor, restore: str, parts: nn.ModuleDict, fused: Tensor | None = None,
@@ -46,8 +87,8 @@ def keep(tokens: Tokens, stay: Tensor, restore: str, parts: nn.ModuleDict, fused
     last = kept - 1 if fused is None else kept + fused.shape[1] - 1
     places = stay.new_full((batch, count), last) if into is None else into
     places = places.scatter(1, stay, torch.arange(kept, device=x.device).expand(batch, -1))
-    stays = torch.zeros(batch, count, dtype=torch.bool, device=x.device).scatter(1, stay, True)
-    stays = torch.cat([stays.new_ones(batch, prefix), stays], dim=1)
+    stays = torch.zeros_like(places).scatter(1, stay, 1)
+    stays = torch.cat([stays.new_ones(batch, prefix), stays], dim=1).bool()
     mask = parts[MASK].token if MASK in parts else None
     record = tokens.noted().dropped(tokens.x, behind_prefix(places, prefix), stays, restore, mask)
     return tokens._replace(x=x, record=record)

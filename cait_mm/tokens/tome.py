@@ -128,8 +128,7 @@ class ToMe(TokenReducer):
                 places = behind_prefix(matching.places(patches.shape[1]), prefix)
                 tokens = tokens._replace(record=tokens.noted().moved(places))
             patches = matching.merge(patches * size) / total
-            bias = F.pad(total.log().transpose(1, 2)[:, None], (prefix, 0))
-            tokens = tokens._replace(memory=total, bias=bias)
+            tokens = tokens.sized(total)
         if str(block) in parts:
             patches = parts[str(block)](patches)
         return tokens._replace(x=torch.cat([tokens.x[:, :prefix], patches], dim=1))

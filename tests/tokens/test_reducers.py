@@ -22,6 +22,20 @@ SETTINGS = {
     'ToMe': dict(r=3),
     'ToMe, halving': dict(type='ToMe', r=((1, 'half'), (4, 'half'))),
     'ToMe, linear': dict(type='ToMe', r=2, linear=(0, 3)),
+    'EViT': dict(keep=0.7, at=(1, 3), restore='unmerge'),
+    'EViT, mask token': dict(type='EViT', keep=0.45, at=(0, 2, 5), fuse=False, restore='unstructured'),
+    'LFE': dict(kept=(36, 33, 33, 20, 9, 0), of=36),
+    'LFE, mask token': dict(type='LFE', kept=(30, 25, 20, 15, 10, 5), of=36, cutoff=0.5, restore='unstructured'),
+    'DiffRate': dict(kept=(37, 35, 30, 24, 24, 6), merged=(37, 33, 25, 20, 12, 3), of=37),
+    'DiffRate, mask token': dict(type='DiffRate', kept=(30, 40, 20, 20, 2, 2), merged=(40, 20, 30, 3, 2, 2), of=37,
+                                 restore='unstructured'),
+    'EvoViT': dict(keep=0.4, at=(2, 4)),
+    'EvoViT, fast, cls': dict(type='EvoViT', at=(1, 3, 5), fast=True, pool='cls'),
+    'DynamicViT': dict(at=(1, 3)),
+    'DynamicViT, unstructured': dict(type='DynamicViT', keep=(0.8, 0.45, 0.1), at=(0, 2, 4), restore='unstructured'),
+    'dTPS': dict(at=(1, 3)),
+    'dTPS, unmerge': dict(type='dTPS', keep=0.5, at=(0, 2, 4), restore='unmerge'),
+    'dTPS, unstructured': dict(type='dTPS', keep=0.6, at=(2, ), restore='unstructured'),
 }
 TOKENS = [dict(dict(type=name), **settings) for name, settings in SETTINGS.items()]
 """Every reducer, in its forms."""

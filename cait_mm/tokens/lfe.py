@@ -40,7 +40,8 @@ class LFE(TokenReducer):
         kept: How many tokens of ``of`` each block leaves, CLS not counted (the authors' ``token_cfg``). Where there are
             fewer already, they stay.
         of: The patches of an image that ``kept`` is meant for; images of other sizes keep the same share, rounded up.
-        cutoff: How much is damped, between 0 and 1: the Gaussian is ``1 - cutoff`` of the spectrum's half wide.
+        cutoff: The share of the frequencies that pass, between 0 and 1: the Gaussian that damps the highest ones is
+            ``1 - cutoff`` of half the spectrum wide.
         restore: ``structured`` or ``unstructured``: how maps get the dropped tokens back
             (:mod:`~cait_mm.tokens.record`).
 

@@ -31,14 +31,17 @@ from cait_mm.tokens.dropping import RESTORES, arch_has, checked_counts, keep, ma
 
 @dataclass(frozen=True)
 class LFE(TokenReducer):
-    """LFE's dropping, between attention and FFN. Tokens that stay keep their order, on which the next block's
-    frequencies depend.
+    """LFE's dropping, between attention and FFN.
+
+    Tokens that stay keep their order, on which the next block's frequencies depend; only the least of them stands
+    last. The authors' code leaves the order to ``torch.topk(sorted=False)``, and this is CUDA's.
 
     Args:
         kept: How many tokens of ``of`` each block leaves, CLS not counted (the authors' ``token_cfg``). Where there are
             fewer already, they stay.
         of: The patches of an image that ``kept`` is meant for; images of other sizes keep the same share, rounded up.
-        cutoff: How much is damped, between 0 and 1: the Gaussian is ``1 - cutoff`` of the spectrum's half wide.
+        cutoff: The share of the frequencies that pass, between 0 and 1: the Gaussian that damps the highest ones is
+            ``1 - cutoff`` of half the spectrum wide.
         restore: ``structured`` or ``unstructured``: how maps get the dropped tokens back
             (:mod:`~cait_mm.tokens.record`).
 
@@ -93,8 +96,8 @@ class LFE(TokenReducer):
         if left == patches.shape[1]:
             return tokens
         scores = attention_of(looked.weights(), prefix) * low_energy(patches.detach(), self.cutoff)
-        stay = scores.topk(left).indices.sort(1).values
-        return keep(tokens, stay, self.restore, parts)
+        best = scores.topk(left).indices
+        return keep(tokens, torch.cat([best[:, :-1].sort(1).values, best[:, -1:]], dim=1), self.restore, parts)
 
 
 def attention_of(weights: Tensor, prefix: int) -> Tensor:

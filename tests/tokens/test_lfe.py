@@ -51,7 +51,8 @@ def by_hand(model, image, kept, cutoff, prefix):
                 by_patches = sum(sum(head[prefix + other, place] for other in patches) / len(patches) * head[0, 0]
                                  for head in attention) / heads
                 scores.append(float(by_cls + by_patches) * low[patch])
-            stay = sorted(sorted(patches, key=lambda patch: -scores[patch])[:left])
+            ranked = sorted(patches, key=lambda patch: -scores[patch])
+            stay = [*sorted(ranked[:max(left - 1, 0)]), *ranked[max(left - 1, 0):left]]
             x = torch.cat([x[:prefix], x[[prefix + patch for patch in stay]]])
         x = fed(block, x)
     return x

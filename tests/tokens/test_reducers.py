@@ -100,6 +100,17 @@ def test_gradients_reach_what_is_learned(tokens):
 
 
 @each
+def test_recomputed_blocks_give_the_same_gradients(tokens):
+    image, models = torch.randn(2, 3, 64, 112), [DeiT(ARCH, tokens=tokens, out_indices=(2, 5), with_cp=with_cp).train()
+                                                 for with_cp in (False, True)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        sum(item.square().mean() for item in model(image)).backward()
+    for one, other in zip(*(model.parameters() for model in models)):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@each
 @torch.no_grad()
 def test_channels_are_cut_and_folded_under_it(tokens, tmp_path):
     model = Classifier(DeiT(ARCH, tokens=tokens, out_indices=(5,), final_norm=True), num_classes=7).eval()

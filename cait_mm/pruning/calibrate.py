@@ -124,22 +124,33 @@ def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> N
                 original.copy_((rows / norms[..., None]).reshape(original.shape))
 
 
+def fitting(images: Iterable[Tensor], arch: Arch) -> Iterator[Tensor]:
+    """The batches of ``images``.
+
+    Raises:
+        UserError: There are no images, or they have another number of channels than ``arch``.
+    """
+    count = 0
+    for batch in images:
+        if batch.shape[1] != arch.in_channels:
+            raise UserError(f'the images have {batch.shape[1]} channels and {arch.name} takes {arch.in_channels}: '
+                            'calibrate on images like those of the training.')
+        count += len(batch)
+        yield batch
+    if not count:
+        raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
+
+
 def _streamed(backbone: Backbone, images: Iterable[Tensor]) -> tuple[list[dict[str, Any]], int]:
     """The statistics of every block over the images, and their number; layer scale is folded before."""
-    training, like, channels = backbone.training, next(backbone.parameters()), backbone.arch.in_channels
-    count = 0
+    training, like, count = backbone.training, next(backbone.parameters()), 0
     backbone.eval()
     for block in backbone.flat_blocks():
         block.fold_layer_scale()
     with _statistics(backbone) as statistics:
-        for batch in images:
-            if batch.shape[1] != channels:
-                raise UserError(f'the images have {batch.shape[1]} channels and {backbone.arch.name} takes {channels}: '
-                                'calibrate on images like those of the training.')
+        for batch in fitting(images, backbone.arch):
             backbone.forward_tokens(batch.to(like))
             count += len(batch)
-    if not count:
-        raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
     backbone.train(training)
     return statistics, count
 

@@ -14,7 +14,7 @@ from cait_mm.models import Backbone, Classifier
 from cait_mm.models.arguments import checked_whole
 from cait_mm.models.base import LINEAR, backbone_inside
 from cait_mm.models.checkpoint import Checkpoint
-from cait_mm.pruning.calibrate import Calibration, add_calibrated_compactors, calibrate, in_own_basis
+from cait_mm.pruning.calibrate import Calibration, add_calibrated_compactors, calibrate, fitting, in_own_basis
 from cait_mm.pruning.compensate import RIDGE, compensate
 from cait_mm.pruning.fold import PAD_TO, Folded, channel_scores, fold, padded, removable, with_folded
 from cait_mm.pruning.plan import merges_for
@@ -164,10 +164,16 @@ def _calibration(backbone: Backbone, merged: Backbone, images: Images, score: st
                  around: Callable[[Folded], nn.Module]) -> Calibration:
     """The channels of ``merged``, whose basis changes where the score wants that, and what compensating them needs."""
     if score == CALIBRATED:
-        return calibrate(merged, (batch[0] if isinstance(batch, tuple) else batch for batch in images))
+        return calibrate(merged, map(_alone, images))
+    images = list(images)
+    alone = list(fitting(map(_alone, images), merged.arch))
     dense, model = (around(Folded(deepcopy(part), part.spec, 0.)) for part in (backbone, merged))
-    batches = batches_for(score, dense, images)
-    return in_own_basis(merged, (batch for batch, _ in batches), scored(score, model, batches))
+    return in_own_basis(merged, alone, scored(score, model, batches_for(score, dense, images)))
+
+
+def _alone(batch: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """Images without their labels."""
+    return batch[0] if isinstance(batch, tuple) else batch
 
 
 def _searched(backbone: Backbone, images: list[Tensor], how: Compression, saved: Callable[[Spec], float],

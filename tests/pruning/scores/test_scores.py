@@ -136,6 +136,14 @@ def test_a_function_is_a_score_and_an_unknown_name_is_an_error():
     assert NAMES[0] == 'calibrated' == Compression(0.3).score
 
 
+@pytest.mark.parametrize('name', ['magnitude', 'lfs', 'savit'])
+@pytest.mark.parametrize('given,message', [([], 'no images to calibrate on'),
+                                           ([torch.randn(2, 4, 64, 64)], 'images have 4 channels')])
+def test_images_that_do_not_fit_are_an_error(name, given, message):
+    with pytest.raises(UserError, match=message):
+        compress(dense('deit'), given, 0.3, (), score=name)
+
+
 def test_a_search_judges_with_the_score():
     small = compress(dense('deit'), images(), 0.5, pad_to=0, score='taylor', search=2)
     assert small.provenance['start'] == 'taylor' and len(small.provenance['search']['candidates']) == 2

@@ -105,6 +105,7 @@ def test_recomputed_blocks_give_the_same_gradients(tokens):
                                                  for with_cp in (False, True)]
     models[1].load_state_dict(models[0].state_dict())
     for model in models:
+        torch.manual_seed(0)  # of the Gumbel noise
         sum(item.square().mean() for item in model(image)).backward()
     for one, other in zip(*(model.parameters() for model in models)):
         torch.testing.assert_close(one.grad, other.grad)

@@ -107,7 +107,7 @@ class DiffRate(TokenReducer):
         alike, into = join(patches, merged)
         joined = patches[:, :merged].scatter_reduce(1, wide(into, patches), patches[:, merged:], 'mean')
         size = size[:, :merged].scatter_add(1, into[..., None], size[:, merged:] * alike[..., None])
-        first = torch.arange(merged, device=into.device).expand(len(into), -1)
+        first = torch.arange(merged, device=into.device).expand(into.shape[0], -1)
         tokens = keep(tokens, first, 'unmerge', parts, into=torch.cat([first, into], dim=1))
         size = size.clamp(min=LEAST)
         return tokens._replace(x=torch.cat([tokens.x[:, :tokens.prefix], joined], dim=1)).sized(size)

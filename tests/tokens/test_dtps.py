@@ -46,16 +46,16 @@ def test_training_is_as_if_the_tokens_that_were_drawn_were_squeezed_into_the_oth
 
 def test_decisions_to_go_have_gradients():
     """With the slope that an exponential mean has in how much of a token goes."""
-    x = torch.tensor([[[1., 0.], [0.6, 0.8]]])
-    stays, goes = torch.tensor([[[1.], [0.]]]), torch.tensor([[[0.], [1.]]], requires_grad=True)
+    x = torch.tensor([[[1., 0.], [0.6, 0.8], [0., 1.]]])
+    stays, goes = torch.tensor([[[1.], [0.], [1.]]]), torch.tensor([[[0.], [1.], [0.]]], requires_grad=True)
     joined, nearest = absorb(x, x, stays, goes)
-    assert nearest.tolist() == [[0, 0]] or nearest[0, 1] == 0
-    weight = math.exp(0.6)
-    torch.testing.assert_close(joined[0, 0], (math.e * x[0, 0] + weight * x[0, 1]) / (math.e + weight))
-    torch.testing.assert_close(joined[0, 1], x[0, 1])
-    joined[0, 0, 1].backward()
-    slope = math.exp(0.6) * 1.6  # of g * exp(0.6 g) at g = 1
-    assert goes.grad[0, 1, 0].item() == pytest.approx(0.8 * slope * math.e / (math.e + weight) ** 2, rel=1e-5)
+    assert nearest.tolist() == [[2, 2, 0]]  # never itself: what else could a token go to
+    weight = math.exp(0.8)
+    torch.testing.assert_close(joined[0, 2], (math.e * x[0, 2] + weight * x[0, 1]) / (math.e + weight))
+    torch.testing.assert_close(joined[0, :2], x[0, :2])
+    joined[0, 2, 0].backward()
+    slope = math.exp(0.8) * 1.8  # of g * exp(0.8 g) at g = 1
+    assert goes.grad[0, 1, 0].item() == pytest.approx(0.6 * slope * math.e / (math.e + weight) ** 2, rel=1e-5)
 
 
 @pytest.mark.parametrize('arch, giga', [('deit_tiny', 0.81), ('deit_small', 2.99)])

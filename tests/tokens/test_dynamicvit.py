@@ -57,7 +57,10 @@ def test_a_classifier_learns_the_share_that_stays(kind, distilled):
     losses = model(images, labels, mode='loss')
     shares = torch.tensor(stays).float().mean(-1)
     expected = 3 * sum(((shares[:, stage] - share) ** 2).mean() for stage, share in enumerate(keep)) / 2
-    torch.testing.assert_close(losses.pop('loss_ratio'), expected)
+    ratio = losses.pop('loss_ratio')
+    torch.testing.assert_close(ratio, expected)
+    last = model.backbone.tokens['2'].out_conv[-1].weight
+    assert torch.autograd.grad(ratio, last, retain_graph=True)[0].any()
     assert set(losses) == ({'loss_label', 'loss_teacher'} if distilled else {'loss'})
     sum(losses.values()).backward()
     for predictor in model.backbone.tokens.values():

@@ -56,8 +56,8 @@ def maps_error(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
 def imitate_classifier(student: Classifier, teacher: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     """The loss for a classifier, and the KL of its logits, which is watched.
 
-    The loss is the KL and :data:`MAPS` of the error of the last tokens, restored to the teacher's grid, where both have
-    as many channels.
+    The loss is the KL and :data:`MAPS` of the error of the last tokens, restored to the teacher's grid, where both lie
+    on a grid and have as many channels; with the losses of a token reducer, if it has any.
 
     Args:
         student, teacher: Of the same classes.
@@ -69,8 +69,10 @@ def imitate_classifier(student: Classifier, teacher: Classifier, images: Tensor)
         wanted_logits = teacher.classify(wanted)
     tokens, own_grid = student.backbone.forward_tokens(images)
     distance = kl(student.classify(tokens), wanted_logits)
-    if tokens.shape[-1] != wanted.shape[-1]:
-        return distance, distance
+    backbone = student.backbone
+    own = backbone.spec.reducer.losses(backbone.tokens).values() if backbone.spec.tokens and student.training else ()
+    if backbone.spec.tokens or tokens.shape[-1] != wanted.shape[-1]:
+        return distance + sum(own), distance
     maps = [spread(x[:, x.shape[1] - own[0] * own[1]:], own, grid) for x, own in ((tokens, own_grid), (wanted, grid))]
     return distance + MAPS * map_error(*maps), distance
 

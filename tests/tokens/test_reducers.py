@@ -14,6 +14,7 @@ from cait_mm.models.deit import DeiT
 from cait_mm.models.lvvit import LVViT
 from cait_mm.models.vit import ViT
 from cait_mm.pruning.compress import compress
+from cait_mm.pruning.imitate import imitate_classifier
 from cait_mm.spec import Spec, make_spec
 from cait_mm.tokens import REDUCERS
 
@@ -149,3 +150,15 @@ def test_it_is_refused_where_it_cannot_be(tokens):
             make_spec(arch, tokens=tokens)
     with pytest.raises(UserError, match='has blocks 0 to 0'):
         make_spec(dict(ARCH, depth=1), tokens=dict(type='ToMe', r=((4, 1),)))
+
+
+@each
+def test_a_dense_teacher_can_be_imitated(tokens):
+    teacher, student = (Classifier(DeiT(ARCH, out_indices=(5,), final_norm=True, **more), num_classes=7)
+                        for more in ({}, dict(tokens=tokens)))
+    loss, distance = imitate_classifier(student.train(), teacher.eval(), torch.randn(2, 3, 96, 96))
+    more = sum(student.backbone.spec.reducer.losses(student.backbone.tokens).values())
+    torch.testing.assert_close(loss, distance + more)
+    loss.backward()
+    loss, distance = imitate_classifier(student.eval(), teacher, torch.randn(2, 3, 96, 96))
+    assert loss.isfinite() and torch.equal(loss, distance)

@@ -27,7 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     DENSE: {},
     'ATME': dict(merge=ATME),
     'CAIT, calibrated start': dict(merge=CAIT, cdcp=cdcp(TARGET, start='calibrated')),
-    'CAIT, weighted merges': dict(merge='4:horizontal_weighted,8:vertical_weighted',
+    'CAIT, weighted merges': dict(merge='4:horizontal_weighted,8:vertical_weighted', lr_mult=1e-3,
                                   cdcp=cdcp(TARGET, start='calibrated')),
     'CAIT, identity start': dict(merge=CAIT, cdcp=cdcp(TARGET, start='identity')),
     'CAIT, no training': dict(merge=CAIT, compressed='export.pth'),
@@ -41,7 +41,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         '': {}, ' w/o head': dict(head_consistency=False), ' w/o attn': dict(attention_consistency=False),
         ' w/o both': dict(head_consistency=False, attention_consistency=False)}.items()},
 }
-"""Merges, CDCP, and the file that is compressed without training: to train from, or to test as it is."""
+"""Merges, CDCP, the compactors' learning rate as a multiple of the others', and the file that is compressed without
+training: to train from, or to test as it is.
+"""
 VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1 %': '{top1:.2f}',
               'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %', 'params (M)': '{params_m:.2f}',
               'speed (ideal)': ratio()}
@@ -70,7 +72,7 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
         param_scheduler=[
             dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=warmup),
             dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=steps)],
-        optim_wrapper=dict(optimizer=dict(lr=2e-4), paramwise_cfg=dict(compactor_lr_mult=0.1)),
+        optim_wrapper=dict(optimizer=dict(lr=2e-4), paramwise_cfg=dict(compactor_lr_mult=variant.get('lr_mult', 0.1))),
         default_hooks=dict(logger=dict(interval=10), checkpoint=dict(save_best=None)), randomness=dict(seed=seed))
 
 

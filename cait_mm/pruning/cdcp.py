@@ -104,8 +104,9 @@ class CDCP:
         Args:
             optimizer: Of the whole model; ``torch.optim``'s or one derived from it, fused or not, with a closure or
                 without.
-            lr_mult: The learning rate of compactors as a multiple of that of other weights. Short runs want 0.1: Adam's
-                first steps, all signs, shake a pretrained model.
+            lr_mult: The learning rate of compactors as a multiple of that of other weights. Short runs with a
+                calibrated start want 0.001, others 0.1: a compactor is a whole matrix in front of its layer, and
+                Adam's first steps, all signs, shake a pretrained model.
             own_group: Move the compactors into a parameter group of their own, with beta1 0.99 and without weight
                 decay, unless they have one. False leaves all groups as they are.
             log: Called with numbers whenever masks are rebuilt: reduction ``wanted`` and reached (``reduction``),

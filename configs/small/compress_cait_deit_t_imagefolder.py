@@ -10,4 +10,4 @@ model = dict(
     distillation=dict(alpha=0.5),
     cdcp=dict(target=0.505, start='calibrated', rule='proximal', start_epoch=1, step=None))
 # The proximal steps empty the channels, so compactors need not learn as fast as the paper's rule wants it.
-optim_wrapper = dict(paramwise_cfg=dict(compactor_lr_mult=0.1))
+optim_wrapper = dict(paramwise_cfg=dict(compactor_lr_mult=0.001))

@@ -23,7 +23,7 @@ def _is_there(package: str) -> bool:
 
 _MISSING = [package for package in _OPENMMLAB if not _is_there(package)]
 if not _MISSING:
-    from cait_mm import backbones, baselines, classification, datasets, engine, evaluation, necks  # noqa: F401
+    from cait_mm import backbones, classification, datasets, engine, evaluation, necks  # noqa: F401
     engine.use_checked_loader()
 elif 'mmengine' in sys.modules:  # a config's custom_imports lead here
     logging.getLogger('cait_mm').warning('cait_mm registers nothing in MMEngine: %s cannot be imported.',

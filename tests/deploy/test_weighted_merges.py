@@ -12,11 +12,13 @@ VITS = {'rotary': dict(pos_embed=False, rope=dict(type='dinov3', rotate_half=Tru
 """Plain ViTs whose positions are in their attention."""
 
 
-@pytest.fixture(params=[*FAMILIES, *VITS])
+@pytest.fixture(params=[('residual', name) for name in (*FAMILIES, *VITS)]
+                + [('residual_linear', name) for name in FAMILIES], ids='-'.join)
 def backbone(request) -> nn.Module:
-    family, more = (request.param, {}) if request.param in FAMILIES else ('deit', VITS[request.param])
+    mode, name = request.param
+    family, more = (name, {}) if name in FAMILIES else ('deit', VITS[name])
     merges = tuple((place, f'{kind}_weighted') for place, kind in FAMILIES[family]['merge'])
-    options = dict(merge=merges, restore_mode='residual', out_indices=(1, 2))
+    options = dict(merge=merges, restore_mode=mode, out_indices=(1, 2))
     if more:
         model = ViT({**FAMILIES[family]['arch'], **more}, **options).eval()
     else:
@@ -25,6 +27,8 @@ def backbone(request) -> nn.Module:
         for parameter in (merge.power, merge.proportion):
             if parameter is not None:
                 nn.init.normal_(parameter, 2., 0.5)  # no constant that an export could fold away unseen
+    for layer in model.restores.values():
+        nn.init.normal_(layer.weight)
     model.in_channels = 3
     return model
 

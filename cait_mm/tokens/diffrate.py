@@ -105,7 +105,9 @@ class DiffRate(TokenReducer):
             return tokens.sized(size)
         patches = tokens.patches
         alike, into = join(patches, merged)
-        joined = patches[:, :merged].scatter_reduce(1, wide(into, patches), patches[:, merged:], 'mean')
+        ones = torch.ones_like(size)  # their sums count: ONNX's scatter with a mean is another one
+        total = patches[:, :merged].scatter_add(1, wide(into, patches), patches[:, merged:])
+        joined = total / ones[:, :merged].scatter_add(1, into[..., None], ones[:, merged:])
         size = size[:, :merged].scatter_add(1, into[..., None], size[:, merged:] * alike[..., None])
         first = torch.arange(merged, device=into.device).expand(into.shape[0], -1)
         tokens = keep(tokens, first, 'unmerge', parts, into=torch.cat([first, into], dim=1))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from slow_blocks import attended, embedded, fed, lively
 
+from cait_mm.deploy import difference, load_saved, save_onnx
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost
 from cait_mm.models.base import last
@@ -100,3 +101,14 @@ def test_it_costs_what_the_authors_say(counts, macs):
 def test_bad_settings_are_a_sentence(settings, words):
     with pytest.raises(UserError, match=words):
         DeiT('deit_tiny', tokens=dict(type='DiffRate', **settings))
+
+
+def test_its_onnx_file_gives_the_same_maps(tmp_path):
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    model = DeiT(dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64)), out_indices=(2,),
+                 tokens=dict(type='DiffRate', kept=(17, 12, 9), merged=(17, 10, 6), of=17)).eval()
+    for parameter in model.blocks.parameters():
+        torch.nn.init.normal_(parameter, std=.3)
+    model.in_channels = 3
+    save_onnx(model, (64, 64), tmp_path / 'maps.onnx', {'shape': [64, 64]})
+    assert difference(model, load_saved(tmp_path / 'maps.onnx', 'onnx'), (64, 64)) < 1e-4

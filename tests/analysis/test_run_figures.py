@@ -38,8 +38,8 @@ def test_cls_attention_is_rotated_and_biased_as_in_the_model():
     shown = cls_attention(backbone, image)
     project = attention.project
 
-    def one_hot(x):
-        q, k, v = project(x)
+    def one_hot(x, rotation):
+        q, k, _ = project(x, rotation)
         return q, k, torch.eye(x.shape[1]).expand(1, 3, -1, -1)
 
     attention.project, attention.proj = one_hot, torch.nn.Identity()

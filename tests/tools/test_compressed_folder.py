@@ -49,7 +49,7 @@ def test_the_inferencers_take_it(data, folders, monkeypatch, tmp_path):
     inferencer = MMSegInferencer(model=config, weights=model, device='cpu')
     assert inferencer(image)['predictions'].shape == (64, 64)
     assert list(inferencer.model.dataset_meta['classes']) == list('abcdefghij')
-    assert inferencer.model.backbone.spec.is_pruned and inferencer.model.backbone.restore_mode == 'residual'
+    assert inferencer.model.backbone.spec.is_pruned and inferencer.model.backbone.restore_mode == 'residual_linear'
     config, model = map(str, words(folders['detector'][1]))
     inferencer = DetInferencer(model=config, weights=model, device='cpu', show_progress=False)
     assert set(inferencer(image)['predictions'][0]) == {'labels', 'scores', 'bboxes', 'masks'}

@@ -1,5 +1,4 @@
 """The base class of the ViTs of all families: a spec, tokens that stream through blocks, frozen stages."""
-import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -209,14 +208,13 @@ class Backbone(nn.Module, ABC):
         """MACs of restoring the maps of ``spec`` by ``mode``, on an image of ``img_size`` (H, W) pixels.
 
         Interpolations count 4 per value, as in fvcore: one per output, and those around merges and between stages. All
-        have the size of the largest, so that no target is missed by them.
+        are taken as large as the largest; padding of odd sides is left out.
         """
         outputs, merges = self.behind_merges(spec, img_size).values(), len(spec.merges)
         if not merges or interpolation(mode) == 'nearest':
             return 0
         linear = sum(height * width * dim**2 for dim, (height, width) in outputs) if mode == LINEAR else 0
-        values = max((dim * math.prod(-(-side // 2**merges) * 2**merges for side in grid) for dim, grid in outputs),
-                     default=0)
+        values = max((dim * height * width for dim, (height, width) in outputs), default=0)
         around = 2 * merges - 1 + 2 * len({dim for dim, _ in outputs}) - 2 if keeps_differences(mode) else 0
         return linear + 4 * values * (len(outputs) + around)
 

@@ -211,9 +211,9 @@ class Backbone(nn.Module, ABC):
         are taken as large as the largest; padding of odd sides is left out.
         """
         outputs, merges = self.behind_merges(spec, img_size).values(), len(spec.merges)
-        if not merges or interpolation(mode) == 'nearest':
-            return 0
         linear = sum(height * width * dim**2 for dim, (height, width) in outputs) if mode == LINEAR else 0
+        if not merges or interpolation(mode) == 'nearest':
+            return linear
         values = max((dim * height * width for dim, (height, width) in outputs), default=0)
         around = 2 * merges - 1 + 2 * len({dim for dim, _ in outputs}) - 2 if keeps_differences(mode) else 0
         return linear + 4 * values * (len(outputs) + around)

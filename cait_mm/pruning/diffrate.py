@@ -28,11 +28,9 @@ from cait_mm.spec import Spec
 from cait_mm.tokens import BlockTokens, DiffRate, Looked, TokenReducer, Tokens, Weigh
 from cait_mm.tokens.diffrate import join
 from cait_mm.tokens.dropping import cls_row_cost
+from cait_mm.tokens.dynamicvit import masked_softmax
 from cait_mm.tokens.record import take, wide
 from cait_mm.utils.draws import order
-
-EPS = 1e-6
-"""Of the masked softmax, which leaves it a gradient where nothing is seen."""
 
 Batch = Tensor | tuple[Tensor, Tensor]
 """Normalised images (B, C, H, W), alone or with their labels (B)."""
@@ -106,7 +104,7 @@ class Learning(TokenReducer):
         return True
 
     def weigh(self, block: int, tokens: Tokens) -> Weigh:
-        return partial(masked_softmax, mask=F.pad(State.of(tokens).mask, (tokens.prefix, 0), value=1.))
+        return partial(masked_softmax, stays=F.pad(State.of(tokens).mask, (tokens.prefix, 0), value=1.))
 
     def between(self, block: int, tokens: Tokens, looked: Looked, parts: nn.ModuleDict) -> Tokens:
         size, mask, left = State.of(tokens)
@@ -130,14 +128,6 @@ class Learning(TokenReducer):
         """The counts so far, of ``of`` tokens."""
         kept, merged = (tuple(int(count()) + 1 for count in counts) for counts in (self.kept, self.merged))
         return DiffRate(kept, merged, of, restore)
-
-
-def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
-    """The softmax of logits (B, heads, N, N) over the tokens that ``mask`` (B, N) leaves; every token sees itself."""
-    tokens, keys = mask.shape[1], mask[:, None, None]
-    seen = keys + (1 - keys) * torch.eye(tokens, device=mask.device)
-    weights = (logits - logits.amax(-1, keepdim=True)).float().exp() * seen
-    return ((weights + EPS / tokens) / (weights.sum(-1, keepdim=True) + EPS)).to(logits)
 
 
 def learn_counts(model: Classifier, batches: Sequence[Batch], target: float, steps: int, *, granularity: int = 4,

@@ -98,7 +98,8 @@ def change(before: float, after: float) -> str:
 
 
 def signed(value: float) -> str:
-    return f'{value:+.1f}'.replace('-', '−')
+    text = f'{value:+.1f}'.replace('-', '−')
+    return '±0.0' if text[1:] == '0.0' else text
 
 
 def milliseconds(timing: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from cait_mm.errors import UserError
-from cait_mm.report.answer import answer, change, line
+from cait_mm.report.answer import answer, line, signed
 from cait_mm.report.drawings import drawn
 from cait_mm.utils.files import atomic_path
 
@@ -27,7 +27,7 @@ def render(reports: Sequence[Mapping[str, Any]]) -> str:
     shown = [{**data, 'answer': answer(data), 'drawings': drawn(data, f'r{index}')}
              for index, data in enumerate(reports)]
     return environment.get_template('page.html').render(
-        reports=shown, names=NAMES, change=change, line=line, data=as_script(reports), style=part('style.css'),
+        reports=shown, names=NAMES, signed=signed, line=line, data=as_script(reports), style=part('style.css'),
         script=part('page.js'))
 
 

@@ -102,8 +102,9 @@ def model_pair(folder: str | Path, small: nn.Module, config: Config, dense: nn.M
         pictures = f'{len(inputs)} from {images or "the training split"}, without labels'
     size = tuple(result['img_size'])
     meta = {**(dataset_meta or {}), **meta}
+    name = f'{Path(result.get("config", "model")).stem}, compressed: {folder.resolve().name}/'
     return Pair(
-        folder.name, dense or build_model(dense_config(config)), small, size, dense is not None,
+        name, dense or build_model(dense_config(config)), small, size, dense is not None,
         tuple(meta.get('classes') or (f'class {index}' for index in range(VOID))), inputs=inputs,
         palette=meta.get('palette'), shown=shown_crop(config, paths[0], size), counts=counts, weights=folder / MODEL,
         facts={'Models': [*file_rows(dense_weights=dense_file, compressed_weights=folder / MODEL),

@@ -1,7 +1,7 @@
 """The answer says what was measured, and of the rest that it was not."""
 import pytest
 
-from cait_mm.report.answer import answer, change, line
+from cait_mm.report.answer import answer, change, line, signed
 
 
 def timing(seconds, low, high):
@@ -41,6 +41,11 @@ def test_what_is_not_known_is_said_to_be_unmeasured():
 def test_noise_is_a_warning():
     assert not any('Measure again' in text for text in answer({'speed': SPEED})['cards'][0]['details'])
     assert 'Measure again' in answer({'speed': {**SPEED, 'noisy': True}})['cards'][0]['details'][-1]
+
+
+@pytest.mark.parametrize('value,text', [(1.26, '+1.3'), (-1.26, '−1.3'), (-0.01, '±0.0'), (0, '±0.0')])
+def test_signs_are_those_of_what_is_shown(value, text):
+    assert signed(value) == text
 
 
 @pytest.mark.parametrize('before,after,text', [(4, 2, '−50 %'), (2, 4, '+100 %'), (3, 3, '+0 %'), (100, 95.6, '−4 %')])

@@ -98,6 +98,14 @@
     image.src = source('jpeg', entry.jpeg);
   }
 
+  /* Whole pixels, so that transparent neighbours leave no seam. */
+  function fill(context, cell, patch, columns) {
+    const [column, row] = [patch % columns, Math.floor(patch / columns)];
+    const [left, right] = [column, column + 1].map(side => Math.round(side * cell[0]));
+    const [top, bottom] = [row, row + 1].map(side => Math.round(side * cell[1]));
+    context.fillRect(left, top, right - left, bottom - top);
+  }
+
   function edges(context, cell, rows, columns, owner, colour, width, only) {
     context.strokeStyle = colour;
     context.lineWidth = width;
@@ -149,8 +157,7 @@
         for (let patch = 0; patch < rows * columns; patch++) {
           const dropped = owner[now][patch] === DROPPED;
           context.fillStyle = dropped ? 'rgb(0 0 0 / 0.8)' : `rgb(${colours[patch].join(' ')} / 0.72)`;
-          const [left, top] = [Math.floor(patch % columns * cell[0]), Math.floor(Math.floor(patch / columns) * cell[1])];
-          context.fillRect(left, top, Math.ceil(cell[0]) , Math.ceil(cell[1]));
+          fill(context, cell, patch, columns);
         }
         const fine = Math.min(...cell) < 8 ? 0.5 : 1;
         edges(context, cell, rows, columns, owner[now], 'rgb(255 255 255 / 0.75)', fine);
@@ -211,8 +218,7 @@
             const token = model.owner[patch], gone = token === DROPPED || asking !== null && model.asker[asking] === DROPPED;
             const share = gone ? 0 : model.weights[row * model.tokens + token] / 255;
             context.fillStyle = `rgb(${heat(share).join(' ')} / ${0.55 + 0.3 * share})`;
-            const [left, top] = [Math.floor(patch % columns * cell[0]), Math.floor(Math.floor(patch / columns) * cell[1])];
-            context.fillRect(left, top, Math.ceil(cell[0]), Math.ceil(cell[1]));
+            fill(context, cell, patch, columns);
           }
           if (asking !== null && model.asker[asking] !== DROPPED) {
             edges(context, cell, rows, columns, model.asker, '#000', 6, model.asker[asking]);

@@ -52,7 +52,7 @@ def draw_attention(args: argparse.Namespace, training: Classifier, out: Path) ->
     if training.spec.arch.in_channels != 3:
         raise UserError(f'{training.spec.arch.name} takes images of {training.spec.arch.in_channels} channels, which '
                         'no picture of --image has.')
-    path = find_images(args.image, 1)[0] if args.image.is_dir() else args.image
+    path = Path(find_images(args.image, 1)[0]) if args.image.is_dir() else args.image
     if not path.is_file():
         raise UserError(f'{path} does not exist.')
     models = {'dense': dense(args.dense, training.backbone)} if args.dense else {}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from cait_mm.compression.images import picture_at
 from cait_mm.report.encoding import jpeg, label_png
 from cait_mm.report.statistics import change_of_miou, confusion, ious, mean_iou
-from cait_mm.utils.pictures import read_image
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def _labels(field: Any) -> np.ndarray:
 
 def _entry(apart: float, path: str, first: np.ndarray, second: np.ndarray, truth: np.ndarray | None,
            colours: Sequence[Sequence[int]]) -> dict[str, Any]:
-    picture = read_image(path)
+    picture = picture_at(path)
     entry = {'name': Path(path).name, 'difference': apart, **jpeg(picture),
              'dense': label_png(first, colours), 'small': label_png(second, colours),
              'apart': label_png(np.where(first != second, 0, 255), [(255, 0, 80)])}

@@ -7,13 +7,12 @@ from mmengine.dataset import Compose, pseudo_collate
 from PIL import Image
 from torch import Tensor
 
-from cait_mm.compression.images import covering, load_crops
+from cait_mm.compression.images import covering, load_crops, picture_at
 from cait_mm.datasets.build import build_dataset
 from cait_mm.datasets.check_files import datasets_of, missing_data
 from cait_mm.datasets.unlabelled import without_labels
 from cait_mm.errors import UserError
 from cait_mm.utils.images import spread
-from cait_mm.utils.pictures import read_image
 
 LOADERS = ('val_dataloader', 'test_dataloader')
 
@@ -49,4 +48,4 @@ def unlabelled(config: Config, paths: Sequence[str]) -> Iterator[Any]:
 def shown_crop(config: Mapping[str, Any], path: str, size: tuple[int, int]) -> tuple[Image.Image, Tensor]:
     """The middle of a picture as the config's model takes it."""
     image = next(iter(load_crops(config, [path], size)))
-    return Image.fromarray(covering(read_image(path), size)), image
+    return Image.fromarray(covering(picture_at(path), size)), image

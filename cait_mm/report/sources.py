@@ -55,7 +55,7 @@ def classifier_pair(small: Classifier, path: str | Path, dense: Classifier | Non
     if images is not None and small.spec.arch.in_channels == 3:
         paths, seen = others(find_images(images), used, count)
         tensors = [image for batch in load_batches(paths, small.backbone.img_size) for image in batch]
-        cases = [Case(path.name, image, label_of(path, small.num_classes, given)) for path, image in
+        cases = [Case(Path(path).name, image, label_of(path, small.num_classes, given)) for path, image in
                  zip(paths, tensors)]
     pictures = [('pictures', f'{len(cases)} from {images}'),
                 ('calibrated on', 'these too' if seen else 'others of that folder')] if cases else []
@@ -181,7 +181,7 @@ def validation_cases(config: Config, count: int) -> list[Case]:
             for index, (path, label) in ((index, dataset.samples[index]) for index in chosen)]
 
 
-def others(paths: Sequence[Path], used: int, count: int) -> tuple[list[Path], bool]:
+def others(paths: Sequence[str], used: int, count: int) -> tuple[list[str], bool]:
     """``count`` of ``paths`` besides the ``used`` ones, and whether those had to be among them."""
     taken = set(spread(paths, used)) if used else set()
     left = [path for path in paths if path not in taken]

@@ -66,7 +66,7 @@ def channels_per_head(runs: Mapping[str, Mapping[str, Mapping[str, Sequence[int]
             axes.bar(heads, counts[module]['near'], 1., color=RED, label='near zero')
             axes.bar(heads, counts[module]['cut'], 1., color=BLUE, label='cut')
             axes.set(title=f'{name}: {module}' if name else module, xlabel='head, block by block', ylabel='channels')
-    rows[0][0].legend()
+    figure.legend(*rows[0][0].get_legend_handles_labels(), ncols=2, loc='outside upper right')
     return figure
 
 
@@ -85,14 +85,19 @@ def curves(scalars: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Figu
     (ramp, norm), (loss, top1) = figure.subplots(2, 2)
     for key, colour, label in (('cdcp/wanted', 'grey', 'wanted'), ('cdcp/reduction', BLUE, 'reached')):
         steps, values = scalars[key]
-        ramp.plot(steps, 100 * np.array(values), color=colour, label=label)
+        ramp.plot(steps, 100 * np.array(values), color=colour, label=label, marker=_marker(steps))
     ramp.set(title='MACs saved, %')
     ramp.legend()
     for axes, key, title in ((norm, 'cdcp/masked_norm', 'largest norm of a masked channel'), (loss, 'loss', 'loss'),
                              (top1, 'top1', 'top-1, % (by epoch)')):
-        axes.plot(*scalars[key], color=BLUE, marker='.' if key == 'top1' else '')
+        axes.plot(*scalars[key], color=BLUE, marker=_marker(scalars[key][0]))
         axes.set(title=title)
     return figure
+
+
+def _marker(steps: Sequence[int]) -> str:
+    """Dots where there are few: a line through one point is invisible."""
+    return '.' if len(steps) <= 30 else ''
 
 
 def describe(masks: Sequence[BlockChannels], scores: Sequence[BlockChannels],

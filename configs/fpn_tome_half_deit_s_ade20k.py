@@ -1,0 +1,3 @@
+# ToMe in ATME's places (ToMe*); the encoder takes ?.
+_base_ = ['./fpn_deit_s_ade20k.py', './_base_/backbones/rivals.py']
+model = dict(backbone=_base_.rivals.tome_half)

@@ -1,0 +1,3 @@
+# DiffRate: tokens dropped and merged in every block; the encoder takes ?.
+_base_ = ['./fpn_deit_t_coco_semantic.py', '../_base_/backbones/rivals.py']
+model = dict(backbone=_base_.rivals.diffrate)

@@ -1,0 +1,3 @@
+# VTC-LFC's tokens, unstructured maps; the encoder takes ?.
+_base_ = ['./fpn_deit_t_coco_semantic.py', '../_base_/backbones/rivals.py']
+model = dict(backbone=_base_.rivals.lfe_unstructured)

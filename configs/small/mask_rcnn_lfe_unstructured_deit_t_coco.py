@@ -1,0 +1,3 @@
+# VTC-LFC's tokens, unstructured maps; the encoder takes ?.
+_base_ = ['./mask_rcnn_deit_t_coco.py', '../_base_/backbones/rivals.py']
+model = dict(backbone=_base_.rivals.lfe_unstructured)

@@ -1,0 +1,3 @@
+# VTC-LFC's tokens, structured maps; the encoder takes ?.
+_base_ = ['./upernet_deit_t_camvid.py', '../_base_/backbones/rivals.py']
+model = dict(backbone=_base_.rivals.lfe_structured)

@@ -20,7 +20,7 @@ SAVED = reduction(make_spec('deit_tiny', parse_merges(rivals.MERGES)))
 def test_tokens_alone_save_what_atme_saves(name):
     how = rivals.TOKENS[name]
     spec = make_spec('deit_tiny', parse_merges(how.get('merge', '')), tokens=how.get('tokens'))
-    near = 0.025 if name.startswith('ToMe') or name == 'DiffRate' else 0.008  # these have numbers of their papers
+    near = 0.03 if name.startswith('ToMe') or name == 'DiffRate' else 0.008  # these have numbers of their papers
     assert reduction(spec) == pytest.approx(SAVED, abs=near)
 
 

@@ -2,7 +2,6 @@
 import re
 
 import pytest
-import torch
 from conftest import ROOT
 from slow_blocks import lively
 from torch import Tensor, nn
@@ -11,20 +10,20 @@ from cait_mm.deploy import difference, load_saved, save_onnx, save_program
 from cait_mm.models.deit import DeiT
 from cait_mm.tokens import REDUCERS
 
-ARCH = dict(embed_dim=24, depth=4, num_heads=3, img_size=(64, 64))
+ARCH = dict(embed_dim=24, depth=3, num_heads=3, img_size=(64, 64))
 SETTINGS = {
-    'ToMe': dict(r=3),
+    'ToMe': dict(r=((1, 3), (2, 3))),
     'EViT': dict(keep=0.6, at=(1, 2)),
-    'LFE': dict(kept=(16, 12, 8, 5), of=16),
-    'DiffRate': dict(kept=(17, 14, 9, 6), merged=(17, 12, 8, 4), of=17),
-    'EvoViT': dict(at=(1, 3)),
-    'DynamicViT': dict(at=(1, 3)),
-    'dTPS': dict(at=(1, 3)),
+    'LFE': dict(kept=(16, 12, 8), of=16),
+    'DiffRate': dict(kept=(17, 14, 9), merged=(17, 12, 8), of=17),
+    'EvoViT': dict(at=(1, 2)),
+    'DynamicViT': dict(at=(1, 2)),
+    'dTPS': dict(at=(1, 2)),
 }
 SIZE = (64, 80)
-CELLS = re.findall(r'^\| `(\w+)` \| (yes|no)[^|]*\| (yes|no)[^|]*\| (yes|no)[^|]*\|$',
-                   (ROOT / 'docs/rivals.md').read_text(), re.MULTILINE)
-PAGE = {name: dict(zip(('torch-export', 'onnx', 'compile'), cells)) for name, *cells in CELLS}
+CELLS = re.findall(r'^\| `(\w+)` \| (yes|no)\b[^|]*\| (yes|no)\b[^|]*\|$', (ROOT / 'docs/rivals.md').read_text(),
+                   re.MULTILINE)
+PAGE = {name: dict(zip(('torch-export', 'onnx'), cells)) for name, *cells in CELLS}
 """What the page says of every reducer."""
 
 
@@ -34,7 +33,9 @@ class Whole(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         tokens = dict(type=name, **SETTINGS[name])
-        self.backbone = lively(DeiT(ARCH, tokens=tokens, out_indices=(1, 3), final_norm=True))
+        self.backbone = lively(DeiT(ARCH, tokens=tokens, out_indices=(1, 2), final_norm=True))
+        for parameter in self.backbone.tokens.parameters():
+            nn.init.normal_(parameter, std=0.5)  # new predictors find all tokens alike, and ties fall anyhow
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [*self.backbone(images), self.backbone.pool(self.backbone.forward_tokens(images)[0])]
@@ -52,12 +53,3 @@ def test_saved_models_compute_the_same(name, form, save, tmp_path):
     model = Whole(name).eval()
     save(model, SIZE, tmp_path / form, {'shape': list(SIZE)})
     assert (difference(model, load_saved(tmp_path / form, form), SIZE) < 1e-4) == (PAGE[name][form] == 'yes')
-
-
-@pytest.mark.parametrize('name', SETTINGS)
-@torch.no_grad()
-def test_the_graph_is_one(name):
-    assert PAGE[name]['compile'] == 'yes'
-    model, image = Whole(name).eval(), torch.randn(2, 3, *SIZE)
-    for wanted, got in zip(model(image), torch.compile(model, fullgraph=True, backend='eager')(image)):
-        torch.testing.assert_close(got, wanted)

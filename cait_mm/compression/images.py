@@ -80,7 +80,7 @@ def load_crops(config: Mapping[str, Any], paths: Sequence[str], size: tuple[int,
                         'from Python (cait_mm.compress) with tensors.')
     turned = settings.get('bgr_to_rgb') or settings.get('rgb_to_bgr')  # MMCV reads BGR
     for start in range(0, len(paths), batch_size):
-        pictures = [_covering(_read(path), size) for path in paths[start:start + batch_size]]
+        pictures = [covering(picture_at(path), size) for path in paths[start:start + batch_size]]
         batch = torch.from_numpy(np.stack(pictures)).float()
         yield (((batch if turned else batch.flip(-1)) - mean) / std).permute(0, 3, 1, 2).contiguous()
 
@@ -114,11 +114,12 @@ def _scale(step: Mapping[str, Any]) -> tuple[int, int] | None:
     return (scale[1], scale[0]) if isinstance(scale, (list, tuple)) else None
 
 
-def _read(path: str) -> Image.Image:
+def picture_at(path: str) -> Image.Image:
+    """The RGB picture in a file, or the slice of a volume at its address."""
     return Image.fromarray(slice_at(path)).convert('RGB') if path.startswith(SCHEME) else read_image(path)
 
 
-def _covering(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def covering(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """RGB (H, W, 3) of exactly ``size``, from the middle of the scaled picture."""
     height, width = size
     factor = max(height / image.height, width / image.width)

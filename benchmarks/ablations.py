@@ -43,7 +43,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         ' w/o both': dict(head_consistency=False, attention_consistency=False)}.items()},
 }
 """Merges, CDCP, the compactors' learning rate as a multiple of the others', the file that is compressed without
-training (to train from, or to test as it is), and the ridge of its cuts.
+training (to train from, or to test as it is), and the ridge of its cuts. Others may name ``tokens`` in place of merges,
+and a ``start``.
 """
 VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1 %': '{top1:.2f}',
               'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %', 'params (M)': '{params_m:.2f}',
@@ -63,6 +64,7 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
         path, 'deit_t_imagefolder',
         model=dict(**head, new_head=False, cdcp=variant.get('cdcp'), distillation=dict(alpha=0.1, teacher=teacher),
                    backbone=dict(drop_path_rate=0., merge=tuple(map(tuple, parse_merges(variant.get('merge', '')))),
+                                 tokens=variant.get('tokens'),
                                  init_cfg=dict(type='Pretrained', checkpoint=str(start))),
                    data_preprocessor=dict(mixup=None)),
         train_dataloader=dict(batch_size=BATCH, num_workers=1, dataset=dict(
@@ -77,10 +79,10 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
         default_hooks=dict(logger=dict(interval=10), checkpoint=dict(save_best=None)), randomness=dict(seed=seed))
 
 
-def measure(name: str, seed: int, args: argparse.Namespace) -> tuple[Path, Row]:
+def measure(name: str, variant: dict[str, Any], seed: int, args: argparse.Namespace) -> tuple[Path, Row]:
     """Compress and test one variant; its checkpoint and its row."""
     folder = args.out / f'{re.sub("[^a-zA-Z0-9+.]+", "_", name)}_{seed}'
-    variant, start, export = VARIANTS[name], args.checkpoint, folder / 'export.pth'
+    start, export = variant.get('start', args.checkpoint), folder / 'export.pth'
     if 'compressed' in variant:
         start = folder / variant['compressed']
         if not start.is_file():
@@ -107,7 +109,7 @@ def main() -> None:
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     args = parser.parse_args()
     names = sorted(args.variants, key=lambda name: name != DENSE)  # speed is relative to the first
-    rows = dict(measure(name, seed, args) for seed in args.seeds for name in names)
+    rows = dict(measure(name, VARIANTS[name], seed, args) for seed in args.seeds for name in names)
     if not args.no_speed:
         timed = {export: row for export, row in rows.items() if row['seed'] == args.seeds[0]}
         add_timings(timed, args.out / 'speed.json', {'overall': ''}, '--shape', 224, 224, '--batch-size', 16)

@@ -6,6 +6,7 @@ from cait_mm.config.cli import logs_aside, positive_int, report, run
 from cait_mm.engine.drawing import add_tensorboard, draw_predictions
 from cait_mm.engine.preflight import config_problems, refuse, rehearse, run_problems
 from cait_mm.engine.processes import alone, process_count, require_free, start_processes, stop_processes
+from cait_mm.engine.progress import tell_progress
 from cait_mm.engine.recipe import set_epochs, set_total_batch, use_amp
 from cait_mm.engine.run import build_runner, final_metrics
 from cait_mm.engine.run_config import add_run_options, read_run_config
@@ -57,6 +58,7 @@ def main() -> None:
     with logs_aside(args.json), alone(config):
         runner = build_runner(config)
         refuse(run_problems(runner))
+        tell_progress(runner)
         runner.train()
     if runner.rank == 0 and args.json:
         result = {'config': args.config, 'work_dir': runner.work_dir, 'iter': runner.iter, 'epoch': runner.epoch,

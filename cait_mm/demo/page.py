@@ -82,7 +82,7 @@ def build_page(predictors: Sequence[Predictor], examples: Sequence[str] = (), de
                 found = look(predictors, path, device) if path else [None] * (len(outputs) - 1)
                 return [gradio.update(value='', visible=False), *found]
             except UserError as error:
-                sentence = str(error).replace(str(path), 'the picture')
+                sentence = str(error).replace(f'picture {path}', 'the picture').replace(str(path), 'the picture')
                 return [gradio.update(value=f'**This did not work:** {sentence}', visible=True),
                         *[None] * (len(outputs) - 1)]
 

@@ -13,7 +13,7 @@ LEAST_WIDTH = 480
 """Smaller pictures are enlarged by a whole factor to be looked at."""
 MOST_PAIRS = 12
 """Pairs of classes that get a colour of their own where two maps differ."""
-MOST_CLASSES = 5
+MOST_CLASSES, OPACITY = 5, 0.6
 
 Annotated = tuple[np.ndarray, list[tuple[Any, str]]]
 """A picture, and masks (H, W) or boxes with what they are."""
@@ -71,13 +71,13 @@ def _of_pixels(names: tuple[str, str], classes: Sequence[str], picture: Image.Im
 
 def enlarged(picture: Image.Image) -> tuple[np.ndarray, int]:
     """RGB (H, W, 3) that can be looked at, and the factor by which it is larger."""
-    factor = max(1, -(-LEAST_WIDTH // picture.width)) if picture.width < LEAST_WIDTH else 1
+    factor = max(1, -(-LEAST_WIDTH // picture.width))
     size = picture.width * factor, picture.height * factor
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC) if factor > 1 else picture), factor
 
 
 def _mask(mask: np.ndarray, factor: int) -> np.ndarray:
-    return np.kron(mask, np.ones((factor, factor))).astype(np.float32)
+    return np.kron(mask, np.full((factor, factor), OPACITY, np.float32))
 
 
 def _boxes(boxes: Boxes, chosen: Sequence[int], classes: Sequence[str], factor: int, before: str = ''

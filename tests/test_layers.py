@@ -27,6 +27,7 @@ ROWS = (
     ('analysis', 'deploy'),
     ('compression', ),
     ('demo', ),
+    ('report', ),
 )
 ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']

@@ -71,7 +71,7 @@ def test_a_tool_that_fails_is_a_sentence_with_its_reason_and_the_log_is_named(to
     log = tmp_path / 'quickstart.log'
     lines = err.splitlines()
     assert status == 2 and not out and len(lines) == 4
-    assert lines[0].endswith(f'all output goes to {log}') and lines[1].startswith('[1/8] draw 16 and 8 scenes ... stop')
+    assert lines[0].endswith(f'all output goes to {log}') and lines[1].startswith('[1/9] draw 16 and 8 scenes ... stop')
     assert lines[2] == f'the log: {log}'
     assert lines[3].startswith('error: tools/make_scenes.py failed with status 2 (') and 'is a file' in lines[3]
     assert log.read_text().startswith('$ python tools/make_scenes.py ')

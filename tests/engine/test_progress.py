@@ -33,7 +33,7 @@ def seen(monkeypatch) -> list:
 
 def test_iterations_count_also_after_a_resume_and_validations_are_named(data, tmp_path, seen):
     run(data, 'segmentor', tmp_path, stop=dict(iteration=4, save=True))
-    assert seen[0] == (0, 7, 'iterations') and seen[-1] == (4, 7, 'iterations')
+    assert seen[0] == (0, 7, 'iterations') and seen[-1] == (3, 7, 'iterations'), 'it is stopped before the hook'
     assert (2, 7, 'iterations', 'validating 1/8') in seen
     seen.clear()
     run(data, 'segmentor', tmp_path, resume='auto')

@@ -15,6 +15,7 @@ from cait_mm.config.load import building, is_classifier, load_config
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
 from cait_mm.models.classifier import Classifier as PlainClassifier
+from cait_mm.utils.weights import fitting, load_file
 
 PARTS = ('backbone', 'encoder', 'overall')
 
@@ -173,6 +174,32 @@ def load_model(path: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Mo
     backbone = BACKBONES[checkpoint.spec.arch.family].__name__
     model = Classifier(dict(type=backbone, spec=checkpoint.spec.to_dict()), num_classes=classes)
     model.load_pretrained(path)
+    return model.eval()
+
+
+def load_trained(path: str, checkpoint: str, cfg_options: Mapping[str, Any] | None = None) -> nn.Module:
+    """The model of a config with all weights of a checkpoint, in eval mode.
+
+    Args:
+        path: The config.
+        checkpoint: Of a training of it, or of tools/compress.py; for a classifier also a compressed checkpoint.
+        cfg_options: Changes to the config.
+
+    Raises:
+        UserError: The weights do not fit.
+    """
+    if read_checkpoint(checkpoint).is_compressed:
+        if not is_classifier(load_config(path, cfg_options)):
+            raise UserError(f'{checkpoint} is a compressed classifier and holds no trained head of {path}: give a '
+                            'checkpoint of its training, or a compress_* config.')
+        return load_model(checkpoint)
+    content = load_file(checkpoint)
+    if not isinstance(content, dict) or 'state_dict' not in content:
+        raise UserError(f'checkpoint {checkpoint} was not written by a training of the config: give one that '
+                        'tools/train.py wrote, or a compressed one of tools/fold.py or tools/compress.py.')
+    model = load_model(path, {'model.backbone.init_cfg': None, **(cfg_options or {})})
+    with fitting(checkpoint):
+        model.load_state_dict(content['state_dict'])
     return model.eval()
 
 

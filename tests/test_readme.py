@@ -11,7 +11,7 @@ COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in blo
 TOOLS = list(dict.fromkeys(tuple(command) for command in COMMANDS if command[0] == 'python'))
 # What a fresh clone does not have: downloads and the results of a training run.
 PAGE = 'docs/prepare_data.md#{data}'
-LACKING = {'tools/compress.py': 'does not exist', 'tools/fold.py': 'does not exist',
+LACKING = {'tools/compress.py': 'does not exist', 'tools/demo.py': 'does not exist', 'tools/fold.py': 'does not exist',
            'tools/report.py': 'does not exist', 'tools/train.py': PAGE, 'tools/test.py': PAGE}
 
 

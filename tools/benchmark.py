@@ -8,7 +8,7 @@ Amdahl's law allows at the ideal of the encoder if the head takes as long as bef
 import _early  # noqa: F401  # isort: skip
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time
 from cait_mm.analysis.training import training_step
 from cait_mm.config.cli import add_json_option, positive_int, report, run
 from cait_mm.config.options import add_cfg_options
+from cait_mm.config.screen import Screen, add_verbose_option, screen
 from cait_mm.deploy import OnnxModel, deployed
 from cait_mm.errors import UserError, reason_of
 from cait_mm.tasks import PARTS, load_model, parts_of, task_of
@@ -57,6 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--keep-memory', action='store_true',
                         help='keep freed memory in the process (glibc), as jemalloc and tcmalloc do')
     add_cfg_options(parser, 'change every config')
+    add_verbose_option(parser)
     add_json_option(parser)
     args = parser.parse_args()
     if args.train_step and (args.compile == 'all' or args.weights == 'same' or args.cuda_graph or args.deploy):
@@ -76,11 +78,29 @@ def paths_of(args: argparse.Namespace) -> list[str]:
     return [args.against, *(path for path in args.configs if path != args.against)]
 
 
-def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
+def measure(args: argparse.Namespace, mode: Mode, shown: Screen) -> dict[str, Any]:
     """Build all models, count their MACs, and time their parts in one interleaved run."""
+    with shown.step('build the models and count their MACs') as step:
+        models, calls = built(args, mode, step.over(paths_of(args), 'models'))
+        shared = shared_parts(models)
+    shown.steps = 1 + len(shared)
+    for name in shared:
+        with shown.step(f'time {name}') as step:
+            time_part(args, mode, name, models, calls[name], partial(step.at, unit='rounds'))
+    dense = models[args.against]
+    for model in models.values():
+        if 'encoder' in model and 'overall' in model:
+            model['overall']['cap'] = amdahl(dense['overall']['seconds'], dense['encoder']['seconds'],
+                                             model['encoder']['ideal'])
+    return models
+
+
+def built(args: argparse.Namespace, mode: Mode,
+          paths: Iterable[str]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Callable[[], Any]]]]:
+    """The counts of every model, and the calls of its parts, by part and path."""
     models: dict[str, dict[str, Any]] = {}
     calls: dict[str, dict[str, Callable[[], Any]]] = {name: {} for name in PARTS}
-    for path in paths_of(args):
+    for path in paths:
         if path.endswith('.onnx'):
             saved = saved_model(path, mode)
             models[path] = {'params': saved.about['params'], 'overall': {'macs': saved.about['macs']}}
@@ -97,24 +117,23 @@ def measure(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
         mode.prepare(model)
         for name, part in parts.items():
             calls[name][path] = partial(mode.prepare_part(part), batch)
-    for name in shared_parts(models):
-        with mode.running():
-            tried(calls[name], name)
-            recorded = {path: mode.recorded(call) for path, call in calls[name].items()}
-            timings = time_interleaved(recorded, args.rounds, device=mode.device)
-        for path, timing in timings.items():
-            entry, dense = models[path][name], models[args.against][name]
-            entry.update(described(timing, timings[args.against]), ideal=dense['macs'] / entry['macs'])
-            with mode.running(), torch.inference_mode():
-                # PyTorch cannot see the memory and kernels of ONNX Runtime
-                entry['peak_memory'] = None if path.endswith('.onnx') else peak_memory(calls[name][path], mode.device)
-                models[path]['attention'] = attention_kernels(calls[name][path])
-    dense = models[args.against]
-    for model in models.values():
-        if 'encoder' in model and 'overall' in model:
-            model['overall']['cap'] = amdahl(dense['overall']['seconds'], dense['encoder']['seconds'],
-                                             model['encoder']['ideal'])
-    return models
+    return models, calls
+
+
+def time_part(args: argparse.Namespace, mode: Mode, name: str, models: dict[str, dict[str, Any]],
+              calls: dict[str, Callable[[], Any]], progress: Callable[[int, int], None]) -> None:
+    """Time the part ``name`` of all models in turn, and add the results to ``models``."""
+    with mode.running():
+        tried(calls, name)
+        recorded = {path: mode.recorded(call) for path, call in calls.items()}
+        timings = time_interleaved(recorded, args.rounds, device=mode.device, progress=progress)
+    for path, timing in timings.items():
+        entry, dense = models[path][name], models[args.against][name]
+        entry.update(described(timing, timings[args.against]), ideal=dense['macs'] / entry['macs'])
+        with mode.running(), torch.inference_mode():
+            # PyTorch cannot see the memory and kernels of ONNX Runtime
+            entry['peak_memory'] = None if path.endswith('.onnx') else peak_memory(calls[path], mode.device)
+            models[path]['attention'] = attention_kernels(calls[path])
 
 
 def shared_parts(models: dict[str, dict[str, Any]]) -> list[str]:
@@ -163,12 +182,15 @@ def saved_model(path: str, mode: Mode) -> OnnxModel:
     return model
 
 
-def measure_training(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
+def measure_training(args: argparse.Namespace, mode: Mode, shown: Screen) -> dict[str, Any]:
     """Time one training step of all configs in one interleaved run."""
-    steps = {path: training_step(path, args.cfg_options, args.batch_size, tuple(args.shape), mode)
-             for path in paths_of(args)}
-    with mode.running(autocast=False):  # the optimizer wrapper enters it for the forward pass
-        timings = time_interleaved(steps, args.rounds, training=True, device=mode.device)
+    with shown.step('build the models') as step:
+        steps = {path: training_step(path, args.cfg_options, args.batch_size, tuple(args.shape), mode)
+                 for path in step.over(paths_of(args), 'models')}
+    # the optimizer wrapper enters autocast for the forward pass
+    with shown.step('time a training step') as step, mode.running(autocast=False):
+        timings = time_interleaved(steps, args.rounds, training=True, device=mode.device,
+                                   progress=partial(step.at, unit='rounds'))
         return {path: {'attention': attention_kernels(steps[path]), 'step': {
             **described(timing, timings[args.against]), 'cost': timing.median / timings[args.against].median,
             'peak_memory': peak_memory(steps[path], mode.device)}} for path, timing in timings.items()}
@@ -222,7 +244,8 @@ def main() -> None:
     if args.keep_memory:
         keep_freed_memory()
     mode = mode_of(args)
-    models = (measure_training if args.train_step else measure)(args, mode)
+    with screen(2 if args.train_step else 1 + len(args.parts), args.verbose, json_path=args.json) as shown:
+        models = (measure_training if args.train_step else measure)(args, mode, shown)
     machine = {**conditions(mode.device), **{f'mode {key}': value for key, value in mode.to_dict().items()
                                              if key != 'device'},
                **{key: getattr(args, key) for key in ('deploy', 'keep_memory', 'batch_size', 'rounds')},

@@ -10,6 +10,7 @@ import argparse
 from cait_mm.config.cli import add_json_option, report, run, whole_number
 from cait_mm.config.load import load_config
 from cait_mm.config.options import add_cfg_options, add_data_root_option
+from cait_mm.config.screen import add_verbose_option, screen
 from cait_mm.datasets.check_contents import check_contents, mismatches
 from cait_mm.datasets.check_files import describe_data
 from cait_mm.datasets.root import move_data
@@ -25,6 +26,7 @@ def main() -> int:
                         help='number of pictures and label maps to decode in each split, 0 for all (default: 50)')
     add_cfg_options(parser)
     add_data_root_option(parser)
+    add_verbose_option(parser)
     add_json_option(parser)
     args = parser.parse_args()
     config = load_config(args.config, args.cfg_options)
@@ -32,8 +34,9 @@ def main() -> int:
         move_data(config, args.data_root)
     described, lines = describe_data(config), []
     intact = [loader for loader, states in described.items() if not states['missing'] and not states['unreadable']]
-    inspected = check_contents(config, intact, args.samples or None)
-    disagreements = mismatches(config, intact, inspected)
+    with screen(1, args.verbose, json_path=args.json) as shown, shown.step('check pictures and labels') as step:
+        inspected = check_contents(config, intact, args.samples or None, lambda pairs: step.over(pairs, 'items'))
+        disagreements = mismatches(config, intact, inspected)
     for loader, states in described.items():
         listed = [f'{state} {", ".join(paths)}' for state, paths in states.items() if paths and state != 'remedies']
         lines.append(f'{loader.removesuffix("_dataloader")}: ' + '; '.join([*listed, *states['remedies']]))

@@ -18,7 +18,6 @@ from cait_mm import tune
 from cait_mm.arch import NAMES, Arch, BlockName, get_arch, is_arch_name
 from cait_mm.config.cli import (
     add_json_option,
-    logs_aside,
     output_file,
     output_folder,
     parse_merges,
@@ -30,6 +29,7 @@ from cait_mm.config.cli import (
     whole_number,
 )
 from cait_mm.config.outcome import before_after, ranked, show_search, show_tuning, told
+from cait_mm.config.screen import At, Screen, add_verbose_option, screen
 from cait_mm.errors import UserError
 from cait_mm.models import Classifier, load_classifier
 from cait_mm.ops.token_merge import RESTORE_MODES
@@ -43,6 +43,7 @@ from cait_mm.report.attempt import attempt, place_of
 from cait_mm.spec import make_spec
 from cait_mm.utils.images import find_images, load_batches
 
+BATCH = 16
 Merges = Sequence[tuple[BlockName, str]]
 
 
@@ -102,6 +103,7 @@ def parse_args() -> argparse.Namespace:
                         help='mixed precision in --tune of a segmentor or detector (default: float16)')
     parser.add_argument('--no-report', action='store_true',
                         help='write no report.html (for a classifier: OUT with .html), which takes some seconds')
+    add_verbose_option(parser)
     add_json_option(parser)
     args = parser.parse_args()
     if args.out.suffix and args.images is None:
@@ -162,29 +164,30 @@ def described_backbone(config: str) -> tuple[Arch, Merges]:
     return replace(arch, in_channels=backbone.get('in_channels') or arch.in_channels), backbone.get('merge', ())
 
 
-def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def compress_whole(args: argparse.Namespace, shown: Screen) -> tuple[str, dict[str, Any]]:
     """Write the folder of a segmentor or detector; the changes, for people and as JSON."""
     from cait_mm.compression.model import compress_model
     from cait_mm.compression.small_config import changes
     from cait_mm.compression.tuning import RUN, discard, prepare_tuning, tune_compressed
     merge = None if args.merge is None else parse_merges(args.merge)
-    with logs_aside(args.json):
+    with shown.step(f'compress {Path(args.checkpoint).name}') as step:
         found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
                                pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root,
-                               restore_mode=args.restore_mode, search=args.search, progress=show_search,
-                               **means(args))
-        if args.tune:
+                               restore_mode=args.restore_mode, search=args.search,
+                               progress=partial(show_search, at=step.at), **means(args))
+    if args.tune:
+        with shown.step('tune it') as step:
             config = prepare_tuning(found, args.images, args.tune, args.out / 'tuning', batch_size=args.batch_size,
                                     lr=args.lr or MODULE_LR, amp=args.amp)
             if args.tune_later:
                 return later(config.work_dir), {'run': f'{config.work_dir}/{RUN}'}
-            tune_compressed(found, config)
-        found.save(args.out)
-        if args.tune:
-            discard(config.work_dir)
-        shown = reported(args, partial(whole_pair, args, found))
+            tune_compressed(found, config, step.at)
+    found.save(args.out)
+    if args.tune:
+        discard(config.work_dir)
+    lines = reported(args, shown, partial(whole_pair, args, found))
     result = found.result()
-    lines = [*changes(result), *shown, f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
+    lines = [*changes(result), *lines, f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
     return ranked(result.get('search')) + '\n'.join(lines), result
 
 
@@ -201,35 +204,41 @@ def means(args: argparse.Namespace) -> dict[str, Any]:
                 score=score)
 
 
-def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def compress_classifier(args: argparse.Namespace, shown: Screen) -> tuple[str, dict[str, Any]]:
     """Write the compressed checkpoint of a classifier; the changes, for people and as JSON."""
-    model, merge = load_dense(args)
-    images = load_batches(find_images(args.images, args.num_images or 64), model.spec.arch.img_size[0])
-    small = compress(model, images, args.target, merge or None if args.search else merge, args.align or 1, args.pad_to,
-                     search=args.search, progress=show_search, **means(args))
-    tuned = learned(small, model, args) if args.tune else None
+    with shown.step(f'compress {Path(args.checkpoint).name}') as step:
+        model, merge = load_dense(args)
+        paths = find_images(args.images, args.num_images or 64)
+        images = step.over(load_batches(paths, model.spec.arch.img_size[0], BATCH), 'batches of images',
+                           math.ceil(len(paths) / BATCH))
+        small = compress(model, images, args.target, merge or None if args.search else merge, args.align or 1,
+                         args.pad_to, search=args.search, progress=partial(show_search, at=step.at), **means(args))
+    tuned = None
+    if args.tune:
+        with shown.step('tune it') as step:
+            tuned = learned(small, model, args, step.at)
     small.save(args.out)
     text, result = before_after(small, args.out)
     searched = small.provenance.get('search')
     text, result = ranked(searched) + text, {**result, **({'search': searched} if searched else {})}
-    text = '\n'.join([text, *reported(args, partial(classifier_pair, args, model, small))])
+    text = '\n'.join([text, *reported(args, shown, partial(classifier_pair, args, model, small))])
     return (f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}) if tuned else (text, result)
 
 
-def learned(small: Classifier, dense: Classifier, args: argparse.Namespace) -> Tuned:
+def learned(small: Classifier, dense: Classifier, args: argparse.Namespace, at: At) -> Tuned:
     """Tune ``small``. A run that was killed continues from a file next to OUT."""
     state = Path(f'{args.out}.tuning')
     result = tune(small, dense, args.images, args.tune, batch_size=args.batch_size, lr=args.lr, checkpoint=state,
-                  progress=show_tuning)
+                  progress=partial(show_tuning, at=at))
     state.unlink()
     return result
 
 
-def reported(args: argparse.Namespace, pair: Callable[[], Any]) -> list[str]:
+def reported(args: argparse.Namespace, shown: Screen, pair: Callable[[], Any]) -> list[str]:
     """A line about the report of ``pair()``, which is written now that the result is; none if none is wanted."""
     if args.no_report:
         return []
-    with logs_aside(args.json):
+    with shown.step('write the report'):
         return [attempt(place_of(args.out), pair)]
 
 
@@ -247,7 +256,9 @@ def whole_pair(args: argparse.Namespace, found: Any) -> Any:
 
 def main() -> None:
     args, start = parse_args(), time.time()
-    text, result = (compress_classifier if args.out.suffix else compress_whole)(args)
+    steps = 1 + bool(args.tune) + (not args.no_report and not args.tune_later)
+    with screen(steps, args.verbose, json_path=args.json) as shown:
+        text, result = (compress_classifier if args.out.suffix else compress_whole)(args, shown)
     report(f'{text}\nin {time.time() - start:.0f} s', result, args.json)
 
 

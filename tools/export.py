@@ -7,7 +7,6 @@ configs.
 import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -29,9 +28,8 @@ from cait_mm.deploy import (
 )
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import load_file, read_checkpoint
-from cait_mm.tasks import load_model
+from cait_mm.tasks import load_model, load_trained
 from cait_mm.utils.files import atomic_path
-from cait_mm.utils.weights import fitting
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,33 +51,17 @@ def part_of(word: str) -> str:
     return 'overall' if word == 'whole' else word
 
 
-def load_trained(args: argparse.Namespace, content: Any) -> nn.Module:
-    """The config's model with the checkpoint's weights, all of them.
+def load(args: argparse.Namespace) -> nn.Module:
+    """The config's model with the checkpoint's weights; of a compressed classifier another model takes its backbone.
 
     Raises:
         UserError: The weights do not fit.
     """
-    options = {'model.backbone.init_cfg': None, **(args.cfg_options or {})}
-    if read_checkpoint(args.checkpoint).is_compressed:
-        return load_compressed(args, options)
-    if not isinstance(content, dict) or 'state_dict' not in content:
-        raise UserError(f'checkpoint {args.checkpoint} was not written by a training of the config: give one that '
-                        'tools/train.py wrote, or a compressed one of tools/fold.py or tools/compress.py.')
-    model = load_model(args.config, options)
-    with fitting(args.checkpoint):
-        model.load_state_dict(content['state_dict'])
-    return model.eval()
-
-
-def load_compressed(args: argparse.Namespace, options: dict[str, Any]) -> nn.Module:
-    """The classifier in a compressed checkpoint, or with another config a segmentor or detector with its backbone."""
-    if is_classifier(load_config(args.config, args.cfg_options)):
-        return load_model(args.checkpoint)
-    if args.part == 'overall':
-        raise UserError(f'{args.checkpoint} is a compressed classifier and holds no trained head of {args.config}: '
-                        'give a checkpoint of its training, a compress_* config, or --part backbone.')
-    model = load_model(args.config, {**options, 'model.backbone.init_cfg': dict(type='Pretrained',
-                                                                                checkpoint=args.checkpoint)})
+    compressed = args.part == 'backbone' and read_checkpoint(args.checkpoint).is_compressed
+    if not compressed or is_classifier(load_config(args.config, args.cfg_options)):
+        return load_trained(args.config, args.checkpoint, args.cfg_options)
+    init_cfg = dict(type='Pretrained', checkpoint=args.checkpoint)
+    model = load_model(args.config, {**(args.cfg_options or {}), 'model.backbone.init_cfg': init_cfg})
     model.backbone.init_weights()
     return model.eval()
 
@@ -87,8 +69,7 @@ def load_compressed(args: argparse.Namespace, options: dict[str, Any]) -> nn.Mod
 def main() -> None:
     args = parse_args()
     shape, checkpoint = tuple(args.shape), Path(args.checkpoint)
-    content = load_file(args.checkpoint)
-    model = load_trained(args, content)
+    content, model = load_file(args.checkpoint), load(args)
     module = deployable(model, args.part)
     macs = count_macs(module, (torch.rand(1, module.in_channels, *shape),))['']
     classes = (content.get('meta') or {}).get('dataset_meta') or {}

@@ -5,9 +5,11 @@ tools/test.py.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
+from pathlib import Path
 
 from cait_mm.config.cli import add_json_option, not_negative, output_file, report, run, whole_number
 from cait_mm.config.outcome import before_after
+from cait_mm.config.screen import add_verbose_option, screen
 from cait_mm.pruning.fold import PAD_TO
 from cait_mm.pruning.training_checkpoint import fold_training
 from cait_mm.utils.files import checkpoint_of
@@ -23,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tolerance', type=not_negative, default=1e-3, metavar='NORM',
                         help='the largest norm of a channel that may be cut (default: 0.001)')
     parser.add_argument('--force', action='store_true', help='cut masked channels of any norm')
+    add_verbose_option(parser)
     add_json_option(parser)
     return parser.parse_args()
 
@@ -30,7 +33,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     tolerance = None if args.force else args.tolerance
-    small = fold_training(checkpoint_of(args.checkpoint), tolerance, args.pad_to)
+    checkpoint = checkpoint_of(args.checkpoint)
+    with screen(1, args.verbose, json_path=args.json) as shown, shown.step(f'fold {Path(checkpoint).name}'):
+        small = fold_training(checkpoint, tolerance, args.pad_to)
     small.save(args.out)
     text, result = before_after(small, args.out)
     largest = small.provenance.get('largest_cut', 0.)

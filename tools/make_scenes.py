@@ -4,10 +4,10 @@
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
-
-from tqdm import tqdm
+from functools import partial
 
 from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
+from cait_mm.config.screen import screen
 from cait_mm.datasets.scenes import make_scenes
 from cait_mm.utils.files import unwritable
 
@@ -26,8 +26,9 @@ def main() -> None:
     args = parser.parse_args()
     root = args.root
     try:
-        meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
-                           progress=lambda steps: tqdm(steps, unit='scene', desc=str(root), disable=None))
+        with screen(json_path=args.json) as shown, shown.step('draw the scenes') as step:
+            meta = make_scenes(root, args.train, args.val, tuple(args.size), args.seed, args.overwrite,
+                               progress=partial(step.over, unit='scenes'))
     except OSError as error:
         raise unwritable(root, error) from error
     sheet = root / 'preview.png'

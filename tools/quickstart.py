@@ -6,8 +6,7 @@ run continues. The configs that are written next to the results can be used like
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
-import subprocess
-import sys
+import os
 import time
 from pathlib import Path
 from pprint import pformat
@@ -16,7 +15,8 @@ from typing import Any
 from mmengine.config import Config
 
 from cait_mm.analysis.figures import stacked, token_grids
-from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, run_child, whole_number
+from cait_mm.config.cli import add_json_option, output_folder, positive_int, report, run, whole_number
+from cait_mm.config.screen import Screen, Step, add_verbose_option, duration, screen
 from cait_mm.engine.recipe import set_epochs
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
@@ -30,6 +30,7 @@ CONFIGS = ROOT / 'configs' / 'small'
 CLASSIFIERS = {'dense': 'deit_scenes', 'CAIT': 'compress_cait_deit_scenes'}
 SETTINGS = ('train', 'val', 'seed', 'epochs', 'iters')
 """The options that change the results."""
+LOG, STEPS, DONE = 'quickstart.log', 9, 'done before'
 SEGMENTORS = {'dense': 'upernet_deit_scenes', 'CAIT': 'upernet_cait_deit_scenes'}
 
 
@@ -42,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--train', type=positive_int, default=480, help='training scenes')
     parser.add_argument('--val', type=positive_int, default=80, help='validation scenes')
     parser.add_argument('--seed', type=whole_number, default=0)
+    add_verbose_option(parser)
     add_json_option(parser)
     args = parser.parse_args()
     if args.epochs < 3:
@@ -50,34 +52,49 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def command(script: str, *words: Any, quiet: bool = False) -> None:
-    """Run one of the project's tools; its output goes to the screen, or is shown only when it fails."""
-    words = [str(word) for word in words]
-    print(f'$ python tools/{script} {" ".join(words)}', file=sys.stderr, flush=True)
-    status, output = run_child([ROOT / 'tools' / script, *words], stdout=subprocess.PIPE if quiet else sys.stderr,
-                               stderr=subprocess.STDOUT if quiet else None)
-    if status:
-        tail = '\n'.join(output.splitlines()[-20:])
-        raise UserError(f'tools/{script} failed with status {status}; run bash tools/quickstart.sh again to continue '
-                        f'where it stopped.\n{tail}'.rstrip())
-
-
-def prepare(args: argparse.Namespace) -> None:
-    """Make the scenes, and record the settings of the results in this folder.
+def command(args: argparse.Namespace, step: Step, script: str, *words: Any) -> None:
+    """Run one of the project's tools as a part of ``step``; its output goes to the log.
 
     Raises:
-        UserError: The folder holds a run with other settings.
+        UserError: It failed; the message has the last line of its output.
     """
-    path, settings = args.out / 'settings.json', {name: getattr(args, name) for name in SETTINGS}
-    earlier = read_json(path) if path.is_file() else settings
+    words = [str(word) for word in words]
+    os.write(2, f'$ python tools/{script} {" ".join(words)}\n'.encode(errors='backslashreplace'))  # as the tool does
+    status = step.run([ROOT / 'tools' / script, *words], args.out)
+    if status:
+        last = '' if args.verbose else last_line(args.out / LOG)
+        raise UserError(f'tools/{script} failed with status {status}{last and f" ({last})"}; run bash '
+                        'tools/quickstart.sh again to continue where it stopped.')
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(encoding='utf-8', errors='replace').split('\n')
+    return next((line.strip().removeprefix('error: ') for line in reversed(lines) if line.strip()), '')
+
+
+def require_settings(args: argparse.Namespace) -> None:
+    """Check that the folder is empty, or holds a run with the settings of this one.
+
+    Raises:
+        UserError: It holds a run with others.
+    """
+    path = args.out / 'settings.json'
+    if not path.is_file():
+        return
+    earlier = read_json(path)
     if not isinstance(earlier, dict) or not set(SETTINGS) <= set(earlier):
         raise UserError(f'{path} was not written by this command: choose another --out, or remove that folder.')
-    differing = [f'--{name} {earlier[name]}' for name in SETTINGS if earlier[name] != settings[name]]
+    differing = [f'--{name} {earlier[name]}' for name in SETTINGS if earlier[name] != getattr(args, name)]
     if differing:
         raise UserError(f'{args.out} holds a run with {" ".join(differing)}: choose another --out, or remove that '
                         'folder.')
-    command('make_scenes.py', args.out / 'scenes', '--train', args.train, '--val', args.val, '--seed', args.seed)
-    write_json(path, settings)
+
+
+def scenes(args: argparse.Namespace, step: Step) -> None:
+    """Make the scenes, and record the settings of the results in this folder."""
+    command(args, step, 'make_scenes.py', args.out / 'scenes', '--train', args.train, '--val', args.val, '--seed',
+            args.seed)
+    write_json(args.out / 'settings.json', {name: getattr(args, name) for name in SETTINGS})
 
 
 def write_config(path: Path, name: str, data: Path, start: Path | None, settings: dict[str, Any]) -> None:
@@ -108,19 +125,21 @@ def classifier_settings(name: str, epochs: int, seed: int) -> dict[str, Any]:
     return {**settings, 'model': dict(cdcp=dict(start_epoch=cdcp.start_epoch))} if cdcp else settings
 
 
-def classifier(args: argparse.Namespace, name: str, start: Path | None) -> Path:
-    """Train a classifier on the scenes and fold it; the compressed checkpoint."""
+def classifier(args: argparse.Namespace, step: Step, name: str, start: Path | None) -> Path:
+    """Train a classifier on the scenes and fold it, unless that is done; the compressed checkpoint."""
     config, folder, checkpoint = (args.out / f'{CLASSIFIERS[name]}{suffix}' for suffix in ('.py', '', '.pth'))
     epochs = args.epochs if name == 'dense' else max(2, args.epochs * 2 // 3)
     write_config(config, CLASSIFIERS[name], args.out / 'scenes' / 'classification', start,
                  classifier_settings(name, epochs, args.seed))
-    if not checkpoint.is_file():
-        command('train.py', config, '--work-dir', folder, '--resume')
-        command('fold.py', folder, checkpoint, '--json', folder / 'fold.json')
+    if checkpoint.is_file():
+        step.outcome = DONE
+    else:
+        command(args, step, 'train.py', config, '--work-dir', folder, '--resume')
+        command(args, step, 'fold.py', folder, checkpoint, '--json', folder / 'fold.json')
     return checkpoint
 
 
-def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any]:
+def segmentor(args: argparse.Namespace, step: Step, name: str, start: Path) -> dict[str, Any]:
     """Train UperNet on a compressed checkpoint, evaluate it and draw its predictions, unless that is done."""
     iters, warmup = args.iters, max(1, args.iters * 3 // 50)
     config, folder = (args.out / f'{SEGMENTORS[name]}{suffix}' for suffix in ('.py', ''))
@@ -132,27 +151,40 @@ def segmentor(args: argparse.Namespace, name: str, start: Path) -> dict[str, Any
             dict(type='PolyLR', eta_min=0., power=1.0, begin=warmup, end=iters, by_epoch=False),
         ],
     })
-    result = folder / 'result.json'
+    result, metrics = folder / 'result.json', folder / 'metrics.json'
     if result.is_file():
-        print(f'{name}: reusing {result}', file=sys.stderr)
+        step.outcome = DONE
         return read_json(result)
     start_time = time.time()
-    command('train.py', config, '--work-dir', folder, '--resume')
-    seconds, metrics = time.time() - start_time, folder / 'metrics.json'
-    command('test.py', config, folder / f'iter_{iters}.pth', '--work-dir', folder, '--show-dir', folder / 'show',
-            '--json', metrics, quiet=True)
+    command(args, step, 'train.py', config, '--work-dir', folder, '--resume')
+    seconds = time.time() - start_time
+    command(args, step, 'test.py', config, folder / f'iter_{iters}.pth', '--work-dir', folder, '--show-dir',
+            folder / 'show', '--json', metrics)
     outcome = {'metrics': read_json(metrics), 'train_seconds': seconds}
     write_json(result, outcome)
+    step.outcome = f'mIoU {outcome["metrics"]["mIoU"]:.1f}'
     return outcome
 
 
-def accuracy(args: argparse.Namespace, name: str, checkpoint: Path) -> float:
+def accuracy(args: argparse.Namespace, step: Step, name: str, checkpoint: Path) -> float:
     """Top-1 of a folded classifier on the validation scenes."""
     folder = args.out / CLASSIFIERS[name]
     if not (folder / 'top1.json').is_file():
-        command('test.py', args.out / f'{CLASSIFIERS[name]}.py', checkpoint, '--work-dir', folder, '--json',
-                folder / 'top1.json', quiet=True)
+        command(args, step, 'test.py', args.out / f'{CLASSIFIERS[name]}.py', checkpoint, '--work-dir', folder, '--json',
+                folder / 'top1.json')
     return read_json(folder / 'top1.json')['top1']
+
+
+def timings(args: argparse.Namespace, step: Step) -> dict[str, Any]:
+    """The speed of both segmentors from one interleaved run."""
+    path = args.out / 'speed.json'
+    if path.is_file():
+        step.outcome = DONE
+    else:
+        dense, cait = (args.out / f'{SEGMENTORS[name]}.py' for name in ('dense', 'CAIT'))
+        command(args, step, 'benchmark.py', cait, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json',
+                path)
+    return read_json(path)
 
 
 def draw(args: argparse.Namespace, checkpoint: Path) -> list[Path]:
@@ -172,54 +204,69 @@ def draw(args: argparse.Namespace, checkpoint: Path) -> list[Path]:
     return [*predictions, grid]
 
 
-def write_report(args: argparse.Namespace) -> str:
+def write_report(args: argparse.Namespace, step: Step) -> str:
     """Write the report on both segmentors; a line for people. Its failure loses nothing that was made before."""
     try:
-        command('report.py', args.out, quiet=True)
+        command(args, step, 'report.py', args.out)
     except UserError as error:
         return f'no report was written: {error}'
     return f'report: {args.out / "report.html"}'
 
 
 def summary(results: dict[str, Any], top1: dict[str, float], speed: dict[str, Any], args: argparse.Namespace) -> str:
-    rows = []
+    """Both models side by side."""
+    columns = []
     for name, result in results.items():
         model = speed['models'][str(args.out / f'{SEGMENTORS[name]}.py')]
-        encoder, overall = model['encoder'], model['overall']
-        rows.append([name, f'{encoder["macs"] / 1e9:.2f}', f'{overall["macs"] / 1e9:.2f}',
-                     f'{model["params"] / 1e6:.2f}',
-                     f'{encoder["speedup"]:.2f}x ({encoder["ideal"]:.2f}x)',
-                     f'{overall["speedup"]:.2f}x ({overall["ideal"]:.2f}x)', f'{top1[name]:.1f}',
-                     f'{result["metrics"]["mIoU"]:.1f}', f'{result["train_seconds"]:.0f} s'])
-    where = ', '.join(f'{key} {value}' for key, value in speed['conditions'].items())
-    return table(['UperNet on', 'encoder GMACs', 'overall GMACs', 'params (M)', 'encoder speed (ideal)',
-                  'overall speed (ideal)', 'top-1 before', 'mIoU', 'training'], rows) + f'\nspeed: {where}'
+        parts = encoder, overall = model['encoder'], model['overall']
+        columns.append([
+            *(f'{part["macs"] / 1e9:.2f}' for part in parts), f'{model["params"] / 1e6:.2f}',
+            *(f'{part["speedup"]:.2f}x ({part["ideal"]:.2f}x)' for part in parts),
+            f'{1000 * overall["seconds"]:.0f} ms', f'{top1[name]:.1f}', f'{result["metrics"]["mIoU"]:.1f}',
+            duration(result['train_seconds'])])
+    rows = ['encoder GMACs', 'overall GMACs', 'parameters (M)', 'encoder speed (ideal)', 'overall speed (ideal)',
+            f'a batch of {speed["conditions"]["batch_size"]} takes', 'top-1 of the classifier, %', 'mIoU, %',
+            'training took']
+    where = speed['conditions']
+    return (table(['UperNet on', *results], list(zip(rows, *columns)))
+            + f'\nspeed on {where["CPU"]}, {where["threads"]} threads, torch {where["torch"]}; '
+            'all conditions: speed.json')
 
 
 def main() -> None:
     args = parse_args()
     with locked(args.out):
-        make(args)
+        require_settings(args)
+        with screen(STEPS, args.verbose, args.out / LOG, args.json) as shown:
+            text, result = make(args, shown)
+    report(text, result, args.json)
 
 
-def make(args: argparse.Namespace) -> None:
-    """Do everything, in the folder of this run."""
-    prepare(args)
-    checkpoints = {'dense': classifier(args, 'dense', None)}
-    checkpoints['CAIT'] = classifier(args, 'CAIT', checkpoints['dense'])
-    top1 = {name: accuracy(args, name, checkpoint) for name, checkpoint in checkpoints.items()}
-    results = {name: segmentor(args, name, checkpoint) for name, checkpoint in checkpoints.items()}
-    speed_file = args.out / 'speed.json'
-    if not speed_file.is_file():
-        dense, cait = (args.out / f'{SEGMENTORS[name]}.py' for name in ('dense', 'CAIT'))
-        command('benchmark.py', cait, '--against', dense, '--shape', 192, 192, '--batch-size', 8, '--json', speed_file,
-                quiet=True)
-    speed = read_json(speed_file)
-    pictures = draw(args, checkpoints['CAIT'])
-    text = summary(results, top1, speed, args)
-    text += ''.join(f'\npicture: {path}' for path in pictures) + f'\n{write_report(args)}'
-    report(text, {'results': results, 'top1': top1, 'speed': speed, 'pictures': [str(path) for path in pictures]},
-           args.json)
+def make(args: argparse.Namespace, shown: Screen) -> tuple[str, dict[str, Any]]:
+    """Do everything, in the folder of this run; the results, for people and as JSON."""
+    if shown.log:
+        shown.say(f'quick start: {STEPS} steps, some ten minutes; all output goes to {shown.log}')
+    with shown.step(f'draw {args.train} and {args.val} scenes') as step:
+        scenes(args, step)
+    with shown.step('pretrain a classifier on them') as step:
+        checkpoints = {'dense': classifier(args, step, 'dense', None)}
+    with shown.step('compress it by CAIT') as step:
+        checkpoints['CAIT'] = classifier(args, step, 'CAIT', checkpoints['dense'])
+    with shown.step('evaluate both') as step:
+        top1 = {name: accuracy(args, step, name, checkpoint) for name, checkpoint in checkpoints.items()}
+        step.outcome = f'top-1 {top1["dense"]:.1f} and {top1["CAIT"]:.1f} %'
+    results = {}
+    for name, checkpoint in checkpoints.items():
+        with shown.step(f'train and evaluate UperNet on the {name} model') as step:
+            results[name] = segmentor(args, step, name, checkpoint)
+    with shown.step('time both') as step:
+        speed = timings(args, step)
+    with shown.step('draw predictions'):
+        pictures = draw(args, checkpoints['CAIT'])
+    with shown.step('write the report') as step:
+        page = write_report(args, step)
+    text = f'{summary(results, top1, speed, args)}\nresults: {args.out}, with {len(pictures)} pictures (*.png)\n{page}'
+    return text, {'results': results, 'top1': top1, 'speed': speed, 'pictures': [str(path) for path in pictures]}
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ from cait_mm.config.cli import logs_aside, output_folder, positive, report, run
 from cait_mm.engine.drawing import draw_predictions
 from cait_mm.engine.preflight import config_problems, refuse
 from cait_mm.engine.processes import start_processes, stop_processes
+from cait_mm.engine.progress import tell_progress
 from cait_mm.engine.run import build_runner, unwrapped
 from cait_mm.engine.run_config import add_run_options, forget_training, read_run_config
 from cait_mm.engine.start import use_compressed
@@ -52,6 +53,7 @@ def main() -> None:
     start_processes(config, args.launcher)
     with logs_aside(args.json):
         runner = build_runner(config)
+        tell_progress(runner)
         if compressed:
             unwrapped(runner).init_weights()
         else:

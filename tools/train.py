@@ -10,6 +10,7 @@ from cait_mm.config.load import is_classifier
 from cait_mm.engine.drawing import add_tensorboard, draw_predictions
 from cait_mm.engine.preflight import config_problems, refuse, rehearse, run_problems
 from cait_mm.engine.processes import alone, process_count, require_free, start_processes, stop_processes
+from cait_mm.engine.progress import tell_progress
 from cait_mm.engine.recipe import set_epochs, set_total_batch, use_amp
 from cait_mm.engine.run import build_runner, final_metrics
 from cait_mm.engine.run_config import add_run_options, read_run_config
@@ -67,6 +68,7 @@ def main() -> None:
     with logs_aside(args.json), alone(config):
         runner = build_runner(config)
         refuse(run_problems(runner))
+        tell_progress(runner)
         runner.train()
         if runner.rank == 0 and (config.model.get('cdcp') if is_classifier(config) else None):
             print(attempt(place_of(runner.work_dir), partial(run_pair, runner.work_dir)), flush=True)

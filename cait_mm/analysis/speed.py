@@ -58,7 +58,8 @@ class Timing:
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, warmup: int = 2,
-                     training: bool = False, device: str = 'cpu') -> dict[str, Timing]:
+                     training: bool = False, device: str = 'cpu',
+                     progress: Callable[[int, int], None] | None = None) -> dict[str, Timing]:
     """Time every call once per round, in turn.
 
     Args:
@@ -67,6 +68,7 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
         warmup: Rounds before them that are not counted.
         training: Leave gradients on; otherwise the calls run under ``torch.inference_mode``.
         device: Where the calls run.
+        progress: Called between rounds with how many are done, of how many.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     busy: dict[str, float] = {}
@@ -76,6 +78,8 @@ def time_interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 10, w
                 taken = _time_on_gpu(call) if device == 'cuda' else _time(call)
                 if index >= warmup:
                     seconds[name].append(taken)
+            if progress is not None:
+                progress(index + 1, warmup + rounds)
         if device == 'cuda':
             busy = {name: _busy(call) for name, call in calls.items()}
     return {name: Timing(taken, busy.get(name)) for name, taken in seconds.items()}

@@ -14,6 +14,7 @@ from torch import nn
 from cait_mm.compression.images import image_paths
 from cait_mm.compression.model import Compressed
 from cait_mm.compression.small_config import config_of
+from cait_mm.config.screen import At
 from cait_mm.datasets.slices import SCHEME
 from cait_mm.engine.imitation import distance_of
 from cait_mm.engine.processes import alone
@@ -72,7 +73,7 @@ def prepare_tuning(found: Compressed, images: str | os.PathLike | Sequence[str] 
     return config
 
 
-def tune_compressed(found: Compressed, config: Config) -> Tuned:
+def tune_compressed(found: Compressed, config: Config, progress: At | None = None) -> Tuned:
     """Run a prepared tuning, or what is left of it, and put the best weights into ``found.small``.
 
     A run that is complete, wherever it was trained, is only read.
@@ -80,11 +81,12 @@ def tune_compressed(found: Compressed, config: Config) -> Tuned:
     Args:
         found: Its ``provenance`` gets ``tuned``.
         config: Of :func:`prepare_tuning`.
+        progress: See :func:`~cait_mm.engine.tuning_run.run_tuning`.
     """
     config.log_level = 'ERROR'
     try:
         with alone(config):
-            weights, result = run_tuning(config)
+            weights, result = run_tuning(config, progress)
     except Stopped as stop:
         raise Stopped(stop.status - 128, f'{config.work_dir} holds what was done: the same command continues from '
                                          'there') from stop

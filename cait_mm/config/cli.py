@@ -102,19 +102,35 @@ def _flush() -> None:
         raise unwritable('standard output', error) from error
 
 
-def run_child(words: Sequence[Any], **streams: Any) -> tuple[int, str]:
+def run_child(words: Sequence[Any], watch: Callable[[bool], None] | None = None, **streams: Any) -> tuple[int, str]:
     """Run this Python with ``words``; returns the status, and the output if ``streams`` (of Popen) keep it.
 
     A signal to stop is passed on, and this process waits until the child has saved its work.
+
+    Args:
+        words: A script and its arguments.
+        watch: Called some times a second while the child runs, and once, with True, when it is asked to stop.
+        streams: Arguments of ``Popen``.
     """
     with subprocess.Popen([sys.executable, *map(str, words)], text=True, **streams) as process:
         try:
-            output, _ = process.communicate()
+            output = _output(process, watch)
         except Stopped as stop:
             process.send_signal(stop.status - 128)
+            if watch is not None:
+                watch(True)
             process.wait()
             raise
     return process.returncode, output or ''
+
+
+def _output(process: subprocess.Popen, watch: Callable[[bool], None] | None) -> str | None:
+    while watch is not None:
+        try:
+            return process.communicate(timeout=0.25)[0]
+        except subprocess.TimeoutExpired:
+            watch(False)
+    return process.communicate()[0]
 
 
 def run_python(*words: Any) -> None:

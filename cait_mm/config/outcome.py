@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cait_mm.config.cli import as_options
+from cait_mm.config.screen import At
 from cait_mm.macs import classifier_cost
 from cait_mm.models import Classifier
 from cait_mm.models.summary import Summary
@@ -32,8 +33,12 @@ def before_after(small: Classifier, path: str | Path) -> tuple[str, dict[str, An
                   'selected_reduction': shown.reduction if selected is None else selected}
 
 
-def show_tuning(now: Progress) -> None:
-    """Print a line on standard error after every look at the held-out images, with the time that is left."""
+def show_tuning(now: Progress, at: At | None = None) -> None:
+    """Print a line on standard error after every look at the held-out images, with the time that is left; every step is
+    shown by ``at``.
+    """
+    if at is not None:
+        at(now.step, now.steps, 'steps')
     if now.distance is not None:
         print(f'tuning: step {now.step} of {now.steps}, distance on images held out {now.distance:.4f}, '
               f'{now.seconds_left:.0f} s left', file=sys.stderr, flush=True)
@@ -46,9 +51,12 @@ def told(result: Tuned) -> str:
     return f'{text}\nnote: {result.note}' if result.note else text
 
 
-def show_search(now: Looked) -> None:
-    """A line on standard error after every placement that was judged, with the time that is left."""
+def show_search(now: Looked, at: At | None = None) -> None:
+    """A line on standard error after every placement that was judged, with the time that is left; ``at`` shows it too.
+    """
     last, done = now.candidates[-1], len(now.candidates)
+    if at is not None:
+        at(done, now.count, 'placements', f'the last one {last.damage:.4f}')
     print(f'search: {done} of {now.count}, {last.damage:.4f} for {_places(last.merges)}, {now.seconds_left:.0f} s left',
           file=sys.stderr, flush=True)
 

@@ -3,7 +3,7 @@
 The datasets are built as in training, without a pipeline, so the same files are read.
 """
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ from cait_mm.datasets.subjects import shared_subjects, subjects_of
 from cait_mm.errors import UserError
 from cait_mm.utils.images import spread
 
+Progress = Callable[[Sequence[dict[str, Any]]], Iterable[dict[str, Any]]]
 
-def check_contents(config: Config, loaders: Sequence[str], samples: int | None = 50) -> dict[str, dict[str, Any]]:
+
+def check_contents(config: Config, loaders: Sequence[str], samples: int | None = 50,
+                   progress: Progress = iter) -> dict[str, dict[str, Any]]:
     """Mistakes in the data of ``loaders``, whose folders and annotation files are all there.
 
     Names and annotation files are checked over whole datasets. Of pictures and label maps, ``samples`` are decoded,
-    spread evenly over a dataset; None decodes all.
+    spread evenly over a dataset; None decodes all. ``progress`` is called with the list of those to decode and returns
+    an iterable over them.
 
     Returns:
         By loader: the numbers of ``items`` and of ``decoded`` ones, ``classes``, and sentences: ``problems``, and
@@ -39,8 +43,8 @@ def check_contents(config: Config, loaders: Sequence[str], samples: int | None =
         states = dict(items=0, decoded=0, classes=[], problems=[], remarks=[])
         for node in nodes:
             try:
-                _check_dataset(node, config, loader == 'train_dataloader', samples, states, subjects.setdefault(
-                    loader, set()))
+                _check_dataset(node, config, loader == 'train_dataloader', samples, states,
+                               subjects.setdefault(loader, set()), progress)
             except UserError as error:
                 states['problems'].append(str(error))
         if nodes:
@@ -66,7 +70,7 @@ def mismatches(config: Config, loaders: Sequence[str], inspected: Mapping[str, M
 
 
 def _check_dataset(node: Mapping[str, Any], config: Config, training: bool, samples: int | None,
-                     states: dict[str, Any], subjects: set[str]) -> None:
+                   states: dict[str, Any], subjects: set[str], progress: Progress) -> None:
     """Check a dataset, and add the results to ``states`` and ``subjects``."""
     problems, remarks, readable = _annotation_problems(node, config, training)
     states['problems'] += problems
@@ -82,7 +86,7 @@ def _check_dataset(node: Mapping[str, Any], config: Config, training: bool, samp
     states['classes'] = states['classes'] or classes
     count = LabelCount()
     states['problems'] += _unpaired(dataset, pairs)
-    states['problems'] += [problem for pair in chosen for problem in _undecodable(dataset, pair, count)]
+    states['problems'] += [problem for pair in progress(chosen) for problem in _undecodable(dataset, pair, count)]
     problems, remarks = count.judged(classes, training, len(chosen) == len(pairs))
     states['problems'] += problems
     states['remarks'] += remarks

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, get_rank, master_only
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -20,6 +21,7 @@ from cait_mm.datasets.build import check_coco_files
 from cait_mm.datasets.loading import guard
 from cait_mm.datasets.samplers import with_seeded_batches
 from cait_mm.engine.checkpoint_hook import safe_checkpoints
+from cait_mm.engine.console import shorten
 from cait_mm.engine.loops import PositionHook, SeededEpochLoop, data_of, seeded_loop
 from cait_mm.engine.resume import (
     POSITION,
@@ -41,7 +43,8 @@ class CheckedRunner(Runner):
     """A Runner that turns a mistake in the config into a :class:`UserError`; a bug while it runs keeps its traceback.
 
     On CPUs, where SyncBN does not exist, every process normalises its own part of a batch. The hundreds of lines that
-    MMEngine logs about options of parameters are left out.
+    MMEngine logs about options of parameters are left out, and the longest entries of its log are in the run's log file
+    alone (:mod:`cait_mm.engine.console`).
 
     A run that was stopped and resumed gives the same bits as one that was not, with the same data, batch size, number
     of processes and threads, on the same machine: every training step is seeded by its number and every sample by its
@@ -65,6 +68,11 @@ class CheckedRunner(Runner):
     def train(self) -> nn.Module:
         self.register_hook(StopHook())
         return super().train()
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        shorten(logger)
+        return logger
 
     def build_model(self, model: Any) -> nn.Module:
         with building('the model', self.cfg):

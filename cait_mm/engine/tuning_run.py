@@ -7,8 +7,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
+from cait_mm.config.screen import At
 from cait_mm.datasets.check_files import datasets_of
 from cait_mm.datasets.unlabelled import without_labels
+from cait_mm.engine.progress import ProgressHook
 from cait_mm.engine.run import build_runner
 from cait_mm.engine.start import resume_from
 from cait_mm.engine.tuning import TUNED, read_outcome
@@ -90,12 +92,15 @@ def model_of(config: Config) -> ConfigDict:
     return ConfigDict(model)
 
 
-def run_tuning(config: Config) -> tuple[dict[str, Tensor], Tuned]:
+def run_tuning(config: Config, progress: At | None = None) -> tuple[dict[str, Tensor], Tuned]:
     """Train a config of :func:`tuning_config`, from its newest checkpoint where there is one; the best weights of the
-    tuned model, and how it went.
+    tuned model, and how it went. ``progress`` shows the iterations.
     """
     if not Path(config.work_dir, TUNED).is_file():
         if newest_checkpoint(config.work_dir):
             resume_from(config, 'auto')
-        build_runner(config).train()
+        runner = build_runner(config)
+        if progress is not None:
+            runner.register_hook(ProgressHook(progress))
+        runner.train()
     return read_outcome(config.work_dir)

@@ -35,12 +35,14 @@ class Signals:
     """The first signal that asked this process to stop.
 
     A signal raises :class:`Stopped` at any place. While ``noting`` is set, as during a training, which can only be left
-    between two iterations, it is just stored in ``received``. A second Ctrl-C ends the process at once.
+    between two iterations, it is just stored in ``received``. A second Ctrl-C ends the process at once. ``descriptor``
+    is where a person reads messages.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.noting = False
+        self.descriptor = 2
         self._when = 0.
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -49,10 +51,11 @@ class Signals:
             self.received, self._when = number, time.monotonic()
             if not self.noting:
                 raise Stopped(number)
-            if os.isatty(2):
-                os.write(2, b'stopping after this iteration; Ctrl-C once more stops at once.\n')
+            if os.isatty(self.descriptor):
+                os.write(self.descriptor, b'stopping after this iteration; Ctrl-C once more stops at once.\n')
         elif time.monotonic() - self._when > _SAME and (number == signal.SIGINT or not self.noting):
-            os.write(2, f'error: {reason_of_stop(number)} a second time; nothing more was saved.\n'.encode())
+            said = f'error: {reason_of_stop(number)} a second time; nothing more was saved.\n'
+            os.write(self.descriptor, said.encode())
             os._exit(128 + number)
 
     @contextmanager

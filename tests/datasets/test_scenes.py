@@ -308,6 +308,6 @@ def test_command_reports_json_reuses_and_refuses(monkeypatch, capsys, tmp_path):
         assert json.loads((tmp_path / name).read_text())['reused'] is reused
     capsys.readouterr()
     assert command(monkeypatch, *arguments, '-', '--seed', '1') == 2
-    assert capsys.readouterr().err.startswith(f'error: {tmp_path / "set"} holds scenes made with other arguments')
+    assert f'\nerror: {tmp_path / "set"} holds scenes made with other arguments' in capsys.readouterr().err
     assert command(monkeypatch, *arguments, '-', '--seed', '1', '--overwrite') == 0
     assert json.loads(capsys.readouterr().out)['seed'] == 1

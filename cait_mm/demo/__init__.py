@@ -1,0 +1,1 @@
+"""A page on which two trained models look at the same picture."""

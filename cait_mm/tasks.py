@@ -191,7 +191,7 @@ def load_trained(path: str, checkpoint: str, cfg_options: Mapping[str, Any] | No
     if read_checkpoint(checkpoint).is_compressed:
         if not is_classifier(load_config(path, cfg_options)):
             raise UserError(f'{checkpoint} is a compressed classifier and holds no trained head of {path}: give a '
-                            'checkpoint of its training, or a compress_* config.')
+                            'checkpoint of its training, or a compress_* config (or export --part backbone).')
         return load_model(checkpoint)
     content = load_file(checkpoint)
     if not isinstance(content, dict) or 'state_dict' not in content:

@@ -3,7 +3,7 @@ import colorsys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.config import Config
@@ -13,6 +13,7 @@ from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 from torch import Tensor, nn
 
+from cait_mm.analysis.boxes import LEAST_SCORE, Boxes
 from cait_mm.compression.images import input_size
 from cait_mm.config.load import load_config
 from cait_mm.datasets.check_files import datasets_of
@@ -22,19 +23,9 @@ from cait_mm.tasks import Classification, Segmentation, load_trained, task_of
 from cait_mm.utils.pictures import read_image
 from cait_mm.utils.weights import load_file
 
-LEAST_SCORE = 0.3
-"""Boxes below it are left out."""
 LARGER = 4
 """A picture with more than this many times the pixels of a training picture is scaled down, unless the test pipeline
 scales pictures itself: attention over a photo of twelve megapixels takes minutes."""
-
-
-class Boxes(NamedTuple):
-    """The objects of a picture: corners (N, 4) as x1, y1, x2, y2 in its pixels, scores (N,) and classes (N,)."""
-
-    corners: Tensor
-    scores: Tensor
-    labels: Tensor
 
 
 @dataclass

@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from cait_mm.demo.differences import changed_pixels, largest_changes, matched_boxes, total_variation, unpaired
-from cait_mm.demo.predictor import Boxes, Predictor
+from cait_mm.analysis.boxes import Boxes, matched, unpaired
+from cait_mm.demo.differences import changed_pixels, largest_changes, total_variation
+from cait_mm.demo.predictor import Predictor
 
 LEAST_WIDTH = 480
 """Smaller pictures are enlarged by a whole factor to be looked at."""
@@ -51,7 +52,7 @@ def _of_guesses(names: tuple[str, str], classes: Sequence[str], picture: Image.I
 
 def _of_boxes(names: tuple[str, str], classes: Sequence[str], picture: Image.Image, first: Boxes, second: Boxes
               ) -> tuple[str, Annotated]:
-    pairs, (image, factor) = matched_boxes(first, second), enlarged(picture)
+    pairs, (image, factor) = matched(first, second), enlarged(picture)
     alone = [unpaired(boxes, [pair[side] for pair in pairs]) for side, boxes in enumerate((first, second))]
     told = [f'{len(some)} by {name} alone' for name, some in zip(names, alone)]
     boxes = [box for name, which, some in zip(names, (first, second), alone)

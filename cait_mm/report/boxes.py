@@ -1,28 +1,15 @@
 """The predictions of two detectors beside each other: boxes that both find, and boxes that are lost and won."""
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torchvision.ops import box_iou
 
+from cait_mm.analysis.boxes import LEAST_SCORE, Boxes, matched, unpaired
 from cait_mm.report.encoding import jpeg
 from cait_mm.utils.pictures import read_image
-
-LEAST_SCORE = 0.3
-"""Boxes below it are left out."""
-LEAST_IOU = 0.5
-"""Boxes of one class that overlap as much are the same."""
-
-
-class Boxes(NamedTuple):
-    """The boxes of an image: corners (N, 4) as x1, y1, x2, y2, scores and classes (N,)."""
-
-    corners: torch.Tensor
-    scores: torch.Tensor
-    labels: torch.Tensor
 
 
 @torch.no_grad()
@@ -36,8 +23,7 @@ def compare(dense: nn.Module, small: nn.Module, inputs: Iterable[Any], names: Se
     for data in inputs:
         before, after = (_boxes(model.test_step(data)[0].pred_instances) for model in (dense, small))
         pairs = matched(before, after)
-        lost, won = (sorted({*range(len(boxes.labels))} - {pair[side] for pair in pairs})
-                     for side, boxes in ((0, before), (1, after)))
+        lost, won = (unpaired(boxes, [pair[side] for pair in pairs]) for side, boxes in enumerate((before, after)))
         for column, labels in enumerate(([before.labels[one] for one, _ in pairs], before.labels[lost],
                                          after.labels[won])):
             for label in labels:
@@ -53,23 +39,6 @@ def compare(dense: nn.Module, small: nn.Module, inputs: Iterable[Any], names: Se
             'boxes': [{'name': names[index], 'kept': int(row[0]), 'lost': int(row[1]), 'won': int(row[2])}
                       for index, row in enumerate(per_class) if row.any()],
             'pictures': [_entry(*picture, names) for picture in pictures], 'looked_at': looked_at}
-
-
-def matched(before: Boxes, after: Boxes, least: float = LEAST_IOU) -> list[tuple[int, int]]:
-    """Pairs of boxes of one class that overlap by ``least`` or more, each box in one pair at most: the surest box of
-    ``before`` takes the one that overlaps most first.
-    """
-    if not len(before.labels) or not len(after.labels):
-        return []
-    overlap = box_iou(before.corners, after.corners)
-    overlap[before.labels[:, None] != after.labels[None]] = 0
-    pairs = []
-    for index in before.scores.argsort(descending=True).tolist():
-        best = int(overlap[index].argmax())
-        if overlap[index, best] >= least:
-            pairs.append((index, best))
-            overlap[:, best] = 0
-    return pairs
 
 
 def _boxes(instances: Any) -> Boxes:

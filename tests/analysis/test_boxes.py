@@ -2,8 +2,9 @@ from itertools import permutations
 
 import pytest
 import torch
+from torchvision.ops import box_iou
 
-from cait_mm.report.boxes import Boxes, matched
+from cait_mm.analysis.boxes import Boxes, matched, unpaired
 
 
 def boxes(*rows):
@@ -42,3 +43,30 @@ def test_as_many_are_matched_as_can_be_where_boxes_are_apart(seed):
     most = max(sum(overlap(one, moved[other]) >= .5 for one, other in zip(corners, order))
                for order in permutations(range(5)))
     assert len(matched(before, after)) == most
+
+
+def random_boxes(count: int, seed: int) -> Boxes:
+    chance = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, 2, generator=chance).sort(1).values
+    return Boxes(100 * corners.flatten(1), torch.rand(count, generator=chance),
+                 torch.randint(2, (count, ), generator=chance))
+
+
+def test_boxes_are_paired_once_with_one_of_their_class_that_overlaps():
+    for seed in range(20):
+        first, second = random_boxes(30, seed), random_boxes(25, 100 + seed)
+        pairs = matched(first, second)
+        assert all(len({pair[side] for pair in pairs}) == len(pairs) for side in (0, 1))
+        overlap = box_iou(first.corners, second.corners)
+        assert all(first.labels[one] == second.labels[other] and overlap[one, other] >= 0.5 for one, other in pairs)
+        lost, won = (unpaired(some, [pair[side] for pair in pairs]) for side, some in enumerate((first, second)))
+        assert len(lost) + len(pairs) == 30 and len(won) + len(pairs) == 25
+        # nothing that is left could be paired
+        left = (overlap >= 0.5) & (first.labels[:, None] == second.labels[None])
+        assert not left[lost][:, won].any()
+
+
+def test_a_model_finds_its_own_boxes_again_and_none_is_none():
+    some, none = random_boxes(12, 0), random_boxes(0, 0)
+    assert sorted(matched(some, some)) == [(index, index) for index in range(12)]
+    assert matched(some, none) == matched(none, some) == []

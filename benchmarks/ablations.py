@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'CAIT, identity start': dict(merge=CAIT, cdcp=cdcp(TARGET, start='identity')),
     'CAIT, no training': dict(merge=CAIT, compressed='export.pth'),
     'CAIT, no training, then fine-tuned': dict(merge=CAIT, compressed='start.pth'),
+    'CAIT, no training, no ridge, then fine-tuned': dict(merge=CAIT, compressed='start.pth', ridge='inf'),
     'symmetric': dict(merge='5:symmetric,6:symmetric'),
     'HTM only': dict(merge='3:horizontal,7:horizontal,9:horizontal'),
     'VTM only': dict(merge='3:vertical,7:vertical,9:vertical'),
@@ -41,8 +42,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         '': {}, ' w/o head': dict(head_consistency=False), ' w/o attn': dict(attention_consistency=False),
         ' w/o both': dict(head_consistency=False, attention_consistency=False)}.items()},
 }
-"""Merges, CDCP, the compactors' learning rate as a multiple of the others', and the file that is compressed without
-training: to train from, or to test as it is. Others may name ``tokens`` in place of merges, and a ``start``.
+"""Merges, CDCP, the compactors' learning rate as a multiple of the others', the file that is compressed without
+training (to train from, or to test as it is), and the ridge of its cuts. Others may name ``tokens`` in place of merges,
+and a ``start``.
 """
 VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1 %': '{top1:.2f}',
               'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %', 'params (M)': '{params_m:.2f}',
@@ -85,7 +87,7 @@ def measure(name: str, variant: dict[str, Any], seed: int, args: argparse.Namesp
         start = folder / variant['compressed']
         if not start.is_file():
             tool('compress', 'deit_tiny', args.checkpoint, start, '--target', TARGET, '--merge', variant['merge'],
-                 '--images', args.data_root / 'train')
+                 '--images', args.data_root / 'train', *(('--ridge', variant['ridge']) if 'ridge' in variant else ()))
     config = configure(folder / 'config.py', variant, start, seed, args)
     if not export.is_file():
         tool('train', config, '--work-dir', folder / 'run', '--resume')

@@ -117,9 +117,9 @@ COMPARED = """
 ## The paper's rivals
 
 The same recipes with other token reducers ([docs/rivals.md](../docs/rivals.md)), those in small/ for two CPU cores. The
-numbers of tokens are in [_base_/backbones/rivals.py](_base_/backbones/rivals.py). *Structured* maps hold the last
-features of dropped tokens, *unstructured* ones a mask token. Scores of the large ones are the **paper's**; its LFE is
-VTC-LFC, whose channels are pruned too.
+numbers of tokens are in `rivals.py` of [_base_/backbones/](_base_/backbones). *Structured* maps hold the last features
+of dropped tokens, *unstructured* ones a mask token. Scores of the large ones are the **paper's**; its LFE is VTC-LFC,
+whose channels are pruned too.
 
 """
 CONTROLS = """

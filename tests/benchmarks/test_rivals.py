@@ -7,11 +7,14 @@ import pytest
 import rivals
 import shared
 import tables
+import torch
+import trained
 
 from cait_mm.config.cli import parse_merges
+from cait_mm.config.load import load_config
 from cait_mm.macs import reduction
 from cait_mm.spec import make_spec
-from cait_mm.tasks import load_model
+from cait_mm.tasks import build_model, load_model
 
 SAVED = reduction(make_spec('deit_tiny', parse_merges(rivals.MERGES)))
 
@@ -50,6 +53,18 @@ def test_a_variant_trains(tool, images, tmp_path, name):
     status, _, err = tool('train.py', config, '--work-dir', tmp_path / 'run', '--check-only', '--cfg-options',
                           'train_dataloader.batch_size=2')
     assert status == 0, err
+
+
+@pytest.mark.parametrize('name', ['LFE, unstructured', 'ToMe, halving'])
+def test_a_trained_segmentor_gets_other_tokens_and_keeps_its_weights(tmp_path, name):
+    config = shared.config_of('upernet_deit_t_camvid')
+    dense = build_model(load_config(str(config), {'model.backbone.init_cfg': None}))
+    torch.save({'state_dict': dense.state_dict(), 'meta': {}}, tmp_path / 'dense.pth')
+    small = trained.made(name, config, tmp_path / 'dense.pth', (4, 7)).small
+    tokens = small.backbone.spec.tokens.to_dict()
+    assert tokens['type'] == name.split(',')[0] and tokens.get('restore', '') in name
+    left = {key: value for key, value in small.state_dict().items() if '.tokens.' not in key}
+    assert all(torch.equal(value, left.pop(key)) for key, value in dense.state_dict().items()) and not left
 
 
 def draw(path):

@@ -24,6 +24,20 @@ def sample_grid(grid: Grid, window_size: int, samples: int) -> Grid:
     return tuple(samples * -(-side // window_size) for side in grid)
 
 
+def maxima_of(x: Tensor, lying: Grid) -> Tensor:
+    """The maxima (B, H', W', C) of H' x W' parts, ``lying``, of a map (B, H, W, C), which overlap where they are not
+    whole: ``F.adaptive_max_pool2d``, which cannot be exported to ONNX.
+    """
+    for axis, count in enumerate(lying, 1):
+        side = x.shape[axis]
+        parts = [(index * side // count, -(-(index + 1) * side // count)) for index in range(count)]
+        longest = max(end - start for start, end in parts)
+        places = torch.tensor([[min(start + step, end - 1) for step in range(longest)] for start, end in parts],
+                              device=x.device)
+        x = x.index_select(axis, places.flatten()).unflatten(axis, places.shape).amax(axis + 1)
+    return x
+
+
 class CrossAttention(Attention):
     """:class:`~cait_mm.ops.attention.Attention` whose keys and values are of other tokens than its queries.
 
@@ -93,8 +107,8 @@ class Generate(SemanticBlock):
     def forward(self, x: Tensor, _: Tensor | None, grid: Grid) -> Both:
         window, own = window_of(grid, self.window_size), (self.samples, self.samples)
         lying = sample_grid(grid, self.window_size, self.samples)
-        maxima = F.adaptive_max_pool2d(x.transpose(1, 2).unflatten(2, grid), lying).permute(0, 2, 3, 1)
-        maxima = partition(maxima, own).unflatten(0, (len(x), -1)).flatten(1, 2)  # window by window
+        maxima = partition(maxima_of(x.unflatten(1, grid), lying), own)
+        maxima = maxima.unflatten(0, (x.shape[0], -1)).flatten(1, 2)  # window by window
         both, made, count = self.norm1(torch.cat([maxima, x], dim=1)), maxima.shape[1], window_count(grid, window)
         q, k, v = self.attn.project(both[:, :made], both)
         places = torch.cat([torch.arange(made, device=x.device).unflatten(0, (count, -1)),

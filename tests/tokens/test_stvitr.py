@@ -13,7 +13,7 @@ from cait_mm.macs import classifier_cost
 from cait_mm.models import Classifier
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.models.swin import Swin
-from cait_mm.ops.semantic import sample_grid
+from cait_mm.ops.semantic import maxima_of, sample_grid
 from cait_mm.ops.windows import wider_windows
 from cait_mm.pruning.cdcp import CDCP
 from cait_mm.pruning.compress import compress
@@ -125,9 +125,13 @@ def test_wider_windows_hold_their_part_and_are_those_of_the_authors():
 
 
 @torch.no_grad()
-def test_maxima_are_those_of_every_window_where_windows_are_whole():
+def test_maxima_are_those_of_pooling_and_of_every_window_where_windows_are_whole():
+    for size in ((21, 14), (10, 6), (3, 19)):
+        x, lying = torch.randn(2, 5, *size), sample_grid(size, 7, 3)
+        own = maxima_of(x.permute(0, 2, 3, 1), lying).permute(0, 3, 1, 2)
+        assert torch.equal(own, nn.functional.adaptive_max_pool2d(x, lying))
     x = torch.randn(2, 5, 21, 14)
-    whole = nn.functional.adaptive_max_pool2d(x, sample_grid((21, 14), 7, 3))
+    whole = maxima_of(x.permute(0, 2, 3, 1), sample_grid((21, 14), 7, 3)).permute(0, 3, 1, 2)
     for row in range(3):
         for column in range(2):
             own = nn.functional.adaptive_max_pool2d(x[:, :, 7 * row:7 * row + 7, 7 * column:7 * column + 7], 3)

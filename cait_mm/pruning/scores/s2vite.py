@@ -9,10 +9,7 @@ Here every head keeps as many channels as the others, so a head's score spreads 
 of their own first-order terms, behind those of the heads that score less. With head-level consistency all heads then
 give up the same share, which is the share of the neurons too.
 
-Left out: its training, in which masks are random at first, masked weights are zero at once, and at every interval the
-channels of least score are dropped and as many of the dropped ones grown again by the norm of their gradient, until
-0.8 of the run. CDCP's masks are rebuilt at intervals too and let channels come back, but by their columns' norms, and
-their columns shrink step by step.
+This is the score alone, for one cut; its training, which drops and regrows, is :mod:`~cait_mm.pruning.regrow`.
 """
 from collections.abc import Sequence
 

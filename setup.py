@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 # Needed by the commands, data sets and metrics in addition to OpenMMLab.
-TOOLS = ['fvcore>=0.1.5', 'h5py', 'matplotlib', 'medpy', 'pycocotools', 'scipy', 'tifffile', 'tqdm']
+TOOLS = ['fvcore>=0.1.5', 'h5py', 'jinja2', 'matplotlib', 'medpy', 'pycocotools', 'scipy', 'tifffile', 'tqdm']
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 # These set up a checkout and mean nothing in an installed package.
 CHECKOUT_SCRIPTS = ('quickstart.sh', 'run_tests.sh', 'setup_env.sh')
@@ -87,7 +87,7 @@ setup(
     ],
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['cait_mm', 'cait_mm.*']),
-    package_data={'cait_mm': ['**/*.json', '**/*.txt', '**/*.csv', '**/*.npz']},
+    package_data={'cait_mm': ['**/*.json', '**/*.txt', '**/*.csv', '**/*.npz', 'report/templates/*']},
     # Loose on purpose: an existing OpenMMLab environment, or one with the forks `onedl-*`, keeps what it has.
     # Compressing a model needs none of it.
     install_requires=[

@@ -36,7 +36,10 @@ DATA = {'imagenet': 'ImageNet', 'ade20k': 'ADE20K', 'coco': 'COCO', 'isaid': 'iS
         'synapse': 'Synapse', 'acdc': 'ACDC', 'polyp': 'Polyps', 'coco_semantic': 'COCO semantic maps',
         'camvid': 'CamVid', 'imagefolder': 'ImageFolder', 'scenes': 'Scenes'}
 METHODS = {'': 'dense', 'atme': 'ATME', 'cdcp': 'CDCP', 'cait': 'CAIT'}
-NAME = re.compile(rf'(?:({"|".join(HEADS)}|compress)_)?(?:({"|".join(filter(None, METHODS))})_)?'
+RIVALS = {'tome': 'ToMe', 'tome_half': 'ToMe*', 'tome_param': 'ToMe+Param', 'diffrate': 'DiffRate',
+          'evit_structured': 'EViT, structured', 'evit_unstructured': 'EViT, unstructured',
+          'lfe_structured': 'LFE, structured', 'lfe_unstructured': 'LFE, unstructured', 'evovit': 'Evo-ViT'}
+NAME = re.compile(rf'(?:({"|".join(HEADS)}|compress)_)?(?:({"|".join([*METHODS, *RIVALS][1:])})_)?'
                   rf'({"|".join(BACKBONES)})(?:_600e)?_({"|".join(DATA)})')
 PAPER = {
     'upernet_deit_s_ade20k': 'mIoU 44.9', 'upernet_atme_deit_s_ade20k': 'mIoU 45.3',
@@ -62,10 +65,17 @@ PAPER = {
     'compress_cait_deit_s_imagenet': 'top-1 80.2', 'compress_cait_deit_b_imagenet': 'top-1 81.6',
     'compress_atme_deit_t_imagenet': 'top-1 71.9', 'compress_atme_deit_s_imagenet': 'top-1 79.8',
     'compress_cdcp_deit_t_imagenet': 'top-1 71.9', 'compress_cdcp_deit_s_imagenet': 'top-1 79.8',
+    'tome_deit_s_imagenet': 'top-1 79.9', 'tome_half_deit_s_imagenet': 'top-1 80.0',
+    'tome_param_deit_s_imagenet': 'top-1 80.0', 'diffrate_deit_s_imagenet': 'top-1 80.1',
+    'fpn_tome_deit_s_ade20k': 'mIoU 44.0', 'fpn_tome_half_deit_s_ade20k': 'mIoU 43.9',
+    'fpn_tome_param_deit_s_ade20k': 'mIoU 44.0', 'fpn_diffrate_deit_s_ade20k': 'mIoU 43.1',
+    'fpn_lfe_structured_deit_s_ade20k': 'mIoU 43.5', 'fpn_lfe_unstructured_deit_s_ade20k': 'mIoU 0.1',
+    'fpn_evovit_deit_s_ade20k': 'mIoU 42.7', 'upernet_lfe_structured_deit_s_ade20k': 'mIoU 44.2',
+    'upernet_lfe_unstructured_deit_s_ade20k': 'mIoU 0.1', 'upernet_evovit_deit_s_ade20k': 'mIoU 43.0',
     'deit_t_600e_imagenet': 'top-1 73.5', 'deit_s_600e_imagenet': 'top-1 81.0',
     'atme_swin_t_scratch_imagenet': 'top-1 81.1', 'atme_swin_s_scratch_imagenet': 'top-1 83.0',
 }
-"""The paper's figures (Tab. III to VIII, XVII to XX), never measured here; for detectors AP of boxes and masks."""
+"""The paper's figures (Tab. III to VIII, XV to XX), never measured here; for detectors AP of boxes and masks."""
 HEADER = """\
 # Configs
 
@@ -101,6 +111,15 @@ Scores are the **paper's**, at full training. They were not reproduced here.
 """
 TASKS = """
 ### Segment and detect
+
+"""
+COMPARED = """
+## The paper's rivals
+
+The same recipes with other token reducers ([docs/rivals.md](../docs/rivals.md)), those in small/ for two CPU cores. The
+numbers of tokens are in [_base_/backbones/rivals.py](_base_/backbones/rivals.py). *Structured* maps hold the last
+features of dropped tokens, *unstructured* ones a mask token. Scores of the large ones are the **paper's**; its LFE is
+VTC-LFC, whose channels are pruned too.
 
 """
 CONTROLS = """
@@ -224,7 +243,7 @@ def table(models: Iterable[dict[str, Any]], methods: Sequence[str], small: bool 
         parts = parts_of_name(model['Name'])
         rows.setdefault((parts.data, parts.head, parts.backbone), {})[parts.method] = model
     order = [list(DATA), list(HEADS), list(BACKBONES)]
-    head = ['data', 'head', 'backbone', 'input', *(METHODS[method] for method in methods)]
+    head = ['data', 'head', 'backbone', 'input', *({**METHODS, **RIVALS}[method] for method in methods)]
     lines = [[*head, *(['measured on'] if small else [])]]
     lines.append(['---'] * len(lines[0]))
     for key in sorted(rows, key=lambda key: [names.index(part) for names, part in zip(order, key)]):
@@ -249,13 +268,15 @@ def control(model: dict[str, Any]) -> str:
 def render(zoo: dict[str, list[dict[str, Any]]]) -> str:
     """The page of all models."""
     models = [model for members in zoo.values() for model in members]
-    in_tables = [model for model in models if parts_of_name(model['Name']).method is not None]
+    compared = [model for model in models if parts_of_name(model['Name']).method in RIVALS]
+    in_tables = [model for model in models if parts_of_name(model['Name']).method in METHODS]
     large = [model for model in in_tables if 'small' not in Path(model['Config']).parts]
     classifiers = [model for model in large if parts_of_name(model['Name']).head == 'classification']
-    controls = [model for model in models if model not in in_tables]
+    controls = [model for model in models if model not in [*in_tables, *compared]]
     return ''.join([
         HEADER, PAPERS, table(classifiers, tuple(METHODS)), TASKS,
-        table((model for model in large if model not in classifiers), ('', 'atme', 'cait')), CONTROLS,
+        table((model for model in large if model not in classifiers), ('', 'atme', 'cait')), COMPARED,
+        table(compared, tuple(RIVALS)), CONTROLS,
         *map(control, controls), SMALL,
         table((model for model in in_tables if model not in large), ('', 'atme', 'cait'), small=True)])
 

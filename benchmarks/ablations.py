@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'CAIT, identity start': dict(merge=CAIT, cdcp=cdcp(TARGET, start='identity')),
     'CAIT, no training': dict(merge=CAIT, compressed='export.pth'),
     'CAIT, no training, then fine-tuned': dict(merge=CAIT, compressed='start.pth'),
+    'CAIT, no training, no ridge, then fine-tuned': dict(merge=CAIT, compressed='start.pth', ridge='inf'),
     'symmetric': dict(merge='5:symmetric,6:symmetric'),
     'HTM only': dict(merge='3:horizontal,7:horizontal,9:horizontal'),
     'VTM only': dict(merge='3:vertical,7:vertical,9:vertical'),
@@ -41,8 +42,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         '': {}, ' w/o head': dict(head_consistency=False), ' w/o attn': dict(attention_consistency=False),
         ' w/o both': dict(head_consistency=False, attention_consistency=False)}.items()},
 }
-"""Merges, CDCP, the compactors' learning rate as a multiple of the others', and the file that is compressed without
-training: to train from, or to test as it is.
+"""Merges, CDCP, the compactors' learning rate as a multiple of the others', the file that is compressed without
+training (to train from, or to test as it is), and the ridge of its cuts. Others may name ``tokens`` in place of merges,
+and a ``start``.
 """
 VIEW: View = {'variant': '{variant}', 'data': '{data}', 'seed': '{seed}', 'top-1 %': '{top1:.2f}',
               'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %', 'params (M)': '{params_m:.2f}',
@@ -62,6 +64,7 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
         path, 'deit_t_imagefolder',
         model=dict(**head, new_head=False, cdcp=variant.get('cdcp'), distillation=dict(alpha=0.1, teacher=teacher),
                    backbone=dict(drop_path_rate=0., merge=tuple(map(tuple, parse_merges(variant.get('merge', '')))),
+                                 tokens=variant.get('tokens'),
                                  init_cfg=dict(type='Pretrained', checkpoint=str(start))),
                    data_preprocessor=dict(mixup=None)),
         train_dataloader=dict(batch_size=BATCH, num_workers=1, dataset=dict(
@@ -76,15 +79,15 @@ def configure(path: Path, variant: dict[str, Any], start: Path, seed: int, args:
         default_hooks=dict(logger=dict(interval=10), checkpoint=dict(save_best=None)), randomness=dict(seed=seed))
 
 
-def measure(name: str, seed: int, args: argparse.Namespace) -> tuple[Path, Row]:
+def measure(name: str, variant: dict[str, Any], seed: int, args: argparse.Namespace) -> tuple[Path, Row]:
     """Compress and test one variant; its checkpoint and its row."""
     folder = args.out / f'{re.sub("[^a-zA-Z0-9+.]+", "_", name)}_{seed}'
-    variant, start, export = VARIANTS[name], args.checkpoint, folder / 'export.pth'
+    start, export = variant.get('start', args.checkpoint), folder / 'export.pth'
     if 'compressed' in variant:
         start = folder / variant['compressed']
         if not start.is_file():
             tool('compress', 'deit_tiny', args.checkpoint, start, '--target', TARGET, '--merge', variant['merge'],
-                 '--images', args.data_root / 'train')
+                 '--images', args.data_root / 'train', *(('--ridge', variant['ridge']) if 'ridge' in variant else ()))
     config = configure(folder / 'config.py', variant, start, seed, args)
     if not export.is_file():
         tool('train', config, '--work-dir', folder / 'run', '--resume')
@@ -106,7 +109,7 @@ def main() -> None:
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     args = parser.parse_args()
     names = sorted(args.variants, key=lambda name: name != DENSE)  # speed is relative to the first
-    rows = dict(measure(name, seed, args) for seed in args.seeds for name in names)
+    rows = dict(measure(name, VARIANTS[name], seed, args) for seed in args.seeds for name in names)
     if not args.no_speed:
         timed = {export: row for export, row in rows.items() if row['seed'] == args.seeds[0]}
         add_timings(timed, args.out / 'speed.json', {'overall': ''}, '--shape', 224, 224, '--batch-size', 16)

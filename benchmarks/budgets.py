@@ -10,16 +10,14 @@ from typing import Any
 
 import torch
 from shared import Row, View, finish, keep_rows, machine, read_rows
-from untrained import logits, parser_with_images, sharp, small, top1
+from untrained import Judge, calibration_images, parser_with_images
 
 import cait_mm
 from cait_mm.config.cli import above_one, positive, positive_int, run
 from cait_mm.config.outcome import show_measuring
 from cait_mm.latency.measure import SECONDS, measure
 from cait_mm.latency.table import LatencyTable
-from cait_mm.macs import reduction
 from cait_mm.models import Classifier
-from cait_mm.pruning.imitate import kl
 from cait_mm.utils.files import kept
 from cait_mm.utils.speed import conditions, time_interleaved
 
@@ -56,28 +54,20 @@ def timed(models: dict[str, Classifier], batch: int, rounds: int) -> dict[str, A
                    'speedup': timings['dense'].median / timing.median} for name, timing in timings.items()}
 
 
-def rows_of(batch: int, speedup: float, dense: Classifier, args: argparse.Namespace) -> list[Row]:
+def rows_of(batch: int, speedup: float, judge: Judge, args: argparse.Namespace) -> list[Row]:
     """The rows of a batch size and a speed-up."""
+    dense, images = judge.dense, calibration_images(args)
     table = LatencyTable.from_dict(kept(
         args.out / f'table_{batch}.json',
         lambda: measure(dense, batch_size=batch, seconds=args.seconds, progress=show_measuring).to_dict()))
-    calibration = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
-    by_time = cait_mm.compress(dense, calibration, speedup=speedup, latency=table)
-    by_macs = as_fast(lambda share: cait_mm.compress(dense, calibration, share), table, table.predict(by_time.spec))
+    by_time = cait_mm.compress(dense, images, speedup=speedup, latency=table)
+    by_macs = as_fast(lambda share: cait_mm.compress(dense, images, share), table, table.predict(by_time.spec))
     models = {'dense': dense, 'time': by_time, 'MACs': by_macs}
     timings = timed(models, batch, args.rounds)
-    rows = [{'batch': batch, 'wanted': speedup, 'budget': name, 'saved_percent': 100 * reduction(model.spec),
+    return [{'batch': batch, 'wanted': speedup, 'budget': name, **judge(model),
              'merges': ', '.join(map(str, model.spec.merges)).replace('_weighted', ''),
              'predicted_speedup': table.dense / table.predict(model.spec), **timings[name],
              'machine': machine(conditions())} for name, model in models.items()]
-    sets = {'sharp': list(sharp(args.sharp)), 'small': list(small(args.small, 'val', args.per_class))}
-    for judged, samples in sets.items():
-        labels, wanted = [label for _, label in samples], logits(dense, samples)
-        only = sorted({*labels}) if judged == 'small' else list(range(wanted.shape[1]))
-        for row, model in zip(rows, models.values()):
-            own = logits(model, samples)
-            row.update({f'top1_{judged}': top1(own, labels, only), f'kl_{judged}': float(kl(own, wanted))})
-    return rows
 
 
 def main() -> None:
@@ -88,13 +78,13 @@ def main() -> None:
     parser.add_argument('--seconds', type=positive, default=SECONDS, help='to spend on each table')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    dense, finished = cait_mm.load('deit_tiny', args.checkpoint), args.out / 'budgets.csv'
+    judge, finished = Judge(cait_mm.load('deit_tiny', args.checkpoint), args), args.out / 'budgets.csv'
     done = read_rows(finished) if finished.is_file() else []
     rows = []
     for batch in args.batches:
         for speedup in args.speedups:
             found = [row for row in done if (row['batch'], row['wanted']) == (batch, speedup)]
-            rows += found or rows_of(batch, speedup, dense, args)
+            rows += found or rows_of(batch, speedup, judge, args)
             keep_rows(finished, rows, KEYS)
     finish(args, 'budgets', KEYS, (VIEW, rows))
 

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from shared import Row, View, finish, keep_rows, machine, read_rows
-from untrained import logits, parser_with_images, sharp, small, top1
+from shared import Row, View, finish, kept, machine
+from untrained import Judge, calibration_images, parser_with_images
 
 import cait_mm
-from cait_mm.analysis.flops import count_macs
 from cait_mm.config.cli import parse_merges, positive_int, run, whole_number
 from cait_mm.config.outcome import show_tuning
 from cait_mm.models import Classifier
@@ -39,14 +38,12 @@ VIEW: View = {
 BATCHES = (1, 32)
 
 
-def built(series: str, setting: str, dense: Classifier, images: torch.Tensor) -> Classifier:
+def built(series: str, setting: str, args: argparse.Namespace, dense: Classifier, images: torch.Tensor) -> Classifier:
     """The model of a setting, not tuned."""
     made_from = MODELS[series, setting]
     if series in TOME:
         r = made_from if isinstance(made_from, int) else [(block, 'half') for block in made_from]
-        model = Classifier(dict(type='CAITDeiT', arch='deit_tiny', tokens=dict(type='ToMe', r=r)))
-        model.load_state_dict(dense.state_dict())
-        return model.eval()
+        return cait_mm.load('deit_tiny', args.checkpoint, tokens=dict(type='ToMe', r=r))
     if series == 'merges':
         return cait_mm.compress(dense, images, target=0.1, merge=parse_merges(made_from))
     return cait_mm.compress(dense, images, target=made_from) if series == 'planned' else dense
@@ -64,37 +61,26 @@ def tuned(student: Classifier, dense: Classifier, steps: int, seed: int, path: P
 def rows_of(names: list[tuple[str, str]], args: argparse.Namespace, dense: Classifier,
             images: torch.Tensor) -> Iterator[Row]:
     """The rows of models that are wanted, one after the other; none is measured twice."""
-    kept = args.out / 'curves.csv'
-    done = {tuple(str(row[key]) for key in KEYS): row for row in (read_rows(kept) if kept.is_file() else ())
-            if row.get('top1_small', '') != ''}  # rows that were only timed are measured
-    judged = list(sharp(args.sharp)), list(small(args.small, 'val', args.per_class))
-    labels, macs = [[label for _, label in samples] for samples in judged], count_macs(dense, (images[:1],))['']
-    classes = (list(range(1000)), sorted(set(labels[1])))
-    for series, setting in names:
-        file = re.sub(r'\W+', '_', f'{series}_{setting}')
-        for steps in (0, *args.steps) if series in args.tuned else (0,):
-            for seed in args.seeds if steps else (0,):
-                key = (series, setting, str(steps), str(seed))
-                if key not in done:
-                    model = built(series, setting, dense, images)
-                    if steps:
-                        model = tuned(model, dense, steps, seed, args.out / f'{file}_{steps}_{seed}.pth',
-                                      args.small / 'train')
-                    own = count_macs(model, (images[:1],))['']
-                    done[key] = {**dict(zip(KEYS, key)), 'gmacs': own / 1e9, 'saved_percent': 100 * (1 - own / macs),
-                                 **{f'top1_{name}': top1(logits(model, samples), right, only) for name, samples, right,
-                                    only in zip(('sharp', 'small'), judged, labels, classes)}}
-                    keep_rows(kept, [done[key]], KEYS)
-                yield done[key]
+    judge = Judge(dense, args)
+
+    def measure(series: str, setting: str, steps: int, seed: int) -> Row:
+        model, file = built(series, setting, args, dense, images), re.sub(r'\W+', '_', f'{series}_{setting}')
+        if steps:
+            model = tuned(model, dense, steps, seed, args.out / f'{file}_{steps}_{seed}.pth', args.small / 'train')
+        return judge(model)
+
+    wanted = [(*name, steps, seed) for name in names for steps in ((0, *args.steps) if name[0] in args.tuned else (0,))
+              for seed in (args.seeds if steps else (0,))]
+    return kept(args.out / 'curves.csv', KEYS, wanted, measure, 'top1_small')  # rows may have been timed only
 
 
-def timed(names: list[tuple[str, str]], dense: Classifier, images: torch.Tensor, rounds: int) -> list[Row]:
+def timed(names: list[tuple[str, str]], args: argparse.Namespace, dense: Classifier, images: torch.Tensor) -> list[Row]:
     """Columns of time for the rows of models that are not tuned, all in one run; the first one is the dense one."""
-    models = {'/'.join(name): built(*name, dense, images) for name in names}
+    models = {'/'.join(name): built(*name, args, dense, images) for name in names}
     rows: list[Row] = [dict(zip(KEYS, (*name, 0, 0)), machine=machine(conditions())) for name in names]
     for batch in BATCHES:
         inputs = images[:1].expand(batch, -1, -1, -1).contiguous()
-        timings = time_interleaved({name: partial(model, inputs) for name, model in models.items()}, rounds)
+        timings = time_interleaved({name: partial(model, inputs) for name, model in models.items()}, args.rounds)
         for row, timing in zip(rows, timings.values()):
             row.update({f'ms_{batch}': 1000 * timing.median, f'half_iqr_percent_{batch}': 50 * timing.spread,
                         f'noisy_{batch}': 'noisy' if timing.noisy else '',
@@ -114,8 +100,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     names = [name for name in MODELS if not (args.settings and name[1]) or name[1] in args.settings]
     dense = cait_mm.load('deit_tiny', args.checkpoint)
-    images = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
-    rows = timed(names, dense, images, args.rounds) if args.time else list(rows_of(names, args, dense, images))
+    images = calibration_images(args)
+    rows = timed(names, args, dense, images) if args.time else list(rows_of(names, args, dense, images))
     finish(args, 'curves', KEYS, (VIEW, rows))
 
 

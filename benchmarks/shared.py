@@ -4,7 +4,7 @@ Finished results are kept below --out and not computed again. Rows are kept as C
 """
 import argparse
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from string import Formatter
@@ -107,6 +107,21 @@ def keep_rows(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
         writer = csv.DictWriter(file, list(names), restval='', lineterminator='\n')
         writer.writeheader()
         writer.writerows(kept.values())
+
+
+def kept(path: Path, keys: Sequence[str], wanted: Iterable[Sequence[Any]], measure: Callable[..., Row],
+         complete: str = '') -> Iterator[Row]:
+    """The rows with the values of ``keys`` that are wanted, one after the other: those that a CSV file has, with a cell
+    in the column ``complete`` if it is named, and new ones of ``measure(*values)``, which are added to it at once.
+    """
+    done = {tuple(str(row[key]) for key in keys): row for row in (read_rows(path) if path.is_file() else ())
+            if not complete or row.get(complete, '') != ''}
+    for values in wanted:
+        row = done.get(tuple(map(str, values)))
+        if row is None:
+            row = {**dict(zip(keys, values)), **measure(*values)}
+            keep_rows(path, [row], keys)
+        yield row
 
 
 def cell(template: str, row: Row) -> str:

@@ -44,10 +44,10 @@ def twins(head: str, backbone: str, data: str = 'ade20k', shape: tuple[int, int]
     return Case([f'{head}_{kind}{backbone}_{data}' for kind in TWINS], ('encoder', 'overall'), shape)
 
 
+DINO = 'dinov2_s', 'dinov2_b', 'dinov3_s', 'dinov3_b'
 PLAIN_VITS = {
-    **{vit: twins('upernet', vit) for vit in ('dinov2_s', 'dinov2_b', 'dinov3_s')},
-    **{f'mask2former_{vit}': twins('mask2former', vit) for vit in ('dinov2_s', 'dinov3_s')},
-    **{f'linear_{vit}': twins('linear', vit) for vit in ('dinov2_s', 'dinov2_b', 'dinov3_s', 'dinov3_b')},
+    **{vit: twins('upernet', vit) for vit in DINO},
+    **{f'{head}_{vit}': twins(head, vit) for head in ('mask2former', 'linear') for vit in DINO},
     **{f'vitdet_{vit}': twins('vitdet', vit, 'coco', (1024, 1024)) for vit in ('vit_b', 'dinov3_b')},
 }
 CLASSIFIER = (('overall',), (224, 224), (1, 32))

@@ -1,23 +1,26 @@
-"""Write the tables of docs/*.md, and the plot of docs/performance.md, from the rows in docs/data.
+"""Write the tables of docs/*.md, and the plots of the pages, from the rows in docs/data.
 
 A table stands between the lines "<!-- table NAME -->" and "<!-- end -->". --check writes nothing and lists the
 differences.
 """
 import argparse
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import matplotlib
+from _figures import draw_curves, draw_rivals, draw_targets
 from ablations import VARIANTS
 from curves import VIEW as CURVE
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from rivals import BOTH, CHANNELS
+from rivals import VARIANTS as RIVALS
 from shared import ROOT, Row, View, ratio, read_rows, show
 from speed import PLAIN_VITS
 from speed import VIEW as SPEED
-from tasks import TASKS
+from tasks import KINDS, TASKS
+from trained import RIVALS as TRAINED_RIVALS
+from trained import SCORES as TRAINED_TASKS
+from trained import VARIANTS as COMPRESSED
 from trained import VIEW as TRAINED
 from untrained import SEARCHED
 
@@ -26,34 +29,33 @@ from cait_mm.errors import UserError
 from cait_mm.utils.files import atomic_path
 
 DATA = ROOT / 'docs/data'
-GREY = '#808080'
-COLOURS = {'measured': '#2f81f7', 'memory kept': '#d29922', 'ideal': GREY}
-"""Readable on white and on black."""
-SERIES = {'ToMe': '#d29922', 'ToMe, halving': '#bf6a02', 'merges': '#3fb950', 'planned': '#2f81f7',
-          'planned, tuned': '#a371f7'}
-STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'cait_mm', 'font.family': 'sans-serif'}
+OWN = ('ATME', 'ATME, weighted', 'CDCP', 'ATME+CDCP', 'CAIT', 'merges', 'merges and a cut', 'atme', 'cait')
+"""Models of this package among its rivals."""
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows of a file whose cells are among those in ``where``, in its order; ``pivot`` turns rows into columns.
 
-    With ``pivot=('seed', 'top1')`` a variant's rows of all seeds become one with ``top1_0``, ``top1_1`` and so on.
+    With ``pivot=('seed', 'top1')`` a variant's rows of all seeds become one with ``top1_0``, ``top1_1`` and so on; more
+    names do the same for more columns.
     """
     file: str
     view: View
     where: dict[str, Sequence[object]] = field(default_factory=dict)
-    pivot: tuple[str, str] | None = None
+    pivot: tuple[str, ...] | None = None
 
     def rows(self) -> list[Row]:
-        rows = [row for row in read_rows(DATA / f'{self.file}.csv')
+        path = DATA / f'{self.file}.csv'
+        rows = [row for row in (read_rows(path) if path.is_file() else ())
                 if all(row[name] in wanted for name, wanted in self.where.items())]
         rows.sort(key=lambda row: [wanted.index(row[name]) for name, wanted in self.where.items()])
         if not self.pivot:
             return rows
-        (column, value), merged = self.pivot, {}
+        (column, *values), merged = self.pivot, {}
         for row in rows:
-            merged.setdefault(row['variant'], dict(row))[f'{value}_{row[column]}'] = row[value]
+            cells = {f'{name}_{row[column]}': row.get(name, '') for name in values}
+            merged.setdefault(row['variant'], dict(row)).update(cells)
         return list(merged.values())
 
 
@@ -70,6 +72,20 @@ def timings(case: str, *headers: str, **templates: str) -> Table:
 MEDIAN = 'median (half the quartiles\' distance)'
 SAVED = {'GMACs': '{gmacs:.3f}', 'saved': '{saved_percent:.1f} %'}
 PARAMS = {'params (M)': '{params_m:.2f}'}
+
+
+def compared(*variants: str) -> Table:
+    """Rivals, each as it comes, tuned and fine-tuned."""
+    speeds = {f'{mode}, batch {batch}': f'{{{mode}_{batch}_speedup:.2f}}x| {{{mode}_{batch}_noisy}}'
+              for mode, batch in (('fused', 1), ('fused', 32), ('unfused', 32), ('compiled', 32))}
+    view = {'variant': '{variant}', **SAVED, **PARAMS, 'sharp: KL': '{kl_sharp_none:.3f}',
+            'top-1': '{top1_sharp_none:.1f} %', 'tuned': '{top1_sharp_tuned:.1f} %',
+            'small: top-1': '{top1_small_none:.1f} %', 'tuned ': '{top1_small_tuned:.1f} %',
+            'with labels': '{top1_small_labels:.1f} %', **speeds, 'MiB at most': '{fused_32_memory_mib:.0f}'}
+    return Table('rivals', view, {'variant': variants, 'training': ['none', 'tuned', 'labels'], 'seed': [0]},
+                 ('training', 'kl_sharp', 'top1_sharp', 'top1_small'))
+
+
 TABLES = {
     'targets': Table('targets', {
         'what': '{what}', 'GMACs': '{dense_gmacs:.2f} → {gmacs:.2f}',
@@ -84,7 +100,11 @@ TABLES = {
         'sharp: KL': '{kl_sharp:.3f}', 'top-1': '{top1_sharp:.1f} %', 'small: KL': '{kl_small:.3f}',
         'top-1, 20 classes': '{top1_small:.1f} %'}, {'variant': SEARCHED}),
     'curves': Table('curves', CURVE),
-    'trained': Table('trained', TRAINED),
+    'trained': Table('trained', TRAINED, {'task': list(TRAINED_TASKS), 'steps': [0, 200], 'variant': list(COMPRESSED)}),
+    'rivals_trained': Table('trained', TRAINED, {'task': list(TRAINED_TASKS), 'steps': [0, 200], 'variant': [
+        'dense', 'merges', 'merges and a cut', 'ToMe, halving', *TRAINED_RIVALS]}),
+    'rivals': compared(*(name for name, how in RIVALS.items() if how.get('target') != CHANNELS)),
+    'scores': compared('dense', *(name for name, how in RIVALS.items() if how.get('target') == CHANNELS)),
     'compression': Table('ablations', {
         'variant': '{variant}', 'top-1 %': '{top1_0:.1f}', 'seed 1': '{top1_1:.1f}', **SAVED, **PARAMS,
         'speed (ideal)': ratio()}, {'data': ['tiny_imagenet_20'], 'variant': list(VARIANTS)}, ('seed', 'top1')),
@@ -136,54 +156,33 @@ def refreshed(page: str) -> str:
     return re.sub(r'<!-- table (\S+) -->\n.*?<!-- end -->', fill, page, flags=re.DOTALL)
 
 
-def plain(axis: Axes, label: str, lines: str = 'both') -> None:
-    """Leave grey lines along the ticks of an axis (``x``, ``y``) or of both, and label the lower one."""
-    axis.set_xlabel(label, color=GREY)
-    axis.tick_params(colors=GREY)
-    axis.grid(axis=lines, color=GREY, alpha=0.25)
-    axis.spines[:].set_visible(False)
+Points = Iterator[tuple[str, str, float, Sequence[float | str]]]
+"""Names, groups, speed-ups, and scores as :func:`_figures.draw_rivals` wants them."""
 
 
-def save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as target:
-        figure.savefig(target, format='svg', transparent=True, metadata={'Date': None})
+def classifiers() -> Points:
+    for row in [*TABLES['rivals'].rows(), *TABLES['scores'].rows()[1:]]:
+        name, scores = row['variant'], [row.get(f'top1_small_{stage}', '') for stage in ('none', 'tuned', 'labels')]
+        if row.get('fused_32_speedup', '') != '' and 'means kept' not in name:
+            kind = {None: 'tokens', CHANNELS: 'channels', BOTH: 'both'}[RIVALS[name].get('target')]
+            yield name, _group(name, kind), row['fused_32_speedup'], scores
 
 
-def draw_targets(path: Path) -> None:
-    """Speed-ups of the targets: measured, with memory kept, and the ideal."""
-    rows = [row for row in TABLES['targets'].rows() if row['unit'] == 'x'][::-1]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.6), layout='constrained')
-        axis = figure.subplots()
-        for name, column, marker in (('ideal', 'ideal', '|'), ('measured', 'measured', 'o'),
-                                     ('memory kept', 'kept', 'D')):
-            shown = [(row[column], place) for place, row in enumerate(rows) if row[column] != '']
-            axis.scatter(*zip(*shown), s=200 if marker == '|' else 36, marker=marker, color=COLOURS[name], label=name)
-        axis.set_yticks(range(len(rows)), [row['what'] for row in rows])
-        axis.set_xlim(left=1)
-        plain(axis, 'times as fast as dense', 'y')
-        axis.legend(frameon=False, labelcolor=GREY, ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1))
-        save(figure, path)
+def segmentors() -> Points:
+    pivoted = replace(TABLES['rivals_trained'], pivot=('steps', 'score'))
+    for row in replace(pivoted, where={**pivoted.where, 'task': ['camvid']}).rows():
+        if row['encoder_speedup'] != '':
+            name, scores = row['variant'], [row.get(f'score_{steps}', '') for steps in (0, 200)]
+            yield name, _group(name, 'tokens'), row['encoder_speedup'], [*scores, '']
+    kinds = {TASKS['rivals_camvid'].name.format(word): kind for kind, word in KINDS.items()}
+    for row in TABLES['rivals_camvid'].rows():
+        if row['encoder_speedup'] != '':
+            name = kinds[row['config']].replace('_', ', ')
+            yield name, _group(name, 'tokens'), row['encoder_speedup'], ['', '', row['after_mIoU']]
 
 
-def draw_curves(path: Path) -> None:
-    """Top-1 of compressed classifiers against the MACs that they save, and against how fast they are."""
-    rows, axes_of = TABLES['curves'].rows(), {'saved_percent': 'MACs saved, %', 'speedup_32': 'times as fast, batch 32'}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 6), layout='constrained')
-        grid = figure.subplots(2, 2, sharey='row')
-        for axes, (score, images) in zip(grid, {'top1_small': '20 classes', 'top1_sharp': '1000 classes'}.items()):
-            for axis, (column, label) in zip(axes, axes_of.items()):
-                for name, colour in SERIES.items():
-                    line = sorted((row[column], row[score]) for row in rows if row[column] != '' and name == (
-                        f'{row["series"]}, tuned' if row['steps'] else row['series']))
-                    if line:
-                        axis.plot(*zip(*line), marker='o', markersize=4, color=colour, label=name)
-                plain(axis, label)
-            axes[0].set_ylabel(f'top-1, {images}, %', color=GREY)
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, labelcolor=GREY, ncols=5,
-                      loc='outside upper center')
-        save(figure, path)
+def _group(name: str, kind: str) -> str:
+    return 'dense' if name == 'dense' else 'this package' if name in OWN else kind
 
 
 def main() -> int:
@@ -198,8 +197,9 @@ def main() -> int:
         for path, page in changed.items():
             with atomic_path(path) as target:
                 target.write_text(page, encoding='utf-8')
-        draw_targets(args.out / 'images/targets.svg')
-        draw_curves(args.out / 'images/curves.svg')
+        draw_targets(args.out / 'images/targets.svg', TABLES['targets'].rows())
+        draw_curves(args.out / 'images/curves.svg', TABLES['curves'].rows())
+        draw_rivals(args.out / 'images/rivals.svg', classifiers(), segmentors())
     names = [path.name for path in changed]
     report(f'other tables in: {", ".join(names) or "no page"}', {'changed': names}, args.json)
     return 2 if changed and args.check else 0

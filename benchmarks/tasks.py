@@ -2,27 +2,33 @@
 
 For each config: test the untrained heads, train, test the last checkpoint, draw its predictions, and count and time the
 twins side by side. Runs in --out, which holds data/ (see benchmarks/samples.py) and checkpoints/ as the configs name
-them. --no-speed leaves the timing to a later call on a quiet machine.
+them. --no-speed leaves the timing to a later call on a quiet machine; --restore-mode trains the merged twins with maps
+restored in another way than their configs say. Tasks rivals_* have the paper's rivals beside the twins, which are
+trained once for both.
 """
 import argparse
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from shared import Row, View, add_timings, config_of, finish, parser_of, ratio, tested, tool
+from shared import Row, View, add_timings, config_of, finish, parser_of, ratio, tested, tool, write_config
 
 from cait_mm.config.cli import positive_int, run
 from cait_mm.config.load import load_config
 from cait_mm.errors import UserError
+from cait_mm.ops.token_merge import RESTORE_MODES
 from cait_mm.tasks import build_model
 from cait_mm.utils.files import newest_checkpoint
 
 DRAWN = 8
 """Pictures of each config to look at; drawing 133 classes takes longer than finding them."""
-KINDS = {'dense': '', 'atme': 'atme_', 'cait': 'cait_'}
+TWINS = ('dense', 'atme', 'cait')
+RIVALS = ('tome', 'diffrate', 'evit_structured', 'evit_unstructured', 'lfe_structured', 'lfe_unstructured', 'evovit')
+KINDS = {'dense': '', **{kind: f'{kind}_' for kind in (*TWINS[1:], *RIVALS)}}
+"""Kinds of backbones, and how the names of their configs say so."""
 
 
 def column(score: str) -> str:
@@ -37,11 +43,16 @@ class Task:
     scores: tuple[str, ...]
     shape: tuple[int, int]
     batch_size: int = 4
-    kinds: Sequence[str] = tuple(KINDS)
+    kinds: Sequence[str] = TWINS
 
-    def configs(self) -> dict[str, Path]:
-        """Kinds, the dense one first, and their configs."""
-        return {kind: config_of(self.name.format(KINDS[kind])) for kind in self.kinds}
+    def configs(self, restore_mode: str | None = None) -> dict[str, Path]:
+        """Kinds, the dense one first, and their configs; ``restore_mode`` changes that of the others."""
+        configs = {kind: config_of(self.name.format(KINDS[kind])) for kind in self.kinds}
+        if restore_mode is None:
+            return configs
+        changes = dict(model=dict(backbone=dict(restore_mode=restore_mode)))
+        return {kind: path if kind == 'dense' else write_config(
+            Path(f'{path.stem}_{restore_mode}.py').resolve(), path.stem, **changes) for kind, path in configs.items()}
 
     @property
     def view(self) -> View:
@@ -76,6 +87,7 @@ TASKS = {
     'swin_isaid': Task('upernet_{}swin_isaid', ('aAcc', 'mIoU'), (896, 896), 1),
     'swin_polyp': Task('cascade_decoder_{}swin_polyp', ('mDice', 'mIoU'), (224, 224), 8),
 }
+TASKS.update({f'rivals_{name}': replace(TASKS[name], kinds=tuple(KINDS)) for name in ('camvid', 'fpn', 'mask_rcnn')})
 
 
 def trained(config: Path) -> Path:
@@ -108,7 +120,7 @@ def scores_of(config: Path, names: Sequence[str]) -> Row:
 def measure(name: str, args: argparse.Namespace) -> tuple[View, list[Row]]:
     """A task's table: its twins of the wanted kinds, timed with all of them."""
     task = TASKS[name]
-    configs = task.configs()
+    configs = task.configs(args.restore_mode)
     rows = {config: {'task': name, 'config': config.stem, **scores_of(config, task.scores)}
             for kind, config in configs.items() if kind in args.kinds}
     if not args.no_speed:
@@ -120,8 +132,10 @@ def measure(name: str, args: argparse.Namespace) -> tuple[View, list[Row]]:
 
 def main() -> None:
     parser = parser_of(__doc__, 'tasks')
-    parser.add_argument('--tasks', nargs='+', choices=list(TASKS), default=list(TASKS))
+    parser.add_argument('--tasks', nargs='+', choices=list(TASKS),
+                        default=[name for name in TASKS if not name.startswith('rivals_')])
     parser.add_argument('--kinds', nargs='+', choices=list(KINDS), default=list(KINDS), help='which twins to train')
+    parser.add_argument('--restore-mode', choices=RESTORE_MODES, help='of the merged twins')
     parser.add_argument('--rounds', type=positive_int, default=10)
     parser.add_argument('--no-speed', action='store_true', help='leave the timing out')
     args = parser.parse_args()

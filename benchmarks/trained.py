@@ -1,9 +1,9 @@
 """Trained segmentors and detectors compressed without labels: as they come, and after some steps of tuning.
 
-ToMe's merging in the same trained model is tested and tuned the same way. Runs where tasks.py does: --out holds data/,
-checkpoints/ and the dense model of a task, which is trained if it is not there. Rows tell how long tuning took, and the
-distance on images held out before and after it. --time times the encoders of a task in one interleaved run, on a quiet
-machine. Finished models are kept.
+The paper's rivals in the same trained model are tested and tuned the same way. Runs where tasks.py does: --out holds
+data/, checkpoints/ and the dense model of a task, which is trained if it is not there. Rows tell how long tuning took,
+and the distance on images held out before and after it. --time times the encoders of a task in one interleaved run, on
+a quiet machine. Finished models are kept.
 """
 import os
 import re
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rivals import CONFIGS
 from shared import Row, View, add_timings, finish, keep_rows, parser_of, ratio, tested
 from tasks import TASKS, trained
 
@@ -34,6 +35,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'ToMe, halving': dict(restore_mode='nearest'),
     'ToMe, halving, residual maps': dict(restore_mode='residual')}
 """Arguments of the compression, or of ToMe's backbone. The target of merges alone is below what they save."""
+RIVALS: dict[str, dict[str, Any]] = {
+    'DiffRate': CONFIGS['diffrate'],
+    'EViT, structured': CONFIGS['evit_structured'],
+    'EViT, unstructured': CONFIGS['evit_unstructured'],
+    'LFE, structured': CONFIGS['lfe_structured'],
+    'LFE, unstructured': CONFIGS['lfe_unstructured'],
+    'Evo-ViT': CONFIGS['evovit']}
+"""Arguments of the backbones of others, all of 12 blocks."""
 KEYS = ('task', 'variant', 'steps', 'seed')
 SCORES = {'camvid': 'mIoU', 'mask2former': 'mIoU', 'acdc': 'mDice', 'polyp': 'mDice', 'mask_rcnn': 'coco/bbox_mAP_50',
           'mask_rcnn_scenes': 'coco/bbox_mAP'}
@@ -45,7 +54,7 @@ VIEW: View = {
 
 def made(variant: str, config: Path, checkpoint: Path, places: tuple[int, int]) -> Compressed:
     """A trained model and its smaller form, not tuned."""
-    options = dict(VARIANTS[variant])
+    options = dict({**VARIANTS, **RIVALS}[variant])
     if 'target' in options:
         merges = tuple(zip(places, ('horizontal', 'vertical')))
         return compress_model(str(config), str(checkpoint), None, options.pop('target'), merge=merges, **options)
@@ -53,9 +62,9 @@ def made(variant: str, config: Path, checkpoint: Path, places: tuple[int, int]) 
     if variant == 'dense':
         return dense
     settings = deepcopy(dense.config)
-    settings.model.backbone.update(tokens=dict(type='ToMe', r=[(place, 'half') for place in places]), **options)
+    settings.model.backbone.update({'tokens': dict(type='ToMe', r=[(place, 'half') for place in places]), **options})
     small = build_model(settings).eval()
-    small.load_state_dict(dense.dense.state_dict())
+    small.load_state_dict({**small.state_dict(), **dense.dense.state_dict()})  # mask tokens are the small one's own
     return replace(dense, small=small, config=settings)
 
 
@@ -67,7 +76,7 @@ def row_of(key: tuple[str, str, int, int], config: Path, folder: Path) -> Row:
         if steps:
             tuning, begun = prepare_tuning(model, None, steps, folder / 'tuning', seed=seed), time.monotonic()
             teacher = tuning.model.teacher.backbone
-            teacher.pop('tokens', None)  # the teacher of ToMe is the dense model too
+            teacher.pop('tokens', None)  # the teacher of a rival is the dense model too
             tune_compressed(model, tuning)
             seconds = dict(tuning_s=time.monotonic() - begun)
         model.save(folder)
@@ -84,7 +93,7 @@ def row_of(key: tuple[str, str, int, int], config: Path, folder: Path) -> Row:
 def main() -> None:
     parser = parser_of(__doc__, 'trained', 'tasks')
     parser.add_argument('--tasks', nargs='+', choices=list(SCORES), default=list(SCORES))
-    parser.add_argument('--variants', nargs='+', choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument('--variants', nargs='+', choices=[*VARIANTS, *RIVALS], default=list(VARIANTS))
     parser.add_argument('--steps', nargs='*', type=whole_number, default=[0, 200], help='of tuning')
     parser.add_argument('--seeds', nargs='+', type=whole_number, default=[0], help='of tuning')
     parser.add_argument('--rounds', type=positive_int, default=10)

@@ -7,17 +7,18 @@ images of --small alone, and so does a search for the places to merge. Finished 
 import argparse
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from shared import Row, View, finish, keep_rows, parser_of, read_rows
+from shared import Row, View, finish, kept, parser_of
 from timm.data import create_transform
 
 import cait_mm
 from cait_mm.config.cli import parse_merges, positive_int, run
-from cait_mm.macs import classifier_cost
+from cait_mm.macs import classifier_cost, reduction
 from cait_mm.pruning import search
 from cait_mm.pruning.imitate import kl
 from cait_mm.utils.inputs import read_lines
@@ -87,21 +88,34 @@ def top1(predicted: torch.Tensor, labels: list[int], only: list[int]) -> float:
     return 100 * float((torch.tensor(only)[predicted[:, only].argmax(1)] == torch.tensor(labels)).double().mean())
 
 
-def measure(name: str, model: cait_mm.models.Classifier, dense: dict[str, torch.Tensor],
-            args: argparse.Namespace) -> Row:
-    """The row of a case; ``dense`` is filled with the dense model's logits of each set."""
-    calibration = torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
-    case = compressed(name, model, calibration)
-    row = {'variant': name, 'merges': ', '.join(map(str, case.spec.merges)).replace('_weighted', ''),
-           'gmacs': classifier_cost(case.spec).macs / 1e9, 'saved_percent': 100 * cait_mm.summary(case).reduction}
-    sets = {'sharp': sharp(args.sharp), 'small': small(args.small, 'val', args.per_class)}
-    for judged, samples in sets.items():
-        samples = list(samples)
-        own, labels = logits(case, samples), [label for _, label in samples]
-        dense[judged] = logits(model, samples) if judged not in dense else dense[judged]
-        only = sorted({*labels}) if judged == 'small' else list(range(own.shape[1]))
-        row.update({f'top1_{judged}': top1(own, labels, only), f'kl_{judged}': float(kl(own, dense[judged]))})
-    return row
+class Judge:
+    """Judges classifiers on both sets of images, which are loaded when the first one comes."""
+
+    def __init__(self, dense: cait_mm.models.Classifier, args: argparse.Namespace) -> None:
+        self.dense, self.args = dense, args
+
+    @cached_property
+    def sets(self) -> dict[str, list[tuple[torch.Tensor, int]]]:
+        return {'sharp': list(sharp(self.args.sharp)),
+                'small': list(small(self.args.small, 'val', self.args.per_class))}
+
+    @cached_property
+    def wanted(self) -> dict[str, torch.Tensor]:
+        """The dense model's logits."""
+        return {name: logits(self.dense, samples) for name, samples in self.sets.items()}
+
+    def __call__(self, model: cait_mm.models.Classifier) -> Row:
+        """Columns of MACs, of top-1 and of the KL from the dense model."""
+        row = {'gmacs': classifier_cost(model.spec).macs / 1e9, 'saved_percent': 100 * reduction(model.spec)}
+        for name, samples in self.sets.items():
+            own, labels = logits(model, samples), [label for _, label in samples]
+            only = sorted({*labels}) if name == 'small' else list(range(own.shape[1]))
+            row.update({f'top1_{name}': top1(own, labels, only), f'kl_{name}': float(kl(own, self.wanted[name]))})
+        return row
+
+
+def calibration_images(args: argparse.Namespace) -> torch.Tensor:
+    return torch.stack([image for image, _ in small(args.small, 'train', args.calibration)])
 
 
 def parser_with_images(text: str, name: str, per_class: int) -> argparse.ArgumentParser:
@@ -121,12 +135,14 @@ def main() -> None:
     parser.add_argument('--variants', nargs='+', choices=list(CASES), default=list(CASES))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    model, kept = cait_mm.load('deit_tiny', args.checkpoint), args.out / 'untrained.csv'
-    done = {row['variant']: row for row in read_rows(kept)} if kept.is_file() else {}
-    rows, dense = [], {}
-    for name in args.variants:
-        rows.append(done.get(name) or measure(name, model, dense, args))
-        keep_rows(kept, rows, ('variant', ))
+    model = cait_mm.load('deit_tiny', args.checkpoint)
+    judge, images = Judge(model, args), calibration_images(args)
+
+    def measure(name: str) -> Row:
+        case = compressed(name, model, images)
+        return {'merges': ', '.join(map(str, case.spec.merges)).replace('_weighted', ''), **judge(case)}
+
+    rows = list(kept(args.out / 'untrained.csv', ('variant', ), [(name, ) for name in args.variants], measure))
     finish(args, 'untrained', ('variant', ), (VIEW, rows))
 
 

@@ -35,6 +35,7 @@ from cait_mm.pruning.imitate import (
 from cait_mm.pruning.scores import CALIBRATED, Score
 from cait_mm.pruning.tune import LR, MODULE_LR, Progress, Tuned
 from cait_mm.pruning.tune import tune as tune_model
+from cait_mm.tokens import TokenReducer
 from cait_mm.utils.draws import draws_of
 from cait_mm.utils.images import as_batches
 
@@ -45,8 +46,8 @@ Model = str | os.PathLike | Arch | Mapping[str, Any]
 
 
 def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple[int | str, str]] = (),
-         num_classes: int | None = None, head_rows: Sequence[int] | None = None, new_head: bool = False,
-         **options: Any) -> Classifier:
+         tokens: None | TokenReducer | Mapping[str, Any] = None, num_classes: int | None = None,
+         head_rows: Sequence[int] | None = None, new_head: bool = False, **options: Any) -> Classifier:
     """A classifier with pretrained weights, in eval mode: a plain ``nn.Module`` from images to logits.
 
     ``load('deit_small', 'deit_small.pth')`` reads official, timm's, Hugging Face's or OpenMMLab's weights
@@ -58,6 +59,8 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
         weights: The file.
         merge: Merges to put in, as the mean of their tokens: ``((4, 'horizontal'), (7, 'vertical'))``. A compressed
             checkpoint has its own.
+        tokens: Instead of merges: another token reducer, ``dict(type='EViT', keep=0.7)`` (:mod:`cait_mm.tokens`). What
+            it learns starts doing nothing, or at random where a network decides (DynamicViT, dTPS).
         num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
         head_rows: Rows of the file's head to take, for a subset of its classes.
         new_head: Start a head of ``num_classes`` from random weights.
@@ -68,7 +71,7 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
         UserError: The file cannot be read, or is not the model that is asked for.
     """
     arch, path = _arch_and_file(model, weights)
-    return load_classifier(path, arch, merge, num_classes, head_rows, new_head, **options)
+    return load_classifier(path, arch, merge, num_classes, head_rows, new_head, tokens, **options)
 
 
 def latency_table(model: nn.Module, *, img_size: tuple[int, int] | None = None, batch_size: int = 1,
@@ -217,12 +220,13 @@ _tuned = tune
 
 
 def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
-             merge: Sequence[tuple[int | str, str]] = (), **options: Any) -> Backbone:
+             merge: Sequence[tuple[int | str, str]] = (), tokens: None | TokenReducer | Mapping[str, Any] = None,
+             **options: Any) -> Backbone:
     """The backbone of a classifier, for dense features: an image to maps of the dense model's sizes, merged or not.
 
     Args:
         model: As in :func:`load`, or a loaded or compressed classifier, whose weights are copied.
-        weights, merge: As in :func:`load`.
+        weights, merge, tokens: As in :func:`load`.
         options: ``out_indices`` says which blocks' (Swin: stages') outputs are returned; the others are those of
             :class:`~cait_mm.models.deit.DeiT`, :class:`~cait_mm.models.lvvit.LVViT`,
             :class:`~cait_mm.models.swin.Swin` and :class:`~cait_mm.models.vit.ViT`.
@@ -233,11 +237,11 @@ def backbone(model: Model | Classifier, weights: FilePath | None = None, *,
     if isinstance(model, Classifier):
         own = model.backbone
         checkpoint = Checkpoint('the classifier', dict(own.state_dict()), own.spec, grid=own.grid)
-        spec = spec_to_load(checkpoint, None, merge)
+        spec = spec_to_load(checkpoint, None, merge, tokens)
     else:
         arch, path = _arch_and_file(model, weights)
         checkpoint = read_checkpoint(str(path))
-        spec = spec_to_load(checkpoint, arch, merge)
+        spec = spec_to_load(checkpoint, arch, merge, tokens)
     result = FAMILIES[spec.arch.family](spec=spec, **{'img_size': stated_size(checkpoint, spec), **options})
     LOGGER.info('%s', result.load_checkpoint(checkpoint))
     return result.eval()

@@ -18,8 +18,8 @@ def backbone_cost(spec: Spec, img_size: tuple[int, int] | None = None, with_cls_
     cost = arch.stem_cost(grid, prefix)
     steps = spec.reducer.counts(arch, spec.blocks, grid, prefix)
     for index, (block, step, inside) in enumerate(zip(spec.blocks[:depth], steps, spec.grids(img_size))):
-        cost += arch.enter_cost(index, grid) + Cost(0, arch.bias_params(index)) + step.cost
-        cost += arch.block_cost(index, block, step.attention, step.windows or (1, step.attention), step.ffn)
+        cost += arch.enter_cost(index, grid) + step.cost + (step.instead or Cost(0, arch.bias_params(index)) + (
+            arch.block_cost(index, block, step.attention, step.windows or (1, step.attention), step.ffn)))
         grid = inside
     return cost
 

@@ -14,6 +14,7 @@ from cait_mm.classification import Classifier
 from cait_mm.config.load import building, is_classifier, load_config
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import read_checkpoint
+from cait_mm.models.classifier import Classifier as PlainClassifier
 
 PARTS = ('backbone', 'encoder', 'overall')
 
@@ -94,7 +95,7 @@ def task_of(model: nn.Module) -> Task:
     Raises:
         UserError: It is no classifier, segmentor or detector.
     """
-    if isinstance(model, Classifier):
+    if isinstance(model, PlainClassifier):
         return Classification(model)
     if hasattr(model, 'encode_decode'):
         return Segmentation(model)

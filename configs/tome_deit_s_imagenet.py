@@ -1,3 +1,3 @@
-# ToMe on DeiT-Small, 13 tokens merged in every block, fine-tuned as the paper does for its comparison (Tab. XV).
-_base_ = './deit_s_600e_imagenet.py'
-model = dict(backbone=dict(tokens=dict(type='ToMe', r=13)))
+# ToMe (Tab. XV): 13 tokens merged in every block, fine-tuned as the paper does; 41.2 % of the MACs saved.
+_base_ = ['./deit_s_600e_imagenet.py', './_base_/backbones/rivals.py']
+model = dict(backbone=_base_.rivals.tome)

@@ -53,6 +53,24 @@ def test_a_merged_one_is_saved_and_loaded_and_its_backbone_gives_dense_maps(weig
         assert torch.equal(early, maps[0][0]) and torch.equal(late, maps[0][1])
 
 
+def test_another_token_reducer_is_put_in_saved_and_carried_along(weights, tmp_path):
+    path, _ = weights
+    tokens, images = dict(type='EViT', keep=0.6, restore='unstructured'), torch.randn(1, 3, 224, 224)
+    model = cait_mm.load('deit_tiny', path, tokens=tokens)
+    assert model.spec.to_dict()['tokens'].items() >= tokens.items()
+    model.save(tmp_path / 'small.pth')
+    sources = [((tmp_path / 'small.pth',), {}), ((model,), {}), (('deit_tiny', path), dict(tokens=tokens))]
+    backbones = [cait_mm.backbone(*source, out_indices=(3, 11), **more) for source, more in sources]
+    with torch.no_grad():
+        assert torch.equal(model(images), cait_mm.load(tmp_path / 'small.pth')(images))
+        maps = [backbone(images)[1] for backbone in backbones]
+    assert maps[0].shape == (1, 192, 14, 14) and all(torch.equal(item, maps[0]) for item in maps)
+    with pytest.raises(UserError, match='is another model'):
+        cait_mm.load(tmp_path / 'small.pth', tokens=dict(type='ToMe', r=3))
+    with pytest.raises(UserError, match='leave merge out'):
+        cait_mm.load('deit_tiny', path, merge=MERGE, tokens=tokens)
+
+
 def test_a_summary_lists_the_changes(weights):
     path, _ = weights
     model, small = cait_mm.load('deit_tiny', path), cait_mm.load('deit_tiny', path, merge=MERGE)

@@ -27,6 +27,7 @@ ROWS = (
     ('tasks', ),
     ('analysis', 'deploy'),
     ('compression', ),
+    ('report', ),
 )
 ROW = {part: number for number, row in enumerate(ROWS) for part in row}
 LINE = ROW['config']

@@ -390,6 +390,7 @@ def test_wheel_ships_the_files_for_mim(tree: Path) -> None:
     assert shipped == sorted([*(set(files_of(tree, 'configs', 'tools')) - scripts), 'model-index.yml'])
     modules = {str(path.relative_to(tree)) for path in (tree / 'cait_mm').rglob('*.py') if '.mim' not in path.parts}
     assert modules == {name for name in names if name.endswith('.py') and '.mim' not in name}
+    assert set(files_of(tree, 'cait_mm/report/templates')) <= set(names)
     top = {name.split('/')[0] for name in names}
     assert top == {'cait_mm', next(name for name in top if name.endswith('.dist-info'))}
 

@@ -8,7 +8,7 @@ import _early  # noqa: F401  # isort: skip
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from cait_mm.pruning.fold import PAD_TO
 from cait_mm.pruning.scores import CALIBRATED, nvit
 from cait_mm.pruning.scores import NAMES as SCORES
 from cait_mm.pruning.tune import LR, MODULE_LR, Tuned
+from cait_mm.report.attempt import attempt, place_of
 from cait_mm.spec import make_spec
 from cait_mm.utils.images import find_images, load_batches
 
@@ -104,6 +105,8 @@ def parse_args() -> argparse.Namespace:
                         f'{MODULE_LR:g} for others)')
     parser.add_argument('--amp', nargs='?', const='float16', choices=['float16', 'bfloat16'],
                         help='mixed precision in --tune of a segmentor or detector (default: float16)')
+    parser.add_argument('--no-report', action='store_true',
+                        help='write no report.html (for a classifier: OUT with .html), which takes some seconds')
     add_json_option(parser)
     args = parser.parse_args()
     if args.out.suffix and args.images is None:
@@ -185,8 +188,9 @@ def compress_whole(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         found.save(args.out)
         if args.tune:
             discard(config.work_dir)
+        shown = reported(args, partial(whole_pair, args, found))
     result = found.result()
-    lines = [*changes(result), f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
+    lines = [*changes(result), *shown, f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
     return ranked(result.get('search')) + predicted(result.get('latency')) + '\n'.join(lines), result
 
 
@@ -219,6 +223,7 @@ def compress_classifier(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     latency = small.provenance.get('latency')
     more = {name: value for name, value in (('search', searched), ('latency', latency)) if value}
     text, result = ranked(searched) + predicted(latency) + text, {**result, **more}
+    text = '\n'.join([text, *reported(args, partial(classifier_pair, args, model, small))])
     return (f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}) if tuned else (text, result)
 
 
@@ -229,6 +234,26 @@ def learned(small: Classifier, dense: Classifier, args: argparse.Namespace) -> T
                   progress=show_tuning)
     state.unlink()
     return result
+
+
+def reported(args: argparse.Namespace, pair: Callable[[], Any]) -> list[str]:
+    """A line about the report of ``pair()``, which is written now that the result is; none if none is wanted."""
+    if args.no_report:
+        return []
+    with logs_aside(args.json):
+        return [attempt(place_of(args.out), pair)]
+
+
+def classifier_pair(args: argparse.Namespace, dense: Classifier, small: Classifier) -> Any:
+    from cait_mm.report import sources
+    return sources.classifier_pair(small, args.out, dense, args.checkpoint, args.images, args.num_images or 64)
+
+
+def whole_pair(args: argparse.Namespace, found: Any) -> Any:
+    from cait_mm.report import sources
+    return sources.model_pair(args.out, found.small, found.config, found.dense, args.checkpoint,
+                              fallback=args.images, counts=found.counts,
+                              dataset_meta=found.provenance.get('dataset_meta'))
 
 
 def main() -> None:

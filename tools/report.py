@@ -1,90 +1,89 @@
-"""Draw a compression run: channels kept, heads, CLS attention, curves (paper, Fig. 6 to 8).
+"""Write a page about compressed models: how much faster, smaller and worse they are, and what was done to them.
 
-With several work directories, such as runs with and without consistency, the picture of heads shows them below each
-other.
+A result is a compressed classifier (.pth), the folder that tools/compress.py wrote, the work directory of a compression
+run, the folder of the quick start, or a page of this command. The page is one HTML file that needs no network. Commands
+that compress write one themselves, which is taken as it is unless one of --dense, --images, --num-images or --again
+asks for more.
 """
 import _early  # noqa: F401  # isort: skip
 import argparse
 from pathlib import Path
+from typing import Any
 
-from cait_mm.analysis import run_figures
-from cait_mm.config.cli import add_json_option, output_folder, report, run
+from cait_mm.config.cli import add_json_option, logs_aside, output_file, positive_int, report, run
 from cait_mm.errors import UserError
-from cait_mm.models import Backbone, Classifier, classifier_backbone
-from cait_mm.models.checkpoint import read_checkpoint
-from cait_mm.pruning.fold import channel_scores, fold
-from cait_mm.pruning.masks import masks_of
-from cait_mm.pruning.training_checkpoint import load_training
-from cait_mm.spec import Spec
+from cait_mm.report import page, quickstart, sources
+from cait_mm.report.answer import answer
+from cait_mm.report.attempt import place_of
+from cait_mm.report.facts import checksum
+from cait_mm.report.gather import gather
+from cait_mm.report.pair import Pair
 from cait_mm.utils.files import checkpoint_of
-from cait_mm.utils.images import find_images
-from cait_mm.utils.tables import table
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work directory of tools/train.py')
-    parser.add_argument('--out', type=output_folder, metavar='DIR',
-                        help='folder for the pictures (default: WORK_DIR/report)')
-    parser.add_argument('--image', type=Path, metavar='FILE_OR_DIR', help='draw the CLS attention over this image')
-    parser.add_argument('--dense', metavar='CHECKPOINT', help='the dense model, drawn next to the compressed one')
+    parser.add_argument('results', nargs='+', type=Path, metavar='WORK_DIR_OR_RESULT',
+                        help='what to report on; several stand side by side')
+    parser.add_argument('--out', type=output_file, metavar='FILE',
+                        help='the page (default: report.html in the result\'s folder, for a file beside it with .html; '
+                        'of several results: report.html here)')
+    parser.add_argument('--dense', metavar='CHECKPOINT',
+                        help='the dense model\'s weights, without which predictions cannot be compared')
+    parser.add_argument('--images', metavar='DIR_OR_LIST',
+                        help='pictures to compare predictions on (default: the validation split of the result\'s '
+                        'config, where it has one, with labels)')
+    parser.add_argument('--num-images', type=positive_int, metavar='N',
+                        help=f'how many of them (default: {sources.OF_CLASSIFIERS} of a classifier\'s, '
+                        f'{sources.OF_OTHERS} of others)')
+    parser.add_argument('--data-root', metavar='DIR', help='where a config\'s data are, instead of its data_root')
+    parser.add_argument('--again', action='store_true', help='measure again what a page has already')
     add_json_option(parser)
     return parser.parse_args()
 
 
-def compressed(training: Classifier) -> Backbone:
-    """The backbone as ``tools/fold.py`` will cut it."""
-    if not training.provenance['cdcp']:
-        return training.backbone
-    return fold(training.backbone, masks_of(training.backbone), tolerance=None).backbone
+def data_of(path: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The data of the reports on one result: those in its page, or measured now."""
+    kind = sources.kind_of(path)
+    if kind == 'page':
+        return page.read(path)
+    asked = args.dense or args.images or args.num_images or args.again
+    return (None if asked else kept(path, kind)) or [gather(pair_of(path, kind, args))]
 
 
-def dense(checkpoint: str, like: Backbone) -> Backbone:
-    """The dense model of the same architecture."""
-    backbone = classifier_backbone(Spec.dense(like.arch), img_size=like.img_size).eval()
-    backbone.load_checkpoint(read_checkpoint(checkpoint))
-    return backbone
+def kept(path: Path, kind: str) -> list[dict[str, Any]] | None:
+    """The data in the page beside a result, if it is of the weights that are there now."""
+    place = place_of(path)
+    if not place.is_file():
+        return None
+    weights = {'classifier': lambda: path, 'model': lambda: path / sources.MODEL, 'run': lambda: checkpoint_of(path),
+               'quickstart': lambda: quickstart.checkpoint_in(path, 'small')}[kind]()
+    try:
+        found = page.read(place)
+    except UserError:
+        return None
+    return found if all(data.get('weights') == checksum(weights) for data in found) else None
 
 
-def draw_attention(args: argparse.Namespace, training: Classifier, out: Path) -> Path:
-    if getattr(training.backbone, 'cls_token', None) is None:
-        raise UserError(f'{training.backbone.arch.name} has no CLS token whose attention --image could draw.')
-    if training.spec.arch.in_channels != 3:
-        raise UserError(f'{training.spec.arch.name} takes images of {training.spec.arch.in_channels} channels, which '
-                        'no picture of --image has.')
-    path = find_images(args.image, 1)[0] if args.image.is_dir() else args.image
-    if not path.is_file():
-        raise UserError(f'{path} does not exist.')
-    models = {'dense': dense(args.dense, training.backbone)} if args.dense else {}
-    image = run_figures.load_image(path, training.backbone.img_size)
-    figure = run_figures.attention_maps(image, {**models, 'compressed': compressed(training)})
-    return run_figures.save(figure, out / 'attention.png')
+def pair_of(path: Path, kind: str, args: argparse.Namespace) -> Pair:
+    if kind == 'model':
+        return sources.open_model(path, args.dense, args.images, args.num_images, args.data_root)
+    if kind == 'quickstart':
+        return quickstart.open_quickstart(path, args.num_images)
+    return {'classifier': sources.open_classifier, 'run': sources.open_run}[kind](
+        path, args.dense, args.images, args.num_images)
 
 
 def main() -> None:
     args = parse_args()
-    out = args.out or args.work_dirs[0] / 'report'
-    loaded = {path: load_training(checkpoint_of(str(path))) for path in args.work_dirs}
-    first = loaded[args.work_dirs[0]]
-    pruned = {path: run.backbone for path, run in loaded.items() if run.provenance['cdcp']}
-    pictures = [run_figures.save(run_figures.curves(args.work_dirs[0]), out / 'curves.png')]
-    result, rows = {}, []
-    if first.provenance['cdcp']:
-        kept = run_figures.kept_channels(first.backbone.spec, masks_of(first.backbone))
-        pictures.append(run_figures.save(kept, out / 'channels.png'))
-    if pruned:
-        heads = {path.name: (channel_scores(model), masks_of(model), model.arch.planes)
-                 for path, model in pruned.items()}
-        pictures.append(run_figures.save(run_figures.channels_per_head(heads), out / 'heads.png'))
-        for path, model in pruned.items():
-            numbers = run_figures.describe(masks_of(model), channel_scores(model), model.arch.planes)
-            result[str(path)] = numbers
-            rows.append([path, *numbers.values()])
-    if args.image is not None:
-        pictures.append(draw_attention(args, first, out))
-    text = table(['run', 'attention channels', 'near zero', 'masked', 'cut'], rows) + '\n' if rows else ''
-    text += '\n'.join(f'picture: {path}' for path in pictures)
-    report(text, {'runs': result, 'pictures': [str(path) for path in pictures]}, args.json)
+    with logs_aside(args.json):
+        found = [data for path in args.results for data in data_of(path, args)]
+    out = args.out or (place_of(args.results[0]) if len(args.results) == 1 else Path('report.html'))
+    page.write(out, found)
+    lines = [f'{data["name"]}: {answer(data)["sentence"]}' for data in found]
+    result = {'report': str(out), 'results': [{'name': data['name'], **answer(data),
+                                               'channels': data.get('run', {}).get('channels')} for data in found]}
+    report('\n'.join([*lines, f'report: {out}']), result, args.json)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,12 @@
 """Train a config of the project, of MMSegmentation or MMDetection."""
 import _early  # noqa: F401  # isort: skip
 import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from cait_mm.config.cli import logs_aside, positive_int, report, run
+from cait_mm.config.load import is_classifier
 from cait_mm.engine.drawing import add_tensorboard, draw_predictions
 from cait_mm.engine.preflight import config_problems, refuse, rehearse, run_problems
 from cait_mm.engine.processes import alone, process_count, require_free, start_processes, stop_processes
@@ -10,6 +14,7 @@ from cait_mm.engine.recipe import set_epochs, set_total_batch, use_amp
 from cait_mm.engine.run import build_runner, final_metrics
 from cait_mm.engine.run_config import add_run_options, read_run_config
 from cait_mm.engine.start import resume_from
+from cait_mm.report.attempt import attempt, place_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +34,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--check-only', action='store_true',
                         help='check the config, its data and weights and these options; train nothing')
     return parser.parse_args()
+
+
+def run_pair(work_dir: str) -> Any:
+    from cait_mm.report import sources
+    return sources.open_run(Path(work_dir))
 
 
 def main() -> None:
@@ -58,6 +68,8 @@ def main() -> None:
         runner = build_runner(config)
         refuse(run_problems(runner))
         runner.train()
+        if runner.rank == 0 and (config.model.get('cdcp') if is_classifier(config) else None):
+            print(attempt(place_of(runner.work_dir), partial(run_pair, runner.work_dir)), flush=True)
     if runner.rank == 0 and args.json:
         result = {'config': args.config, 'work_dir': runner.work_dir, 'iter': runner.iter, 'epoch': runner.epoch,
                   'checkpoint': runner.message_hub.get_info('last_ckpt', None), 'metrics': final_metrics(runner)}

@@ -1,29 +1,21 @@
-"""Figures of a compression run: kept channels, heads, CLS attention, curves (paper, Fig. 6 to 8)."""
+"""Figures of a compression run, heads and curves (paper, Fig. 7), and the numbers in them."""
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
-from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor
 
-from cait_mm.backbones import CAITDeiT
-from cait_mm.ops.token_merge import restore
 from cait_mm.pruning.fold import removable
-from cait_mm.pruning.selection import BlockChannels, pruned_spec
-from cait_mm.spec import Spec
-from cait_mm.utils.files import atomic_path
-from cait_mm.utils.pictures import read_image
+from cait_mm.pruning.selection import BlockChannels
 
 NEAR_ZERO = 1e-3
 """Norm below which a channel counts as near-zero."""
-RED, GREEN, BLUE = '#c44e52', '#55a868', '#4c72b0'
+RED, BLUE = '#c44e52', '#4c8bd0'
+CURVES = ('cdcp/wanted', 'cdcp/reduction', 'cdcp/masked_norm', 'loss', 'top1')
 
 
 def read_scalars(work_dir: Path, key: str) -> tuple[list[int], list[float]]:
@@ -46,116 +38,66 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 yield {name: value for name, value in record.items() if isinstance(value, (int, float))}
 
 
-def kept_channels(spec: Spec, masks: Sequence[BlockChannels]) -> Figure:
-    """The share of channels that every block keeps, by module (Fig. 6)."""
-    figure = Figure(figsize=(8, 3.2), layout='constrained')
-    axes, pruned = figure.subplots(), pruned_spec(spec, masks)
-    for offset, (name, label, colour) in enumerate((('qk_dim', 'query, key', BLUE), ('v_dim', 'value', GREEN),
-                                                    ('ffn_dim', 'FFN', RED))):
-        shares = [100 * getattr(cut, name) / getattr(full, name) for full, cut in zip(spec.blocks, pruned.blocks)]
-        axes.bar(np.arange(len(shares)) + 0.27 * (offset - 1), shares, 0.27, label=label, color=colour)
-    axes.set(xlabel='block (0-based)', ylabel='channels kept, %', ylim=(0, 105))
-    axes.set_xticks(range(len(spec.blocks)), [spec.arch.block_name(index) for index in range(len(spec.blocks))])
-    axes.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1))
-    return figure
+def head_counts(scores: Sequence[BlockChannels], masks: Sequence[BlockChannels],
+                planes: str | None = None) -> dict[str, dict[str, list[int]]]:
+    """How many channels of every head, block by block, are ``near`` zero and can really be ``cut``, for q, k and v.
+
+    Args:
+        scores, masks: Norms and masks of the blocks.
+        planes: The architecture's.
+    """
+    cuts = [removable(mask, score, planes) for mask, score in zip(masks, scores)]
+    return {module: {
+        'near': torch.cat([(getattr(score, module) < NEAR_ZERO).sum(1) for score in scores]).tolist(),
+        'cut': torch.cat([(~getattr(stays, module)).sum(1) for stays in cuts]).tolist()} for module in 'qkv'}
 
 
-def channels_per_head(runs: dict[str, tuple[list[BlockChannels], list[BlockChannels], str | None]]) -> Figure:
+def channels_per_head(runs: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]]) -> Figure:
     """Near-zero and really cut channels of every head, a row of panels for each run (Fig. 7).
 
     Args:
-        runs: Norms and masks of the blocks, and the architecture's ``planes``, by name of the run. With both
-            consistencies the two agree.
+        runs: :func:`head_counts` by name of the run. With both consistencies near zero and cut agree.
     """
     figure = Figure(figsize=(9, 2.4 * len(runs)), layout='constrained')
     rows = figure.subplots(len(runs), 3, squeeze=False, sharex=True)
-    for row, (name, (scores, masks, planes)) in zip(rows, runs.items()):
-        cuts = [removable(mask, score, planes) for mask, score in zip(masks, scores)]
+    for row, (name, counts) in zip(rows, runs.items()):
         for axes, module in zip(row, 'qkv'):
-            near = torch.cat([(getattr(score, module) < NEAR_ZERO).sum(1) for score in scores])
-            cut = torch.cat([(~getattr(stays, module)).sum(1) for stays in cuts])
-            heads = np.arange(len(near))
-            axes.bar(heads, near, 1., color=RED, label='near zero')
-            axes.bar(heads, cut, 1., color=BLUE, label='cut')
-            axes.set(title=f'{name}: {module}', xlabel='head, block by block', ylabel='channels')
-    rows[0][0].legend()
+            heads = np.arange(len(counts[module]['near']))
+            axes.bar(heads, counts[module]['near'], 1., color=RED, label='near zero')
+            axes.bar(heads, counts[module]['cut'], 1., color=BLUE, label='cut')
+            axes.set(title=f'{name}: {module}' if name else module, xlabel='head, block by block', ylabel='channels')
+    figure.legend(*rows[0][0].get_legend_handles_labels(), ncols=2, loc='outside upper right')
     return figure
 
 
-@torch.no_grad()
-def cls_attention(backbone: CAITDeiT, image: Tensor) -> Tensor:
-    """The attention of CLS in the last block, mean over heads, on the grid of the block's input before merging (Fig.
-    8).
+def read_curves(work_dir: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """The scalars of a run that :func:`curves` draws, each as steps and values."""
+    return {key: read_scalars(work_dir, key) for key in CURVES}
+
+
+def curves(scalars: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Figure:
+    """The ramp, the largest masked norm, the loss and the accuracy of a run, over its iterations.
 
     Args:
-        backbone: Folded or dense, in eval mode.
-        image: (1, 3, H, W), normalised.
-
-    Returns:
-        (H / 16, W / 16), rows of the softmax without CLS and the other tokens in front, for patch size 16.
+        scalars: As :func:`read_curves` gives them.
     """
-    attention, seen = backbone.blocks[-1].attn, []
-    attend = attention.attend
-
-    def watched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        seen.append((q[:, :, :1] @ k.mT * attention.scale) + (0 if bias is None else bias[:, :, :1]))
-        return attend(q, k, v, bias)
-
-    attention.attend = watched
-    try:
-        _, grid = backbone.forward_tokens(image)
-    finally:
-        del attention.attend
-    weights = seen[0].softmax(-1)[0, :, 0, backbone.num_cls:].mean(0)
-    return restore(weights.view(1, 1, *grid), backbone.spec.arch.grid(tuple(image.shape[-2:])))[0, 0]
-
-
-def attention_maps(image: Tensor, backbones: dict[str, CAITDeiT]) -> Figure:
-    """An image and the CLS attention of several models over it."""
-    figure = Figure(figsize=(3 * (len(backbones) + 1), 3.2), layout='constrained')
-    panels = figure.subplots(1, len(backbones) + 1)
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-    pixels = (image[0] * std + mean).clamp(0, 1).permute(1, 2, 0).numpy()
-    panels[0].imshow(pixels)
-    panels[0].set_title('image')
-    for axes, (name, backbone) in zip(panels[1:], backbones.items()):
-        weights = cls_attention(backbone, image)[None, None]
-        weights = F.interpolate(weights, size=image.shape[-2:], mode='nearest')[0, 0]
-        axes.imshow(pixels)
-        axes.imshow(weights / weights.max(), cmap='jet', alpha=0.5)
-        axes.set_title(name)
-    for axes in panels:
-        axes.set_axis_off()
-    return figure
-
-
-def curves(work_dir: Path) -> Figure:
-    """The ramp, the largest masked norm, the loss and the accuracy of a run, over its iterations."""
     figure = Figure(figsize=(9, 5), layout='constrained')
     (ramp, norm), (loss, top1) = figure.subplots(2, 2)
     for key, colour, label in (('cdcp/wanted', 'grey', 'wanted'), ('cdcp/reduction', BLUE, 'reached')):
-        steps, values = read_scalars(work_dir, key)
-        ramp.plot(steps, 100 * np.array(values), color=colour, label=label)
+        steps, values = scalars[key]
+        ramp.plot(steps, 100 * np.array(values), color=colour, label=label, marker=_marker(steps))
     ramp.set(title='MACs saved, %')
     ramp.legend()
     for axes, key, title in ((norm, 'cdcp/masked_norm', 'largest norm of a masked channel'), (loss, 'loss', 'loss'),
                              (top1, 'top1', 'top-1, % (by epoch)')):
-        axes.plot(*read_scalars(work_dir, key), color=BLUE, marker='.' if key == 'top1' else '')
+        axes.plot(*scalars[key], color=BLUE, marker=_marker(scalars[key][0]))
         axes.set(title=title)
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG; its path."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    return path
-
-
-def load_image(path: Path, size: tuple[int, int]) -> Tensor:
-    """An image, resized and normalised as for ImageNet: (1, 3, H, W)."""
-    pixels = np.asarray(read_image(path).resize(size[::-1], Image.BICUBIC), dtype=np.float32) / 255
-    return torch.from_numpy((pixels - IMAGENET_DEFAULT_MEAN) / IMAGENET_DEFAULT_STD).permute(2, 0, 1)[None].float()
+def _marker(steps: Sequence[int]) -> str:
+    """Dots where there are few: a line through one point is invisible."""
+    return '.' if len(steps) <= 30 else ''
 
 
 def describe(masks: Sequence[BlockChannels], scores: Sequence[BlockChannels],

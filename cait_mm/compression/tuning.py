@@ -14,6 +14,7 @@ from torch import nn
 from cait_mm.compression.images import image_paths
 from cait_mm.compression.model import Compressed
 from cait_mm.compression.small_config import config_of
+from cait_mm.datasets.slices import SCHEME
 from cait_mm.engine.imitation import distance_of
 from cait_mm.engine.processes import alone
 from cait_mm.engine.recipe import use_amp
@@ -50,7 +51,7 @@ def prepare_tuning(found: Compressed, images: str | os.PathLike | Sequence[str] 
             folder holds something else.
     """
     folder = Path(folder).absolute()
-    paths = list(map(os.path.abspath, image_paths(found.config, images)))
+    paths = [path if path.startswith(SCHEME) else os.path.abspath(path) for path in image_paths(found.config, images)]
     if len(paths) < LEAST_IMAGES:
         raise UserError(f'tuning needs {LEAST_IMAGES} images at least, and there are {len(paths)}: some hundreds are '
                         'better.')

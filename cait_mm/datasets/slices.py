@@ -17,12 +17,25 @@ from cait_mm.errors import UserError
 SUFFIXES = ('.npy.h5', '.h5', '.npz')
 """ACDC's slices and volumes and Synapse's volumes are HDF5, Synapse's slices NumPy archives."""
 IMAGE_KEYS, LABEL_KEYS = ('image', 'img'), ('label', )
-_URI = re.compile(r'slice://(?P<path>.+)#(?P<index>\d*)(?P<label>:label)?')
+SCHEME = 'slice://'
+_URI = re.compile(SCHEME + r'(?P<path>.+)#(?P<index>\d*)(?P<label>:label)?')
 
 
 def slice_uri(path: str, index: int | None = None, label: bool = False) -> str:
     """The address of a slice of a file, or of its labels; without an index the file holds one slice."""
-    return f'slice://{path}#{"" if index is None else index}{":label" if label else ""}'
+    return f'{SCHEME}{path}#{"" if index is None else index}{":label" if label else ""}'
+
+
+def slice_at(uri: str) -> np.ndarray:
+    """The slice at an address of :func:`slice_uri`; see :func:`read_slice`.
+
+    Raises:
+        UserError: As :func:`read_slice`, or it is no such address.
+    """
+    match = _URI.fullmatch(str(uri))
+    if not match:
+        raise UserError(f'{uri} is no slice: write slice://FILE#INDEX or slice://FILE#INDEX:label.')
+    return read_slice(match['path'], int(match['index']) if match['index'] else None, bool(match['label']))
 
 
 def volume_shape(path: str) -> tuple[int, ...]:
@@ -72,11 +85,7 @@ class SliceBackend(LocalBackend):
         Raises:
             UserError: The address or the file cannot be read.
         """
-        match = _URI.fullmatch(str(filepath))
-        if not match:
-            raise UserError(f'{filepath} is no slice: write slice://FILE#INDEX or slice://FILE#INDEX:label.')
-        index = int(match['index']) if match['index'] else None
-        return cv2.imencode('.png', read_slice(match['path'], index, bool(match['label'])))[1].tobytes()
+        return cv2.imencode('.png', slice_at(filepath))[1].tobytes()
 
 
 register_backend('slice', SliceBackend, prefixes='slice', force=True)

@@ -19,10 +19,11 @@ _OF_SEVERAL = ('CachedMixUp', 'CachedMosaic', 'CopyPaste', 'MixUp', 'Mosaic', 'R
 
 @DATASETS.register_module()
 class UnlabelledImages(Dataset):
-    """Pictures of a folder or a list; no other files are read.
+    """Pictures of a folder or a list, or slices of volumes; no other files are read.
 
     Args:
-        images: A folder, a text file with a path on every line, or paths.
+        images: A folder, a text file with a path on every line, or paths; addresses of slices
+            (:func:`~cait_mm.datasets.slices.slice_uri`) too.
         pipeline: Transforms without labels (:func:`without_labels`).
         held_out: Whether to give the tenth (at most :data:`MOST_HELD_OUT`) that is held out, or all others.
         seed: Determines that choice.
@@ -55,7 +56,7 @@ def image_list(images: str | os.PathLike | Sequence[str]) -> list[str]:
     Raises:
         UserError: The folder holds no pictures, or the file cannot be read.
     """
-    return list(map(str, find_images(images) if isinstance(images, (str, os.PathLike)) else images))
+    return find_images(images) if isinstance(images, (str, os.PathLike)) else list(images)
 
 
 def without_labels(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -7,10 +7,12 @@ from cait_mm.arch import NAMES, Arch
 from cait_mm.errors import UserError
 from cait_mm.models.checkpoint import Checkpoint
 from cait_mm.spec import Spec, make_spec
+from cait_mm.tokens import TokenReducer
 
 
 def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, Any],
-                 merge: Sequence[tuple[int | str, str]]) -> Spec:
+                 merge: Sequence[tuple[int | str, str]],
+                 tokens: None | TokenReducer | Mapping[str, Any] = None) -> Spec:
     """The spec of the model that a checkpoint is to be loaded into; arguments as in :func:`cait_mm.api.load`.
 
     Raises:
@@ -21,9 +23,9 @@ def spec_to_load(checkpoint: Checkpoint, arch: None | str | Arch | Mapping[str, 
         if arch is None:
             raise UserError(f'checkpoint {checkpoint.path} does not say its architecture: name it, one of '
                             f'{NAMES}.')
-        return make_spec(arch, merge)
-    wanted = make_spec(carried.arch if arch is None else arch, merge or carried.merges,
-                       tokens=None if merge else carried.tokens)
+        return make_spec(arch, merge, tokens=tokens)
+    wanted = make_spec(carried.arch if arch is None else arch, merge or (() if tokens else carried.merges),
+                       tokens=tokens or (None if merge else carried.tokens))
     return agreed(checkpoint.path, carried, wanted)
 
 

@@ -17,6 +17,7 @@ from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.families import classifier_backbone
 from cait_mm.models.formats import HEAD_KEYS, HEADS
 from cait_mm.spec import Spec
+from cait_mm.tokens import TokenReducer
 
 LOGGER = logging.getLogger('cait_mm')
 
@@ -149,7 +150,8 @@ class Classifier(nn.Module):
 
 def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[str, Any] = None,
                     merge: Sequence[tuple[int | str, str]] = (), num_classes: int | None = None,
-                    head_rows: Sequence[int] | None = None, new_head: bool = False, **options: Any) -> Classifier:
+                    head_rows: Sequence[int] | None = None, new_head: bool = False,
+                    tokens: None | TokenReducer | Mapping[str, Any] = None, **options: Any) -> Classifier:
     """The classifier that a file holds, in eval mode.
 
     Args:
@@ -158,6 +160,7 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
         merge: Merges to put in, as means; a compressed checkpoint has its own.
         num_classes: Classes of the head; None is as many as the file's head or ``head_rows`` has.
         head_rows, new_head: See :meth:`Classifier.load_checkpoint`.
+        tokens: Instead of merges: another token reducer, or its dict (:mod:`cait_mm.tokens`).
         options: Of the backbone, such as ``img_size``, ``in_channels``, ``drop_path_rate``. ``img_size`` is by default
             that of the file's positions, or else of the architecture.
 
@@ -165,7 +168,7 @@ def load_classifier(path: str | os.PathLike, arch: None | str | Arch | Mapping[s
         UserError: The file cannot be read, or is not the model that is asked for.
     """
     checkpoint = read_checkpoint(str(path))
-    spec = spec_to_load(checkpoint, arch, merge)
+    spec = spec_to_load(checkpoint, arch, merge, tokens)
     classes = num_classes or len(checkpoint.state_dict.get('head.weight', ()) if head_rows is None else head_rows)
     if not classes:
         raise UserError(f'checkpoint {path} has no head: give num_classes, and new_head=True for one that starts at '

@@ -18,7 +18,7 @@ from cait_mm.ops.offsets import resample_offsets
 from cait_mm.ops.token_merge import Grid, TokenMerge, interpolation
 from cait_mm.ops.windows import WindowAttention
 from cait_mm.spec import Spec, Widths
-from cait_mm.tokens import Tokens
+from cait_mm.tokens import TokenReducer, Tokens
 
 
 class PatchMerging(nn.Module):
@@ -52,7 +52,7 @@ class Stage(nn.Module):
         downsample: None after the last stage that is built.
     """
 
-    def __init__(self, blocks: Sequence[Block], merges: Mapping[str, TokenMerge],
+    def __init__(self, blocks: Sequence[nn.Module], merges: Mapping[str, TokenMerge],
                  downsample: PatchMerging | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
@@ -72,6 +72,7 @@ class Swin(Backbone):
         merge: ``(('2.4', 'horizontal'), ...)``: ``'stage.block'``, both 0-based, each before the whole block.
         qk_dim, v_dim, ffn_dim: Widths (per head for qk and v), one for all blocks or one per block, counted through
             all stages; None is dense.
+        tokens: Instead of ``merge``: another token reducer (:mod:`cait_mm.tokens`), as ``dict(type='STViTR')``.
         spec: Instead of the above: a :class:`~cait_mm.spec.Spec`, its dict, or the path of its JSON file.
         img_size: Pixels (H, W) of a classifier's images; None is the pretraining size. Any input size works.
         in_channels: Channels of the image; None is the spec's, or 3. Weights of 3 channels are adapted as timm does:
@@ -96,6 +97,7 @@ class Swin(Backbone):
                  qk_dim: Widths = None,
                  v_dim: Widths = None,
                  ffn_dim: Widths = None,
+                 tokens: None | TokenReducer | Mapping[str, Any] = None,
                  spec: None | str | Spec | Mapping[str, Any] = None,
                  img_size: None | int | tuple[int, int] = None,
                  in_channels: int | None = None,
@@ -105,8 +107,8 @@ class Swin(Backbone):
                  drop_path_rate: DropPathRate = 0.,
                  with_cp: bool = False,
                  frozen_stages: int = -1) -> None:
-        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim), spec, in_channels,
-                         restore_mode, drop_path_rate, with_cp, frozen_stages)
+        super().__init__(arch, merge, dict(qk_dim=qk_dim, v_dim=v_dim, ffn_dim=ffn_dim, tokens=tokens), spec,
+                         in_channels, restore_mode, drop_path_rate, with_cp, frozen_stages)
         arch: SwinArch = self.arch
         self.out_indices = checked_outputs(out_indices, len(arch.depths), f'{arch.name} has stages')
         self._check_frozen(len(arch.depths), 'stages')
@@ -152,10 +154,13 @@ class Swin(Backbone):
                 {str(place): TokenMerge(dim, merges[first + place].kind) for place in range(count)
                  if first + place in merges},
                 PatchMerging(dim) if stage + 1 < self.stages else None))
-        self.layers = nn.ModuleList(stages)
+        self.layers, self.tokens = nn.ModuleList(stages), nn.ModuleDict()  # reducers learn in blocks alone
 
-    def _block(self, index: int, shifted: bool) -> Block:
+    def _block(self, index: int, shifted: bool) -> nn.Module:
         arch, spec, dim = self.arch, self.spec.blocks[index], self.arch.dim(index)
+        own = self.spec.reducer.block(arch, index, spec, self.drop_path_rates[index])
+        if own is not None:
+            return own
         attention = WindowAttention(dim, spec.num_heads, spec.qk_dim, spec.v_dim, spec.head_dim, arch.qkv_bias,
                                     arch.window_size, shifted, arch.window_rule)
         return Block(attention, dim, spec.ffn_dim, self.drop_path_rates[index], arch.norm_eps)
@@ -163,7 +168,8 @@ class Swin(Backbone):
     def _random_weights(self) -> None:
         super()._random_weights()
         for block in self.flat_blocks():
-            trunc_normal_(block.attn.relative_position_bias_table, std=.02)
+            if isinstance(block, Block):
+                trunc_normal_(block.attn.relative_position_bias_table, std=.02)
         for stage in self.layers:
             if stage.downsample is not None:
                 trunc_normal_(stage.downsample.reduction.weight, std=.02)
@@ -201,7 +207,11 @@ class Swin(Backbone):
                 if str(place) in stage.merges:
                     x, grid = stage.merges[str(place)](tokens.x, tokens.grid)
                     tokens = self._noted(tokens, tokens._replace(x=x, grid=grid))
-                tokens = tokens._replace(x=self._run(block, tokens.x, tokens.grid))
+                if isinstance(block, Block):
+                    tokens = tokens._replace(x=self._run(block, tokens.x, tokens.grid))
+                else:  # the reducer's
+                    x, memory = self._run(block, tokens.x, tokens.memory, tokens.grid)
+                    tokens = tokens._replace(x=x, memory=memory)
             yield tokens
             if stage.downsample is not None:
                 tokens = self._next_stage(tokens, stage.downsample)
@@ -228,12 +238,23 @@ class Swin(Backbone):
     def fit(self, checkpoint: Checkpoint) -> list[str]:
         """Convert names of other packages, drop computed buffers, and resize bias tables to this window."""
         checkpoint.state_dict = official_names(checkpoint.state_dict)
-        notes = set(self._fit_bias_tables(checkpoint.state_dict))
+        notes = {*self._fit_blocks(checkpoint.state_dict), *self._fit_bias_tables(checkpoint.state_dict)}
         missing = [stage for stage in self.out_indices
                    if hasattr(self, f'norm{stage}') and f'norm{stage}.weight' not in checkpoint.state_dict]
         if missing:
             notes.add(f'norms of the outputs {", ".join(map(str, missing))} start at random')
         return sorted(notes)
+
+    def _fit_blocks(self, state: dict[str, Tensor]) -> Iterator[str]:
+        """Let the blocks of a token reducer start from a dense file's, in place, and say so."""
+        for index, block in enumerate(self.flat_blocks()):
+            path = self.arch.block_path(index)
+            table = f'{path}.attn.relative_position_bias_table'
+            if not isinstance(block, Block) and state.pop(table, None) is not None:
+                new = block.state_dict(prefix=f'{path}.')
+                state.update({key: value for key, value in new.items() if key not in state and '.ls' in key})
+                yield (f'blocks of {type(self.spec.tokens).__name__} start from those of windows, with what else they '
+                       'learn as new')
 
     def _fit_bias_tables(self, state: dict[str, Tensor]) -> Iterator[str]:
         """Resize tables to this window, in place, and describe the changes.

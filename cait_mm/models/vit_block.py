@@ -1,13 +1,13 @@
 """The block of a plain ViT in all its forms, and its layers, from an architecture."""
 from functools import partial
 
-import torch
 from timm.layers import DropPath, GluMlp, LayerScale, Mlp, RmsNorm, get_act_layer
 from torch import Tensor, nn
 
 from cait_mm.arch.base import BlockSpec
 from cait_mm.arch.vit import ViTArch
 from cait_mm.errors import UserError
+from cait_mm.ops.layer_scale import fold_scale
 from cait_mm.ops.offsets import table_rows
 from cait_mm.ops.token_merge import Grid
 from cait_mm.ops.vit_attention import NormLayer, ViTAttention
@@ -67,20 +67,12 @@ class ViTBlock(nn.Module):
             self.norm2, self.ls2 = norm(dim), scale()
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    @torch.no_grad()
     def fold_layer_scale(self) -> None:
         """Multiply LayerScale into the layers before it, whose channels then show what they contribute; it is 1 after.
         """
         both = (self.attn.proj, self.mlp.fc2)
-        for scale, layers in ((self.ls1, both if self.form == 'parallel' else both[:1]),
-                              (getattr(self, 'ls2', None), both[1:])):
-            if not isinstance(scale, LayerScale):
-                continue
-            for layer in layers:
-                layer.weight.mul_(scale.gamma[:, None])
-                if layer.bias is not None:
-                    layer.bias.mul_(scale.gamma)
-            scale.gamma.fill_(1)
+        fold_scale(self.ls1, *(both if self.form == 'parallel' else both[:1]))
+        fold_scale(getattr(self, 'ls2', None), self.mlp.fc2)
 
     def forward(self, x: Tensor, bias: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
         """``bias`` and ``rotation`` are those of :class:`~cait_mm.ops.vit_attention.ViTAttention`."""

@@ -98,6 +98,25 @@ def shift_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device | Non
     return torch.zeros(1, device=device).masked_fill(regions[:, None] != regions[:, :, None], -torch.inf)
 
 
+@_kept(16)
+def wider_windows(grid: Grid, window: Grid, margin: int, device: torch.device | None = None) -> Tensor:
+    """Which tokens of a map on ``grid`` (H, W) are in windows of ``margin`` more rows and columns than ``window`` (h,
+    w), of which as many lie next to each other as cover the map. The middle of a window is as near to that of its part
+    of the map as can be inside.
+
+    Returns:
+        (windows, h' * w'), indices into H * W; h' is ``min(h + margin, H)``.
+    """
+    def places(side: int, length: int) -> Tensor:
+        count, length = -(-side // length), min(length + margin, side)
+        starts = [-((count - (2 * index + 1) * side + count * length) // (2 * count)) for index in range(count)]
+        starts = torch.tensor([min(max(start, 0), side - length) for start in starts], device=device)
+        return starts[:, None] + torch.arange(length, device=device)
+
+    rows, columns = (places(*axis) for axis in zip(grid, window))
+    return (rows[:, None, :, None] * grid[1] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
+
+
 class WindowAttention(Attention):
     """Multi-head self-attention within windows, with a bias by relative position for each head.
 

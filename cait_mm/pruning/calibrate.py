@@ -30,6 +30,7 @@ from cait_mm.models import Backbone
 from cait_mm.ops.attention import Attention
 from cait_mm.ops.compactor import add_block_compactors, hidden_groups, linear_parameters
 from cait_mm.ops.planes import per_channel, per_plane
+from cait_mm.ops.semantic import CrossAttention
 from cait_mm.pruning.compensate import Moments, Sums
 from cait_mm.pruning.selection import BlockChannels
 
@@ -63,8 +64,10 @@ def calibrate(backbone: Backbone, images: Iterable[Tensor]) -> Calibration:
         images: Batches (B, C, H, W) of the architecture's channels, normalised as in training.
 
     Raises:
-        UserError: There are no images, or they have another number of channels.
+        UserError: There are no images, or they have another number of channels, or queries and keys are of different
+            tokens.
     """
+    require_self_attention(backbone)
     statistics, count = _streamed(backbone, images)
     like = next(backbone.parameters())
     scores, hidden, values = [], [], []
@@ -122,6 +125,16 @@ def add_calibrated_compactors(backbone: Backbone, calibration: Calibration) -> N
                 original = layer.parametrizations[name].original
                 rows = original.reshape(*compactor.columns.shape[:2], -1)
                 original.copy_((rows / norms[..., None]).reshape(original.shape))
+
+
+def require_self_attention(backbone: Backbone) -> None:
+    """Raises:
+        UserError: A block's queries are of other tokens than its keys, so that its ``qkv`` is never called as a whole.
+    """
+    if any(isinstance(block.attn, CrossAttention) for block in backbone.flat_blocks()):
+        raise UserError(f'tokens={type(backbone.spec.tokens).__name__}: its queries and keys are of different tokens, '
+                        'and a calibrated start and scores of outputs look at both in one: start CDCP without images, '
+                        'or compress by score=\'magnitude\' or \'lfs\'.')
 
 
 def fitting(images: Iterable[Tensor], arch: Arch) -> Iterator[Tensor]:

@@ -13,14 +13,15 @@ from cait_mm.tokens.dynamicvit import DynamicViT
 from cait_mm.tokens.evit import EViT
 from cait_mm.tokens.evovit import EvoViT
 from cait_mm.tokens.lfe import LFE
+from cait_mm.tokens.stvitr import STViTR
 from cait_mm.tokens.tome import ToMe
 
 REDUCERS: dict[str, type[TokenReducer]] = {reducer.__name__: reducer for reducer in (
-    ToMe, DiffRate, EViT, LFE, EvoViT, DynamicViT, dTPS)}
+    ToMe, DiffRate, EViT, LFE, EvoViT, DynamicViT, dTPS, STViTR)}
 """What ``tokens=dict(type=...)`` knows. ATME has an argument of its own, ``merge``."""
 
-__all__ = ['ATME', 'LFE', 'REDUCERS', 'BlockTokens', 'DiffRate', 'DynamicViT', 'EViT', 'EvoViT', 'Looked', 'ToMe',
-           'TokenReducer', 'Tokens', 'Weigh', 'as_reducer', 'dTPS']
+__all__ = ['ATME', 'LFE', 'REDUCERS', 'BlockTokens', 'DiffRate', 'DynamicViT', 'EViT', 'EvoViT', 'Looked', 'STViTR',
+           'ToMe', 'TokenReducer', 'Tokens', 'Weigh', 'as_reducer', 'dTPS']
 
 
 def as_reducer(tokens: None | TokenReducer | Mapping[str, Any]) -> TokenReducer | None:

@@ -104,6 +104,8 @@ class BlockTokens(NamedTuple):
     """Tokens behind the block; None if they are those of the FFN."""
     windows: tuple[int, int] | None = None
     """How many attentions there are, and of how many tokens each; None if there is one over all tokens."""
+    instead: Cost | None = None
+    """What the block costs, if the reducer supplies it."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,14 @@ class TokenReducer(ABC):
     def parts(self, arch: Arch, depth: int, prefix: int) -> nn.ModuleDict:
         """What is learned, for the first ``depth`` blocks, by the number of the block; ``mask`` is the mask token."""
         return nn.ModuleDict()
+
+    def block(self, arch: Arch, index: int, widths: BlockSpec, drop_path: float = 0.) -> nn.Module | None:
+        """The block that stands in place of the family's block number ``index``; None leaves that.
+
+        It has ``attn`` and ``mlp`` of ``widths``, as the family's has. It is called with the map (B, H * W, C), what
+        the reducer remembers (:attr:`Tokens.memory`) and the grid (H, W), and returns the first two.
+        """
+        return None
 
     def grids(self, arch: Arch, grid: Grid) -> list[Grid]:
         """The grid (H, W) that tokens lie on inside each block, on images of ``grid`` patches; those of all patches

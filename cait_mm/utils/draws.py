@@ -59,7 +59,7 @@ class Draws:
         with OwnRandomness(SAMPLES, self.seed, step):
             return torch.stack([self._changed(self.kept[orders[epoch][place]]) for epoch, place in places])
 
-    def _changed(self, item: Path | Tensor) -> Tensor:
+    def _changed(self, item: str | Tensor) -> Tensor:
         if isinstance(item, Tensor):
             return item.flip(-1) if torch.rand(()) < 0.5 else item
         return self.transform(read_image(item))

@@ -36,8 +36,8 @@ def walk_images(folder: str | Path) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in sorted(files) if name.lower().endswith(SUFFIXES))
 
 
-def find_images(images: str | Path, count: int | None = None) -> list[Path]:
-    """``count`` images (None: all), evenly spread over the sorted list of all.
+def find_images(images: str | Path, count: int | None = None) -> list[str]:
+    """The paths of ``count`` images (None: all), evenly spread over the sorted list of all.
 
     Args:
         images: A folder, or a text file with a path on every line.
@@ -46,7 +46,7 @@ def find_images(images: str | Path, count: int | None = None) -> list[Path]:
     Raises:
         UserError: There are none.
     """
-    found = sorted(map(Path, read_lines(images) if Path(images).is_file() else walk_images(images)))
+    found = sorted(read_lines(images) if Path(images).is_file() else walk_images(images), key=Path)
     if not found:
         raise UserError(f'there are no images below {images}: give a folder of a few dozen, labels are not needed.')
     return spread(found, len(found) if count is None else count)

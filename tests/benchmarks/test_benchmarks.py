@@ -7,33 +7,14 @@ import pytest
 import shared
 import speed
 import tasks
-import torch
 from conftest import DATA, ROOT, real_data
-from PIL import Image
 
-from cait_mm.classification import Classifier
 from cait_mm.config.load import load_config
 from cait_mm.macs import reduction
 from cait_mm.models.checkpoint import read_checkpoint
 
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'benchmarks').rglob('[!_]*.py')
                  if path.name != 'shared.py')
-
-
-@pytest.fixture
-def images(tmp_path):
-    """An ImageFolder of two classes, and random weights of DeiT-Tiny."""
-    for split in ('train', 'val'):
-        for name in ('cat', 'dog'):
-            (tmp_path / 'images' / split / name).mkdir(parents=True)
-            for index in range(2):
-                image = Image.effect_noise((40, 40), 60).convert('RGB')
-                image.save(tmp_path / 'images' / split / name / f'{index}.png')
-    (tmp_path / 'images/classes.txt').write_text('cat 281 cat\ndog 151 dog\n')
-    model = Classifier(dict(type='CAITDeiT', arch='deit_tiny'))
-    state = {name.removeprefix('backbone.'): value for name, value in model.state_dict().items()}
-    torch.save({'model': state}, tmp_path / 'deit.pth')
-    return tmp_path / 'images'
 
 
 @pytest.mark.parametrize('name', SCRIPTS)

@@ -1,4 +1,5 @@
 """Pictures reach a model as its own pipeline and preprocessor would bring them."""
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 
 from cait_mm.compression.images import image_paths, input_size, load_crops
 from cait_mm.config.load import load_config
+from cait_mm.datasets.unlabelled import image_list
 from cait_mm.errors import UserError
 
 
@@ -61,6 +63,29 @@ def test_the_training_split_is_found_without_its_labels(pictures):
 ])
 def test_the_size_is_that_of_the_configs_training(name, size):
     assert input_size(load_config(str(CONFIGS[name])), torch.nn.Module()) == size
+
+
+def test_slices_of_volumes_are_listed_by_their_dataset(tmp_path, monkeypatch):
+    (tmp_path / 'data' / 'train').mkdir(parents=True)
+    grey = np.random.default_rng(0).random((2, 40, 50)).astype(np.float32)
+    for number, image in enumerate(grey):
+        with h5py.File(tmp_path / f'data/train/patient00{number}_slice_1.h5', 'w') as file:
+            file.update(image=image, label=np.zeros(image.shape, np.uint8))
+    (tmp_path / 'list.txt').write_text('patient001_slice_1')
+    config = load_config(str(CONFIGS['cascade_decoder_deit_t_acdc']))
+    dataset = config.train_dataloader.dataset
+    dataset.update(data_root='data', data_prefix=dict(img_path='train'))
+    monkeypatch.chdir(tmp_path)
+    addresses = image_paths(config, None)
+    assert addresses == [f'slice://{tmp_path}/data/train/patient00{number}_slice_1.h5#' for number in range(2)]
+    preprocessor = MODELS.build(config.model.data_preprocessor)
+    loaded = [torch.from_numpy(LoadImageFromFile()(dict(img_path=path))['img']).permute(2, 0, 1) for path in addresses]
+    batch, = load_crops(config, addresses, (40, 50))
+    torch.testing.assert_close(batch, preprocessor(dict(inputs=loaded))['inputs'])
+    (tmp_path / 'listed.txt').write_text('\n'.join(addresses))
+    assert image_list('listed.txt') == addresses  # as a tuning run keeps them
+    dataset.ann_file = str(tmp_path / 'list.txt')
+    assert image_paths(config, None) == addresses[1:]
 
 
 def test_a_broken_picture_and_a_grey_model_are_a_sentence(pictures):

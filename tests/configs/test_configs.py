@@ -1,10 +1,11 @@
 """Every segmentation config builds; those that are not large take a training step and predict, at a small size."""
 import re
+import runpy
 
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS, DATA, ModelOwner
+from conftest import CONFIGS, DATA, ROOT, ModelOwner
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -161,6 +162,24 @@ def test_twins_differ_in_the_backbone_alone(head, family, task, kinds):
                 assert twin[key] == dense[key], key
         assert {k: v for k, v in twin.model.items() if k != 'backbone'} == {
             k: v for k, v in dense.model.items() if k != 'backbone'}
+
+
+RIVALS = sorted(runpy.run_path(str(ROOT / 'configs/_base_/backbones/rivals.py'))['rivals'], key=len, reverse=True)
+COMPARED = {name: kind for name in CONFIGS for kind in RIVALS if re.search(f'_{kind}_deit_[ts]_', name)}
+
+
+def test_there_are_rivals_for_every_kind():
+    assert set(COMPARED.values()) == set(RIVALS)
+
+
+@pytest.mark.parametrize('name', COMPARED)
+def test_rivals_differ_from_the_dense_twin_in_their_tokens_alone(name):
+    twin, dense = (Config.fromfile(CONFIGS[path]) for path in (name, name.replace(f'_{COMPARED[name]}_', '_')))
+    tokens = twin.model.backbone.pop('tokens')
+    assert all(twin[key] == dense[key] for key in dense)
+    of = {'tome': 'ToMe', 'diffrate': 'DiffRate', 'evit': 'EViT', 'lfe': 'LFE', 'evovit': 'EvoViT'}
+    assert tokens.type == of[COMPARED[name].split('_')[0]]
+    assert (tokens.get('restore') == 'unstructured') == ('unstructured' in name)
 
 
 def test_paper_setting_of_upernet_on_ade20k():

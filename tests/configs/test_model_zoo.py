@@ -11,7 +11,8 @@ ZOO = runpy.run_path(str(ROOT / '.dev_scripts/model_zoo.py'))
 METAFILES = {path.stem: yaml.safe_load(path.read_text())['Models']
              for path in (ROOT / 'configs/metafiles').glob('*.yml')}
 MODELS = {model['Name']: model for models in METAFILES.values() for model in models}
-TWINS = [name for name in CONFIGS if re.match(f'({"|".join(ZOO["HEADS"])})_(atme|cait)_', name)]
+KINDS = '|'.join(['atme', 'cait', *ZOO['RIVALS']])
+TWINS = [name for name in CONFIGS if re.match(f'({"|".join(ZOO["HEADS"])})_({KINDS})_', name)]
 
 
 def test_every_config_is_in_the_metafile_of_its_head():
@@ -50,7 +51,7 @@ def test_counts_are_those_of_the_config(name):
 @pytest.mark.parametrize('name', TWINS)
 def test_the_comment_of_a_twin_has_its_counts(name):
     comment = CONFIGS[name].read_text().splitlines()[0]
-    twin, dense = (MODELS[key]['Metadata'] for key in (name, re.sub('_(atme|cait)_', '_', name, count=1)))
+    twin, dense = (MODELS[key]['Metadata'] for key in (name, re.sub(f'_({KINDS})_(?=[dslv])', '_', name, count=1)))
     if twin.get('Encoder FLOPs') is None:
         assert comment.endswith('; the compressed checkpoint decides the widths.')
     else:

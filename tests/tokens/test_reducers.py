@@ -44,7 +44,7 @@ each = pytest.mark.parametrize('tokens', TOKENS, ids=list(SETTINGS))
 
 
 def test_every_reducer_is_here():
-    assert {tokens['type'] for tokens in TOKENS} == set(REDUCERS)
+    assert {tokens['type'] for tokens in TOKENS} == set(REDUCERS) - {'STViTR'}  # Swin's, in test_stvitr.py
 
 
 @each

@@ -86,7 +86,8 @@ def test_the_dense_model_teaches_the_small_one_and_a_killed_run_continues(tool, 
     tuned = result['tuned']
     assert tuned['after'] < tuned['before'] and tuned['steps'] == 4 and tuned['images'] == 36
     assert model['meta']['tuned'] == tuned and 'tuned without labels' in (tmp_path / 'whole/config.py').read_text()
-    assert sorted(path.name for path in (tmp_path / 'whole').iterdir()) == ['config.py', 'model.pth', 'result.json']
+    assert sorted(path.name for path in (tmp_path / 'whole').iterdir()) == [
+        'config.py', 'model.pth', 'report.html', 'result.json']
 
     status, text, err = compress('part', '--tune-later')
     run = tmp_path / 'part/tuning/run.py'

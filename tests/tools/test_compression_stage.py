@@ -19,6 +19,7 @@ from PIL import Image
 from cait_mm.classification import Classifier
 from cait_mm.engine.loader import load_file
 from cait_mm.models.checkpoint import read_checkpoint
+from cait_mm.report import page
 
 BACKBONES = {**FAMILIES, 'lvvit': dict(FAMILIES['lvvit'], norm_eval=True)}  # batches are tiny
 ARCH = FAMILIES['deit']['arch']
@@ -275,28 +276,40 @@ def test_epochs_is_one_option(tool, mini, tmp_path):
     assert status == 2
 
 
-def test_report_draws_the_run(tool, mini, trained, tmp_path):
-    status, text, err = tool('report.py', trained, '--out', tmp_path, '--image', mini.parent / 'val', '--dense',
-                             mini.parent / 'dense.pth', '--json', tmp_path / 'report.json')
+def test_a_run_ends_with_a_report(tool, mini, trained, tmp_path):
+    data, = page.read(trained / 'report.html')
+    assert data['missing'] == [] and data['kind'] == 'classifier' and data['looked_at'] == 12
+    top1, alike = data['quality']
+    assert top1['what'] == 'top-1' and top1['small'] == pytest.approx(scalars(trained, 'top1')[-1], abs=0.01)
+    channels = data['run']['channels']
+    assert channels['near_zero'] == channels['masked'] == channels['cut'] > 0, 'both consistencies: masked is cut'
+    assert data['run']['curves']['cdcp/reduction'][1] == scalars(trained, 'cdcp/reduction')
+    text = (trained / 'report.html').read_text()
+    assert text.count('<figure class="wide"') == 2 and data['attention']['dense']['cls']
+
+
+def test_a_report_is_taken_as_it_is_until_the_weights_change(tool, mini, trained, tmp_path):
+    out = tmp_path / 'a.html'
+    status, text, err = tool('report.py', trained, '--out', out, '--json', tmp_path / 'r.json')
     assert status == 0, err
-    result = json.loads((tmp_path / 'report.json').read_text())
-    assert {Path(path).name for path in result['pictures']} == {'curves.png', 'channels.png', 'heads.png',
-                                                                 'attention.png'}
-    for path in result['pictures']:
-        assert Image.open(path).size[0] > 300
-    run = result['runs'][str(trained)]
-    assert run['near_zero'] == run['masked'] == run['cut'] > 0, 'with both consistencies all that is masked is cut'
+    assert page.read(out) == page.read(trained / 'report.html')
+    result = json.loads((tmp_path / 'r.json').read_text())
+    assert result['report'] == str(out) and result['results'][0]['sentence'] in text
+    status, _, err = tool('report.py', trained, trained, '--num-images', 4, '--images', mini.parent / 'val' / 'red',
+                          '--out', out)
+    assert status == 0, err
+    both = page.read(out)
+    assert [data['looked_at'] for data in both] == [4, 4] and both[0]['speed'] != both[1]['speed']
     status, _, err = tool('report.py', tmp_path)
     assert status == 2 and 'no last_checkpoint' in err
+    status, _, err = tool('report.py', tmp_path / 'nowhere')
+    assert status == 2 and 'nowhere does not exist' in err
 
 
 def test_report_and_benchmark_know_swin(tool, config_of, run_of, tmp_path):
     trained = run_of('swin')
-    status, text, err = tool('report.py', trained, '--out', tmp_path)
-    assert status == 0, err
-    assert {path.name for path in tmp_path.iterdir()} == {'curves.png', 'channels.png', 'heads.png'}
-    status, _, err = tool('report.py', trained, '--out', tmp_path, '--image', config_of('swin').parent / 'val')
-    assert status == 2 and 'has no CLS token' in err
+    data, = page.read(trained / 'report.html')
+    assert data['missing'] == ['attention: attention of custom stays inside windows'] and data['tokens']['stages']
     status, _, err = tool('fold.py', trained, tmp_path / 'cait.pth')
     assert status == 0 and scalars(trained, 'cdcp/kept/2.2.ffn'), err
     status, text, err = tool('benchmark.py', tmp_path / 'cait.pth', '--against', config_of('swin'), '--shape', 64, 64,

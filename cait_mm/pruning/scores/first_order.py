@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cait_mm.models.base import backbone_inside
 from cait_mm.ops.compactor import hidden_groups
+from cait_mm.pruning.calibrate import require_self_attention
 from cait_mm.pruning.scores.task import Batch, answers, task_loss
 from cait_mm.pruning.selection import BlockChannels
 
@@ -20,8 +21,13 @@ def terms(model: nn.Module, batches: Iterable[Batch]) -> Iterator[list[BlockChan
 
     The loss is the mean over the batch. A gated FFN's channel has the term of its value, which is that of its product
     with the gate. Blocks that the loss does not see have terms of 0.
+
+    Raises:
+        UserError: Queries and keys of a block are of different tokens.
     """
-    blocks = backbone_inside(model).flat_blocks()
+    backbone = backbone_inside(model)
+    require_self_attention(backbone)
+    blocks = backbone.flat_blocks()
     for images, targets in batches:
         with _gated([layer for block in blocks for layer in (block.attn.qkv, block.mlp.fc1)]) as gates:
             loss = task_loss(answers(model, images)[0], targets)

@@ -14,10 +14,10 @@ from shared import Row, View, finish, kept, machine
 from untrained import Judge, calibration_images, parser_with_images
 
 import cait_mm
-from cait_mm.analysis.speed import conditions, time_interleaved
 from cait_mm.config.cli import parse_merges, positive_int, run, whole_number
 from cait_mm.config.outcome import show_tuning
 from cait_mm.models import Classifier
+from cait_mm.utils.speed import conditions, time_interleaved
 
 TOME = {'ToMe': (4, 6, 8, 10, 12, 13, 14, 16, 18, 20), 'ToMe, halving': ((8,), (5, 7), (4, 7), (3, 7))}
 MERGES = ('7:horizontal,9:vertical', '5:horizontal,8:vertical', '5:horizontal,7:vertical', '4:horizontal,7:vertical',

@@ -8,7 +8,7 @@ import logging
 import sys
 from importlib.util import find_spec
 
-from cait_mm.api import CDCP, backbone, compress, load, summary, tune
+from cait_mm.api import CDCP, backbone, compress, latency_table, load, summary, tune
 from cait_mm.version import __version__
 
 _OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmdet')
@@ -29,4 +29,4 @@ elif 'mmengine' in sys.modules:  # a config's custom_imports lead here
     logging.getLogger('cait_mm').warning('cait_mm registers nothing in MMEngine: %s cannot be imported.',
                                          ', '.join(_MISSING))
 
-__all__ = ['CDCP', '__version__', 'backbone', 'compress', 'load', 'summary', 'tune']
+__all__ = ['CDCP', '__version__', 'backbone', 'compress', 'latency_table', 'load', 'summary', 'tune']

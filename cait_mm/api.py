@@ -1,5 +1,5 @@
-"""The front door: load a classifier, compress it or prune it while it is trained, tune the compressed one, summarise
-the changes, take its backbone.
+"""The front door: load a classifier, measure what its parts cost, compress it or prune it while it is trained, tune the
+compressed one, summarise the changes, take its backbone.
 """
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,9 @@ from torch import nn
 
 from cait_mm.arch import Arch, is_arch_name
 from cait_mm.errors import UserError
+from cait_mm.latency.cache import budget, measured
+from cait_mm.latency.measure import SECONDS, Measured
+from cait_mm.latency.table import LatencyTable
 from cait_mm.models.base import Backbone, backbone_inside
 from cait_mm.models.carried import spec_to_load, stated_size
 from cait_mm.models.checkpoint import Checkpoint, read_checkpoint
@@ -36,7 +39,7 @@ from cait_mm.tokens import TokenReducer
 from cait_mm.utils.draws import draws_of
 from cait_mm.utils.images import as_batches
 
-__all__ = ['CDCP', 'backbone', 'compress', 'load', 'summary', 'tune']
+__all__ = ['CDCP', 'backbone', 'compress', 'latency_table', 'load', 'summary', 'tune']
 
 FilePath = str | os.PathLike
 Model = str | os.PathLike | Arch | Mapping[str, Any]
@@ -71,7 +74,33 @@ def load(model: Model, weights: FilePath | None = None, *, merge: Sequence[tuple
     return load_classifier(path, arch, merge, num_classes, head_rows, new_head, tokens, **options)
 
 
-def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tuple[int | str, str]] | None = None,
+def latency_table(model: nn.Module, *, img_size: tuple[int, int] | None = None, batch_size: int = 1,
+                  device: str = 'cpu', dtype: str = 'float32', seconds: float = SECONDS, again: bool = False,
+                  progress: Callable[[Measured], None] | None = None) -> LatencyTable:
+    """What the parts of a model cost on this machine, for :func:`compress`; tables are kept in the user's cache folder.
+
+    ``table.save(path)`` writes it as JSON, for another machine; ``table.predict(spec)`` is the milliseconds of a spec.
+
+    Args:
+        model: Of full width: a classifier, or any module that holds one backbone of this package, whose maps are then
+            timed as :func:`compress` restores them.
+        img_size: Pixels (H, W) of the images; None is the model's.
+        batch_size: Images at once.
+        device: ``cpu``, with as many threads as PyTorch has now, or ``cuda``.
+        dtype: Of weights and images: ``float32``, ``bfloat16`` or ``float16``.
+        seconds: To spend on timing, roughly, after a first pass.
+        again: Measure although a table is kept.
+        progress: Called after every forward pass.
+
+    Raises:
+        UserError: The model is compressed already, or there is no such device.
+    """
+    return measured(model, img_size=img_size, batch_size=batch_size, device=device, dtype=dtype, seconds=seconds,
+                    again=again, progress=progress)
+
+
+def compress(model: nn.Module, images: Any, target: float | None = None, *, speedup: float | None = None,
+             latency: None | FilePath | LatencyTable = None, merge: Sequence[tuple[int | str, str]] | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
              ridge: float = RIDGE, search: int = 0, score: str | Score = CALIBRATED, labels: bool = False,
              num_images: int = 64, tune: int = 0, **tuning: Any) -> nn.Module:
@@ -84,6 +113,10 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
             (:func:`~cait_mm.utils.images.as_batches`).
         target: The share of the dense MACs to save, merges included: of a classifier's whole, of other models' backbone
             on images as large as the first one.
+        speedup: Instead of ``target``: how many times as fast that is to be, by a table of measured times: merges and
+            widths are then chosen by what they save of these.
+        latency: The table (:func:`latency_table`), or the path of its JSON file. None measures this machine, for single
+            images on the CPU, which takes a minute or two once.
         merge: Where to merge, ``((4, 'horizontal'), (7, 'vertical'))``. None keeps the model's merges, and chooses
             some for the target where it has none.
         align: Leave widths in multiples of this.
@@ -112,21 +145,25 @@ def compress(model: nn.Module, images: Any, target: float, *, merge: Sequence[tu
 
     Raises:
         UserError: The model is pruned already, holds no backbone or cannot be tuned, the images do not fit, the target
-            is out of reach, the score is unknown or has no loss to differentiate, or both ``merge`` and ``search`` are
-            given.
+            or the speed-up is out of reach, the latency table is of another model, the score is unknown or has no loss
+            to differentiate, or both ``merge`` and ``search`` are given.
     """
     if not isinstance(model, Classifier):
         batches = list(as_batches(images, backbone_inside(model).img_size, num_images, labels))
         if not batches:
             raise UserError('there are no images to calibrate on: some dozens are enough, labels are not needed.')
-        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search, score=score)
         first = batches[0][0] if labels else batches[0]
+        size = tuple(first.shape[-2:])
+        target, table = budget(model, size, target, speedup, latency)
+        how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search, score=score,
+                          latency=table)
         if tune:
             require_logits(model, first[:1])
-        small = compress_inside(model, batches, how, tuple(first.shape[-2:]))[0]
+        small = compress_inside(model, batches, how, size)[0]
     else:
+        target, table = budget(model, model.backbone.img_size, target, speedup, latency)
         small = cut_without_training(model, as_batches(images, model.backbone.img_size, num_images, labels), target,
-                                     merge, align, pad_to, weighted, proportional, ridge, search, score)
+                                     merge, align, pad_to, weighted, proportional, ridge, search, score, table)
     if tune:
         _tuned(small, model, images, tune, **tuning)
     return small

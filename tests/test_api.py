@@ -4,6 +4,7 @@ import timm
 import torch
 from conftest import DATA, FAMILIES, plain_backbone, plain_classifier
 from PIL import Image
+from timed import table_of
 
 import cait_mm
 from cait_mm.errors import UserError
@@ -113,7 +114,8 @@ def test_an_unknown_architecture_and_option_are_named(weights):
 
 
 def test_the_surface_is_small():
-    assert set(cait_mm.__all__) == {'CDCP', '__version__', 'backbone', 'compress', 'load', 'summary', 'tune'}
+    assert set(cait_mm.__all__) == {'CDCP', '__version__', 'backbone', 'compress', 'latency_table', 'load', 'summary',
+                                    'tune'}
 
 
 @pytest.fixture(params=['folder', 'tensor', 'list', 'loader with labels', 'loader of dicts'])
@@ -136,6 +138,25 @@ def test_compression_takes_images_in_any_form(images):
     selected = small.provenance['selected_reduction']
     assert selected >= 0.4 > summary.reduction > 0.3, 'padding costs'
     assert f'{selected:.1%} without padding' in str(summary) and summary.to_dict()['selected_reduction'] == selected
+
+
+def test_a_speedup_is_a_budget_of_measured_time(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    model, images = plain_classifier('deit', merge=()), torch.randn(6, 3, 64, 64)
+    table = table_of(model.spec.arch, other=0.01)
+    table.save(tmp_path / 'table.json')
+    for latency in (table, tmp_path / 'table.json'):
+        small = cait_mm.compress(model, images, speedup=1.8, latency=latency)
+        assert table.dense / table.predict(small.spec) >= 1.8
+    measured = cait_mm.latency_table(model, seconds=0, batch_size=2)
+    assert measured.dense > 0 and measured.conditions['batch_size'] == 2
+    inside = cait_mm.latency_table(torch.nn.Sequential(plain_backbone('deit', merge=(), out_indices=(0, 2))), seconds=0)
+    assert inside.outputs == (0, 2) and inside.conditions['restore_mode'] == 'residual_linear'
+    for budget in ({}, dict(target=0.4, speedup=2.)):
+        with pytest.raises(UserError, match='give either `target`'):
+            cait_mm.compress(model, images, **budget)
+    with pytest.raises(UserError, match='a number above 1'):
+        cait_mm.compress(model, images, speedup=0.5)
 
 
 def test_a_loader_is_left_when_there_are_enough_images():

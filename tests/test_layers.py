@@ -16,6 +16,7 @@ ROWS = (
     ('spec', ),
     ('macs', ),
     ('models', ),
+    ('latency', ),
     ('pruning', ),
     ('api', ),
     # the rows above need only torch and timm; the rows below may need OpenMMLab

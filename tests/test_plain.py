@@ -149,6 +149,7 @@ from cait_mm.models import Classifier, classifier_backbone
 from cait_mm.spec import Spec
 
 os.chdir(sys.argv[1])
+os.environ['XDG_CACHE_HOME'] = 'cache'
 os.mkdir('images')
 for index in range(4):
     Image.effect_noise((64, 64), 60).convert('RGB').save(f'images/{index}.png')
@@ -164,6 +165,7 @@ def train(model, loader, optimizer, epochs):
 """
     optimizer = 'optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\n'
     lines = lines.replace('deit_small', 'deit_tiny').replace('pruner = ', f'{optimizer}pruner = ')
+    lines = lines.replace('speedup=2.0', 'speedup=2.0, latency=cait_mm.latency_table(model, seconds=0.1)')
     checks = """
 print(round(cait_mm.summary(small).reduction, 3), small.spec.is_pruned, [tuple(item.shape) for item in
       backbone(torch.randn(1, 3, 224, 224))])

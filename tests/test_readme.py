@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 from conftest import ROOT
+from timed import table_of
 
 PAGES = [(ROOT / page).read_text() for page in ('README.md', 'docs/commands.md')]
 BLOCKS = [block for page in PAGES for block in re.findall(r'```shell\n(.*?)```', page, re.DOTALL)]
@@ -16,10 +17,17 @@ LACKING = {'tools/compress.py': 'does not exist', 'tools/demo.py': 'does not exi
 
 
 @pytest.mark.parametrize('command', TOOLS, ids=' '.join)
-def test_python_command(tool, command, tmp_path):
+def test_python_command(tool, command, tmp_path, monkeypatch):
     _, script, *words = command
     if script == 'tools/benchmark.py':  # as written but quick
         words[words.index('--shape') + 1:] = ['64', '64', '--rounds', '1']
+    if 'edge.json' in words:
+        words[words.index('edge.json')] = table = tmp_path / 'edge.json'
+        if script == 'tools/latency.py':
+            monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+            words += ['--seconds', '0.1']
+        else:
+            table_of('deit_small').save(table)
     if (ROOT / 'data').exists() and script in LACKING:
         pytest.skip('data/ is here: this might start the real training')
     status, out, err = tool(script.removeprefix('tools/'), *words)

@@ -16,7 +16,6 @@ import torch
 
 from cait_mm.analysis.flops import count_macs, count_params
 from cait_mm.analysis.modes import DTYPES, Mode, attention_kernels
-from cait_mm.analysis.speed import Timing, amdahl, conditions, peak_memory, time_interleaved
 from cait_mm.analysis.training import training_step
 from cait_mm.config.cli import add_json_option, positive_int, report, run
 from cait_mm.config.options import add_cfg_options
@@ -25,6 +24,7 @@ from cait_mm.deploy import OnnxModel, deployed
 from cait_mm.errors import UserError, reason_of
 from cait_mm.tasks import PARTS, load_model, parts_of, task_of
 from cait_mm.utils.memory import keep_freed_memory
+from cait_mm.utils.speed import Timing, amdahl, conditions, peak_memory, time_interleaved
 from cait_mm.utils.tables import table
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from cait_mm import tune
 from cait_mm.arch import NAMES, Arch, BlockName, get_arch, is_arch_name
 from cait_mm.config.cli import (
+    above_one,
     add_json_option,
     output_file,
     output_folder,
@@ -28,9 +29,10 @@ from cait_mm.config.cli import (
     share,
     whole_number,
 )
-from cait_mm.config.outcome import before_after, ranked, show_search, show_tuning, told
+from cait_mm.config.outcome import before_after, predicted, ranked, show_measuring, show_search, show_tuning, told
 from cait_mm.config.screen import At, Screen, add_verbose_option, screen
 from cait_mm.errors import UserError
+from cait_mm.latency.cache import budget
 from cait_mm.models import Classifier, load_classifier
 from cait_mm.ops.token_merge import RESTORE_MODES
 from cait_mm.pruning.compensate import RIDGE
@@ -53,9 +55,15 @@ def parse_args() -> argparse.Namespace:
                         help=f'a config with a backbone of this package, or an architecture: {NAMES}')
     parser.add_argument('checkpoint', help='the dense pretrained weights, or the checkpoint that the config trained')
     parser.add_argument('out', type=output_place, help='the compressed checkpoint (.pth) or the folder to write')
-    parser.add_argument('--target', type=share_or_none, required=True, metavar='SHARE',
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument('--target', type=share_or_none, metavar='SHARE',
                         help='the share of MACs to save, for example 0.505: of a whole classifier, of a segmentor\'s '
                         'or detector\'s backbone, where 0 only writes the model in this form')
+    budget.add_argument('--speedup', type=above_one, metavar='X',
+                        help='instead: how many times as fast that is to be, for example 2.0, by measured times')
+    parser.add_argument('--latency-table', metavar='FILE',
+                        help='measured times from tools/latency.py, of this or another machine (default: measure '
+                        'this one for single images, once); also for the latency term of --score nvit')
     parser.add_argument('--images', metavar='DIR_OR_LIST',
                         help='a folder of images, or a text file with a path on every line; labels are not needed '
                         '(default for a segmentor or detector: the images that it was trained on)')
@@ -83,9 +91,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--score', choices=SCORES, default=CALIBRATED,
                         help='by what channels are judged: their contribution in a new basis of attention, or as '
                         f'another method does; docs/rivals.md has them (default: {CALIBRATED})')
-    parser.add_argument('--latency', metavar='FILE',
-                        help='with --score nvit: JSON with the milliseconds of a block by the width of one module, '
-                        '{"qk": {"64": 1.9, "32": 1.7}, "v": {...}, "ffn": {...}}')
     parser.add_argument('--restore-mode', choices=RESTORE_MODES,
                         help='how a segmentor\'s or detector\'s maps are restored (default: residual_linear where '
                         'merges are put in, otherwise as the config says)')
@@ -113,8 +118,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--{others[0].replace("_", "-")} is for segmentors and detectors, whose OUT is a folder')
     if not args.tune and (args.amp or args.tune_later or args.lr or args.batch_size):
         parser.error('--amp, --tune-later, --lr and --batch-size go with --tune')
-    if args.latency and args.score != 'nvit':
-        parser.error('--latency goes with --score nvit')
+    if args.latency_table and not args.speedup and args.score != 'nvit':
+        parser.error('--latency-table goes with --speedup or --score nvit')
     if args.search and args.merge is not None:
         parser.error('--search looks for the places to merge, and --merge names them: give one of them')
     return args
@@ -171,9 +176,10 @@ def compress_whole(args: argparse.Namespace, shown: Screen) -> tuple[str, dict[s
     from cait_mm.compression.tuning import RUN, discard, prepare_tuning, tune_compressed
     merge = None if args.merge is None else parse_merges(args.merge)
     with shown.step(f'compress {Path(args.checkpoint).name}') as step:
-        found = compress_model(args.model, args.checkpoint, args.images, args.target, merge=merge, align=args.align,
-                               pad_to=args.pad_to, num_images=args.num_images, data_root=args.data_root,
-                               restore_mode=args.restore_mode, search=args.search,
+        found = compress_model(args.model, args.checkpoint, args.images, args.target, speedup=args.speedup,
+                               latency=args.latency_table, measuring=partial(show_measuring, at=step.at), merge=merge,
+                               align=args.align, pad_to=args.pad_to, num_images=args.num_images,
+                               data_root=args.data_root, restore_mode=args.restore_mode, search=args.search,
                                progress=partial(show_search, at=step.at), **means(args))
     if args.tune:
         with shown.step('tune it') as step:
@@ -188,7 +194,7 @@ def compress_whole(args: argparse.Namespace, shown: Screen) -> tuple[str, dict[s
     lines = reported(args, shown, partial(whole_pair, args, found))
     result = found.result()
     lines = [*changes(result), *lines, f'use it: python tools/test.py {args.out}/config.py {args.out}/model.pth']
-    return ranked(result.get('search')) + '\n'.join(lines), result
+    return ranked(result.get('search')) + predicted(result.get('latency')) + '\n'.join(lines), result
 
 
 def later(folder: str) -> str:
@@ -199,7 +205,8 @@ def later(folder: str) -> str:
 
 def means(args: argparse.Namespace) -> dict[str, Any]:
     """The options that switch single means of the compression, as the library's arguments."""
-    score = partial(nvit, latency=args.latency) if args.latency else args.score
+    judged = args.score == 'nvit' and args.latency_table
+    score = partial(nvit, latency=args.latency_table) if judged else args.score
     return dict(weighted=args.merge_weights == 'distance', proportional=not args.no_proportional, ridge=args.ridge,
                 score=score)
 
@@ -209,18 +216,22 @@ def compress_classifier(args: argparse.Namespace, shown: Screen) -> tuple[str, d
     with shown.step(f'compress {Path(args.checkpoint).name}') as step:
         model, merge = load_dense(args)
         paths = find_images(args.images, args.num_images or 64)
+        target, latency_table = budget(model, model.backbone.img_size, args.target, args.speedup, args.latency_table,
+                                       progress=partial(show_measuring, at=step.at))
         images = step.over(load_batches(paths, model.spec.arch.img_size[0], BATCH), 'batches of images',
                            math.ceil(len(paths) / BATCH))
-        small = compress(model, images, args.target, merge or None if args.search else merge, args.align or 1,
-                         args.pad_to, search=args.search, progress=partial(show_search, at=step.at), **means(args))
+        small = compress(model, images, target, merge or None if args.search else merge, args.align or 1,
+                         args.pad_to, search=args.search, latency=latency_table,
+                         progress=partial(show_search, at=step.at), **means(args))
     tuned = None
     if args.tune:
         with shown.step('tune it') as step:
             tuned = learned(small, model, args, step.at)
     small.save(args.out)
     text, result = before_after(small, args.out)
-    searched = small.provenance.get('search')
-    text, result = ranked(searched) + text, {**result, **({'search': searched} if searched else {})}
+    searched, latency = small.provenance.get('search'), small.provenance.get('latency')
+    more = {name: value for name, value in (('search', searched), ('latency', latency)) if value}
+    text, result = ranked(searched) + predicted(latency) + text, {**result, **more}
     text = '\n'.join([text, *reported(args, shown, partial(classifier_pair, args, model, small))])
     return (f'{text}\n{told(tuned)}', {**result, 'tuned': asdict(tuned)}) if tuned else (text, result)
 
@@ -263,4 +274,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main, ('target', 'merge', 'search', 'align', 'pad_to', 'images', 'ridge', 'score', 'tune', 'lr'))
+    run(main, ('target', 'speedup', 'merge', 'search', 'align', 'pad_to', 'images', 'ridge', 'score', 'tune', 'lr'))

@@ -141,6 +141,16 @@ class Arch(ABC):
             raise UserError(f'{self.name} has blocks 0 to {self.depth - 1}.')
         return name
 
+    def enters(self, block: int) -> bool:
+        """Whether there is a step to a new stage before ``block``."""
+        return False
+
+    def alike(self, block: int, part: str) -> str:
+        """What ``block`` shares with those whose ``part`` (``attention``, ``ffn``, or a name of what is around them)
+        takes the same time at equal tokens and widths; here all do.
+        """
+        return ''
+
     @abstractmethod
     def block_path(self, block: int) -> str:
         """The prefix of ``block`` in a state dict, without the final dot."""

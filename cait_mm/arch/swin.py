@@ -109,6 +109,14 @@ class SwinArch(Arch):
             raise UserError(f'{where}.')
         return self.merge_blocks[block]
 
+    def enters(self, block: int) -> bool:
+        return block in self.first_blocks[1:]
+
+    def alike(self, block: int, part: str) -> str:
+        stage = self.stage(block)
+        shifted = part == 'attention' and (block - self.first_blocks[stage]) % 2
+        return f'stage {stage}, shifted' if shifted else f'stage {stage}'
+
     def block_path(self, block: int) -> str:
         stage = self.stage(block)
         return f'layers.{stage}.blocks.{block - self.first_blocks[stage]}'
@@ -124,7 +132,7 @@ class SwinArch(Arch):
 
     def enter(self, block: int, grid: Grid) -> Grid:
         height, width = grid
-        return (-(-height // 2), -(-width // 2)) if block in self.first_blocks[1:] else grid
+        return (-(-height // 2), -(-width // 2)) if self.enters(block) else grid
 
     def stage_grid(self, stage: int, img_size: tuple[int, int]) -> Grid:
         """The dense grid of ``stage`` for an image of ``img_size`` pixels."""
@@ -138,7 +146,7 @@ class SwinArch(Arch):
         return linear(tokens, patch, self.embed_dim) + layer_norm(tokens, self.embed_dim)
 
     def enter_cost(self, block: int, grid: Grid) -> Cost:
-        if block not in self.first_blocks[1:]:
+        if not self.enters(block):
             return Cost(0, 0)
         height, width = self.enter(block, grid)
         dim = self.dim(block)

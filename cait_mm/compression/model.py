@@ -19,6 +19,9 @@ from cait_mm.compression.small_config import config_of, config_text, plain
 from cait_mm.config.load import load_config
 from cait_mm.datasets.root import move_data
 from cait_mm.errors import UserError
+from cait_mm.latency.cache import budget
+from cait_mm.latency.measure import Measured
+from cait_mm.latency.table import LatencyTable
 from cait_mm.models.base import backbone_inside
 from cait_mm.models.compressed import compressed_content, save_compressed
 from cait_mm.models.formats import find_weights
@@ -96,13 +99,15 @@ class Compressed:
         write_json(folder / RESULT, result)
 
 
-def compress_model(config: str | Config, checkpoint: str, images: Any, target: float, *,
+def compress_model(config: str | Config, checkpoint: str, images: Any, target: float | None, *,
+                   speedup: float | None = None, latency: None | str | os.PathLike | LatencyTable = None,
                    merge: Sequence[tuple[int | str, str]] | None = None, align: int | None = None, pad_to: int = PAD_TO,
                    num_images: int | None = None, weighted: bool = True, proportional: bool = True,
                    ridge: float = RIDGE, restore_mode: str | None = None, search: int = 0,
                    score: str | Score = CALIBRATED,
                    cfg_options: Mapping[str, Any] | None = None, data_root: str | None = None,
-                   progress: Callable[[Looked], None] | None = None) -> Compressed:
+                   progress: Callable[[Looked], None] | None = None,
+                   measuring: Callable[[Measured], None] | None = None) -> Compressed:
     """Merge tokens and cut channels of a trained segmentor or detector without labels.
 
     Args:
@@ -111,6 +116,8 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         images: To calibrate on: a folder, a list of files, batches (B, C, H, W) normalised as in training, or None for
             the config's own training split, whose labels are not read.
         target: The share of the backbone's MACs to save on images of the config's size; 0 converts alone.
+        speedup, latency: Instead of ``target``: how many times as fast the backbone is to be, and the table of its
+            times (:func:`~cait_mm.latency.cache.budget`).
         merge, align, pad_to, weighted, proportional, ridge, restore_mode, search, score: See
             :class:`~cait_mm.pruning.compress.Compression`. ``align=None`` cuts to the multiples that widths are padded
             to.
@@ -118,6 +125,7 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         cfg_options: Changes to the config.
         data_root: See :func:`~cait_mm.datasets.root.move_data`.
         progress: Called after every candidate of a search.
+        measuring: Called while a table is measured.
 
     Raises:
         UserError: The config has no backbone that can be compressed, the checkpoint is not from a training of it,
@@ -128,8 +136,9 @@ def compress_model(config: str | Config, checkpoint: str, images: Any, target: f
         move_data(config, data_root)
     dense, meta = load_trained(config, checkpoint)
     size = input_size(config, dense)
+    target, table = budget(dense, size, target, speedup, latency, restore_mode=restore_mode, progress=measuring)
     how = Compression(target, merge, align or pad_to or 1, pad_to, weighted, proportional, ridge, restore_mode, search,
-                      score)
+                      score, table)
     batches = () if how.changes_nothing else _batches(config, images, size, num_images or NUM_IMAGES)
     small, folded, provenance = compress_inside(dense, batches, how, size, progress)
     provenance = {'source': Path(checkpoint).name, 'config': Path(config.filename or '').name, **provenance}

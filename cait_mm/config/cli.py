@@ -170,6 +170,7 @@ positive_int = _number(int, 'a positive whole number below 2^31', lambda value: 
 whole_number = _number(int, 'a whole number, 0 or more', lambda value: value >= 0)
 positive = _number(float, 'a positive number', lambda value: value > 0)
 not_negative = _number(float, 'a number, 0 or more', lambda value: value >= 0)
+above_one = _number(float, 'a number above 1', lambda value: value > 1)
 share = _number(float, 'a share between 0 and 1', lambda value: 0 < value < 1)
 
 

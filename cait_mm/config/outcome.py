@@ -7,6 +7,7 @@ from typing import Any
 
 from cait_mm.config.cli import as_options
 from cait_mm.config.screen import At
+from cait_mm.latency.measure import Measured
 from cait_mm.macs import classifier_cost
 from cait_mm.models import Classifier
 from cait_mm.models.summary import Summary
@@ -49,6 +50,27 @@ def told(result: Tuned) -> str:
     text = (f'tuned without labels: distance from the dense model on {result.held_out} images held out '
             f'{result.before:.4f} => {result.after:.4f}, best after step {result.best_step} of {result.steps}')
     return f'{text}\nnote: {result.note}' if result.note else text
+
+
+def show_measuring(now: Measured, at: At | None = None) -> None:
+    """A line on standard error after every tenth of the forward passes that are timed, with the time that is left;
+    ``at`` shows it too.
+    """
+    if at is not None:
+        at(now.done, now.count, 'timed passes')
+    if now.done * 10 // now.count > (now.done - 1) * 10 // now.count:
+        print(f'measuring: {now.done} of {now.count} passes, {now.seconds_left:.0f} s left', file=sys.stderr,
+              flush=True)
+
+
+def predicted(latency: Mapping[str, Any] | None) -> str:
+    """What a latency table predicts for a compressed model (``provenance['latency']``), for people."""
+    if latency is None:
+        return ''
+    where = latency['conditions']
+    machine = ', '.join(str(where[key]) for key in ('device', 'CPU', 'runtime', 'dtype') if key in where)
+    return (f'predicted: {latency["dense_ms"]:.4g} ms => {latency["ms"]:.4g} ms for {where.get("batch_size", "?")} '
+            f'images ({latency["dense_ms"] / latency["ms"]:.2f}x), on {machine}, {where.get("threads", "?")} threads\n')
 
 
 def show_search(now: Looked, at: At | None = None) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cait_mm.analysis.speed import Timing, time_interleaved
 from cait_mm.demo.predictor import Predictor
 from cait_mm.demo.views import difference, view
 from cait_mm.errors import UserError, reason_of
+from cait_mm.utils.speed import Timing, time_interleaved
 
 ROUNDS, WARMUP = 5, 1
 

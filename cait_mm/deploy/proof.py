@@ -27,12 +27,13 @@ def difference(module: nn.Module, saved: nn.Module, shape: tuple[int, int], batc
     for batch in batches:
         images = example(module, batch, shape)
         with torch.no_grad():
-            expected, actual = (_listed(item(images)) for item in (module, saved))
+            expected, actual = (listed(item(images)) for item in (module, saved))
         if [item.shape for item in expected] != [item.shape for item in actual]:
             return float('inf')
         apart += [(mine - theirs).abs().max() / mine.abs().max().clamp(min=1) for mine, theirs in zip(expected, actual)]
     return torch.stack(apart).max().item()
 
 
-def _listed(outputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def listed(outputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of a module, which may be one."""
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)

@@ -103,6 +103,10 @@ class Backbone(nn.Module, ABC):
         """All blocks that are built, through all stages."""
 
     @abstractmethod
+    def output_blocks(self) -> tuple[int, ...]:
+        """The blocks whose output becomes a map."""
+
+    @abstractmethod
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Image (B, C, H, W) -> the last block's tokens (B, N, C), CLS first where there is one, and their grid."""
 

@@ -131,6 +131,9 @@ class DeiT(Backbone):
     def flat_blocks(self) -> list[Block]:
         return list(self.blocks)
 
+    def output_blocks(self) -> tuple[int, ...]:
+        return tuple(self.out_indices)
+
     def _build_blocks(self) -> None:
         self.blocks = nn.ModuleList(self._block(index) for index in range(self.depth))
         parts = self.spec.reducer.parts(self.arch, self.depth, self.num_cls)

@@ -141,6 +141,9 @@ class Swin(Backbone):
     def flat_blocks(self) -> list[Block]:
         return [block for stage in self.layers for block in stage.blocks]
 
+    def output_blocks(self) -> tuple[int, ...]:
+        return tuple(self.arch.first_blocks[stage] + self.arch.depths[stage] - 1 for stage in self.out_indices)
+
     def _build_blocks(self) -> None:
         arch, merges = self.arch, self.spec.placed
         stages = []

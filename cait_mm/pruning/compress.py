@@ -1,4 +1,5 @@
 """Compression without training: weighted merges, and a cut of channels that the others stand in for."""
+import math
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -6,9 +7,11 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cait_mm.errors import UserError
+from cait_mm.latency.table import STEP, LatencyTable
 from cait_mm.macs import backbone_cost, reduction
 from cait_mm.models import Backbone, Classifier
 from cait_mm.models.arguments import checked_whole
@@ -21,7 +24,7 @@ from cait_mm.pruning.plan import merges_for
 from cait_mm.pruning.restoring import fit_restores
 from cait_mm.pruning.scores import CALIBRATED, Score, batches_for, checked, name_of, scored
 from cait_mm.pruning.search import MEASURES, Candidate, Looked, chosen, damages, hold_out, measure_of, search
-from cait_mm.pruning.selection import select
+from cait_mm.pruning.selection import BlockChannels, select
 from cait_mm.spec import Spec, make_spec
 
 Merges = Sequence[tuple[int | str, str]]
@@ -36,7 +39,8 @@ class Compression:
     """How a backbone is compressed without training.
 
     Args:
-        target: The share of the dense MACs to save, merges included; 0 changes nothing.
+        target: The share of the dense MACs to save, merges included; 0 changes nothing. With ``latency`` the share of
+            the dense model's time.
         merge: Where to merge, ``((4, 'horizontal'), (7, 'vertical'))``. None keeps the model's merges, and chooses
             some for the target (:func:`~cait_mm.pruning.plan.merges_for`) where it has none.
         align, pad_to: As in :func:`~cait_mm.pruning.selection.select` and :func:`~cait_mm.pruning.fold.fold`.
@@ -50,9 +54,11 @@ class Compression:
             planner's.
         score: By what channels are judged: a name of :data:`~cait_mm.pruning.scores.SCORES`, or a function like them.
             ``calibrated`` changes the basis of attention first (:mod:`~cait_mm.pruning.calibrate`).
+        latency: The budget is one of time by this table: channels go by the score that they lose per millisecond.
 
     Raises:
-        UserError: ``search`` is no whole number, ``merge`` is given too, or the score is unknown.
+        UserError: ``search`` is no whole number, ``merge`` is given too, the score is unknown, or widths are to be
+            padded otherwise than the table knows.
     """
 
     target: float
@@ -65,9 +71,12 @@ class Compression:
     restore_mode: str | None = None
     search: int = 0
     score: str | Score = CALIBRATED
+    latency: LatencyTable | None = None
 
     def __post_init__(self) -> None:
         checked(self.score)
+        if self.latency is not None and (not self.pad_to or self.pad_to % STEP):
+            raise UserError(f'`pad_to={self.pad_to}`: a latency table has widths in multiples of {STEP}; pad to one.')
         if checked_whole('search', self.search, 0) and self.merge is not None:
             raise UserError('`search` looks for the places to merge, and `merge` or the config names them: give one of '
                             'them.')
@@ -76,10 +85,15 @@ class Compression:
     def changes_nothing(self) -> bool:
         return self.target == 0 and not self.merge
 
+    def budget(self, saved: Callable[[Spec], float]) -> Callable[[Spec], float]:
+        """What a spec saves of the latency table's time, or without a table what ``saved`` says."""
+        return saved if self.latency is None else lambda spec: self.latency.saved(padded(spec, self.pad_to))
+
 
 def compress(model: Classifier, images: Images, target: float, merge: Merges | None = None,
              align: int = 1, pad_to: int = PAD_TO, weighted: bool = True, proportional: bool = True,
              ridge: float = RIDGE, search: int = 0, score: str | Score = CALIBRATED,
+             latency: LatencyTable | None = None,
              progress: Callable[[Looked], None] | None = None) -> Classifier:
     """Merge tokens and cut channels of a pretrained classifier without training.
 
@@ -88,7 +102,7 @@ def compress(model: Classifier, images: Images, target: float, merge: Merges | N
         images: Batches (B, C, H, W) to calibrate on, normalised as in training. Some dozens of images are enough,
             labels are not needed. A score that differentiates the task's loss takes labels where batches are pairs
             ``(images, labels)``, and the predictions of ``model`` where they are not.
-        target, merge, align, pad_to, weighted, proportional, ridge, search, score: See :class:`Compression`.
+        target, merge, align, pad_to, weighted, proportional, ridge, search, score, latency: See :class:`Compression`.
         progress: Called after every candidate of a search.
 
     Returns:
@@ -97,9 +111,12 @@ def compress(model: Classifier, images: Images, target: float, merge: Merges | N
     Raises:
         UserError: The model is pruned already, the images do not fit, or the target is out of reach.
     """
-    how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search, score=score)
-    folded, provenance = compress_backbone(model.backbone, images, how, around=partial(with_folded, model),
-                                           progress=progress)
+    how = Compression(target, merge, align, pad_to, weighted, proportional, ridge, search=search, score=score,
+                      latency=latency)
+    if latency is not None:
+        latency.require(model.spec.arch, model.backbone.img_size)
+    folded, provenance = compress_backbone(model.backbone, images, how, how.budget(reduction),
+                                           partial(with_folded, model), progress)
     return with_folded(model, folded, **provenance)
 
 
@@ -112,7 +129,7 @@ def compress_backbone(backbone: Backbone, images: Images, how: Compression,
         backbone: At full width; it stays as it is.
         images: As in :func:`compress`.
         how: The kind and amount of compression.
-        saved: The share of the MACs that a spec saves; by default that of the classifier.
+        saved: The share of the budget that a spec saves; by default of the classifier's MACs.
         around: The model that a search judges and that a score differentiates, around a folded backbone; by default
             the backbone alone.
         progress: Called after every candidate of a search.
@@ -128,7 +145,7 @@ def compress_backbone(backbone: Backbone, images: Images, how: Compression,
     images = list(images) if how.search else images
     around = around or attrgetter('backbone')
     folded, count = _compressed(backbone, images, how, saved, around)
-    provenance = dict(target=how.target, start=name_of(how.score), calibration_images=count)
+    provenance = dict(target=how.target, start=name_of(how.score), calibration_images=count, **_timed(how, folded))
     if not how.search:
         return folded, provenance
 
@@ -143,7 +160,7 @@ def compress_backbone(backbone: Backbone, images: Images, how: Compression,
     if best.number > 1:
         folded, _ = _compressed(backbone, images, replace(how, search=0, merge=best.merges, target=goal), real,
                                  around)
-    return folded, dict(provenance, search=record)
+    return folded, dict(provenance, search=record, **_timed(how, folded))
 
 
 def _compressed(backbone: Backbone, images: Images, how: Compression, saved: Callable[[Spec], float],
@@ -153,11 +170,27 @@ def _compressed(backbone: Backbone, images: Images, how: Compression, saved: Cal
     calibration = _calibration(backbone, merged, images, how.score, around)
     add_calibrated_compactors(merged, calibration)
     scores = channel_scores(merged)
-    masks = select(merged.spec, scores, how.target, align=how.align, saved=saved)
+    if how.latency is None:
+        masks = select(merged.spec, scores, how.target, align=how.align, saved=saved)
+    else:
+        masks = select(merged.spec, _losses(calibration, how.score), how.target, align=math.lcm(how.align, STEP),
+                       saved=saved, price=how.latency.price(merged.spec))
     folded = fold(merged, masks, tolerance=None, pad_to=how.pad_to)
     cut = [removable(mask, score, merged.arch.planes) for mask, score in zip(masks, scores)]
     compensate(folded.backbone, merged, cut, calibration.ffn, calibration.values, how.ridge)
     return folded, calibration.images
+
+
+def _losses(calibration: Calibration, score: str | Score) -> list[BlockChannels]:
+    """What is lost with every channel, in a measure that adds up: the square of a contribution, or a score."""
+    if score != CALIBRATED:
+        return calibration.scores
+    return [block.map(torch.square) for block in calibration.scores]
+
+
+def _timed(how: Compression, folded: Folded) -> dict[str, Any]:
+    """The predicted times of a compression by a latency table, in plain types."""
+    return {} if how.latency is None else {'latency': how.latency.prediction(folded.spec)}
 
 
 def _calibration(backbone: Backbone, merged: Backbone, images: Images, score: str | Score,
@@ -241,9 +274,11 @@ def compress_inside(model: nn.Module, images: Images, how: Compression,
     if how.changes_nothing:
         folded, provenance = Folded(deepcopy(backbone), backbone.spec, 0.), dict(target=0.)
     else:
+        if how.latency is not None:
+            how.latency.require(backbone.arch, img_size, backbone.output_blocks())
         images, saved = list(images), encoder_saving(backbone, img_size, mode)
         folded, provenance = compress_backbone(
-            backbone, images, how, lambda spec: saved(padded(spec, how.pad_to)), around, progress)
+            backbone, images, how, how.budget(lambda spec: saved(padded(spec, how.pad_to))), around, progress)
         provenance.update(selected_reduction=saved(folded.selected), largest_cut=folded.largest_cut)
     return around(folded), folded, provenance
 

@@ -6,8 +6,8 @@ from cait_mm.arch import Arch, get_arch
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
 from cait_mm.spec import Merge, Spec, make_spec
+from cait_mm.tokens.atme import ALTERNATING, even_placement
 
-ALTERNATING = ('horizontal', 'vertical')
 TOLERANCE = 0.02
 """A plan further than this from its target is refused where nothing makes up for the rest."""
 PAPER_MERGES = {
@@ -24,11 +24,6 @@ PAPER_RANGE = 0.2
 """Where the target exceeds the savings of the paper's merges by more than this, merges are planned instead."""
 MERGING_SHARE = 0.8
 """The share of merging in a target that is far from the paper's; in the paper, too, merging gives most of it."""
-
-
-def even_placement(depth: int, count: int) -> list[int]:
-    """``count`` blocks that divide ``depth`` blocks evenly, for example 4 and 8 of 12."""
-    return [depth * (i + 1) // (count + 1) for i in range(count)]
 
 
 def merges_for(arch: str | Arch, target: float, saved: Callable[[Spec], float] = reduction) -> Spec:
@@ -59,7 +54,8 @@ def plan(arch: str | Arch,
          img_size: None | tuple[int, int] = None,
          kinds: Sequence[str] = ALTERNATING,
          tolerance: float = TOLERANCE,
-         saved: Callable[[Spec], float] | None = None) -> Spec:
+         saved: Callable[[Spec], float] | None = None,
+         shown: Callable[[float], str] = 'a reduction of {:.1%}'.format) -> Spec:
     """Place merges so that the MACs fall by ``target``.
 
     The number of merges is the one whose even placement comes nearest. From there the single move of one merge by one
@@ -72,7 +68,9 @@ def plan(arch: str | Arch,
         img_size: Pixels (H, W) to plan for; None is the pretraining size.
         kinds: Merge kinds in turn: horizontal and vertical alternate in ATME.
         tolerance: How far from the target a placement may be.
-        saved: The share of the MACs that a spec saves; None is that of the classifier on ``img_size``.
+        saved: The share of the MACs that a spec saves; None is that of the classifier on ``img_size``. A share of time
+            (:meth:`~cait_mm.latency.table.LatencyTable.saved`) makes ``target`` one of time too.
+        shown: A share in words, for errors.
 
     Raises:
         UserError: No placement comes within ``tolerance`` of the target; the message names the nearest.
@@ -88,7 +86,9 @@ def plan(arch: str | Arch,
     def gap(spec: Spec) -> float:
         return abs(saved(spec) - target)
 
-    start = min(even, key=gap)
+    # Behind the first that saves enough, more merges can only come near again where they save no time any more.
+    enough = next((count for count, spec in enumerate(even, 1) if saved(spec) >= target), len(even))
+    start = min(even[:enough], key=gap)
     best, reached = start, set(map(saved, even))
     while True:
         moves = list(_single_moves(best, start, kinds))
@@ -98,9 +98,10 @@ def plan(arch: str | Arch,
             break
         best = nearest
     if gap(best) > tolerance:
-        raise UserError(f'no placement of merges in {arch.name} saves {target:.1%}: merging alone was seen to reach '
-                        f'{min(reached):.1%} to {max(reached):.1%}, nearest {saved(best):.1%}; '
-                        'choose such a target, or prune channels for the rest.')
+        least, most, nearest = (shown(share).split()[-1] for share in (min(reached), max(reached), saved(best)))
+        raise UserError(f'no placement of merges in {arch.name} reaches {shown(target)}: merging alone was seen to '
+                        f'reach {least} to {most}, nearest {nearest}; choose such a target, or prune channels for the '
+                        'rest.')
     return best
 
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from cait_mm.errors import UserError
 from cait_mm.models.base import backbone_inside
 from cait_mm.pruning.imitate import device_of, kl_of_all, logits_of, maps_error
-from cait_mm.pruning.plan import ALTERNATING, TOLERANCE
+from cait_mm.pruning.plan import TOLERANCE
 from cait_mm.spec import Merge, Spec, make_spec
+from cait_mm.tokens.atme import ALTERNATING
 
 OTHER = dict(zip(ALTERNATING, reversed(ALTERNATING)))
 LEAST_JUDGED = 8

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cait_mm.analysis.speed import conditions
+from cait_mm.utils.speed import conditions
 from cait_mm.version import __version__
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'mmengine', 'mmcv', 'mmsegmentation', 'mmdet')

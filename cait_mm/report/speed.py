@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cait_mm.analysis.speed import Timing, conditions, time_interleaved
 from cait_mm.models.base import Backbone, backbone_inside
 from cait_mm.ops.token_merge import TokenMerge
 from cait_mm.tasks import task_of
+from cait_mm.utils.speed import Timing, conditions, time_interleaved
 
 SECONDS = 12.
 """About as long as the timing of a report takes; slow models are timed over fewer rounds."""

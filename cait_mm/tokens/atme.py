@@ -13,6 +13,14 @@ from cait_mm.ops.attention import size_bias
 from cait_mm.ops.token_merge import Grid, TokenMerge, fused_tokens, has_conv, is_weighted, merged_grid
 from cait_mm.tokens.base import BlockTokens, TokenReducer, Tokens
 
+ALTERNATING = ('horizontal', 'vertical')
+"""The kinds of merges, in turn."""
+
+
+def even_placement(depth: int, count: int) -> list[int]:
+    """``count`` blocks that divide ``depth`` blocks evenly, for example 4 and 8 of 12."""
+    return [depth * (i + 1) // (count + 1) for i in range(count)]
+
 
 @dataclass(frozen=True)
 class ATME(TokenReducer):

@@ -1,11 +1,13 @@
 import json
 
 import pytest
+from timed import table_of
 
 from cait_mm.errors import UserError
 from cait_mm.macs import reduction
-from cait_mm.pruning.plan import MERGING_SHARE, even_placement, merges_for, plan
+from cait_mm.pruning.plan import MERGING_SHARE, merges_for, plan
 from cait_mm.spec import make_spec
+from cait_mm.tokens.atme import even_placement
 
 
 def test_even_placement_is_the_papers_first_choice():
@@ -41,7 +43,7 @@ def test_no_reduction_is_refused(target):
 
 
 def test_an_unreachable_target_names_the_reachable_one():
-    with pytest.raises(UserError, match=r'saves 95.0%: merging alone was seen to reach .* to 86'):
+    with pytest.raises(UserError, match=r'reaches a reduction of 95.0%: merging alone was seen to reach .* to 86'):
         plan('deit_small', 0.95)
 
 
@@ -53,6 +55,24 @@ def test_the_command(tool, tmp_path):
     assert result['merge'] == [[4, 'horizontal'], [7, 'vertical']] and result['macs'] == 2620409088
     status, text, error = tool('plan.py', '--arch', 'deit_small', '--target', '0.99')
     assert status == 2 and error.startswith('error: ') and not text
+
+
+def test_a_plan_for_a_speedup(tool, tmp_path):
+    table = table_of('deit_small', ffn=lambda tokens, width: tokens)  # widths of FFNs are free: merges alone count
+    table.save(tmp_path / 'table.json')
+    words = ('--arch', 'deit_small', '--latency-table', tmp_path / 'table.json')
+    status, text, err = tool('plan.py', *words, '--speedup', 1.8, '--json', tmp_path / 'plan.json')
+    assert status == 0, err
+    result = json.loads((tmp_path / 'plan.json').read_text())
+    spec = make_spec('deit_small', [tuple(merge) for merge in result['merge']])
+    assert table.saved(spec) == pytest.approx(1 - 1 / 1.8, abs=0.02)
+    assert result['latency']['ms'] == pytest.approx(table.predict(spec), rel=1e-3) and 'made-up' in text
+    status, _, err = tool('plan.py', *words, '--speedup', 40)
+    assert status == 2 and 'reaches a speed-up of 40.00x: merging alone was seen to reach ' in err
+    status, _, err = tool('plan.py', *words, '--speedup', 1.8, '--shape', 384, 384)
+    assert status == 2 and 'deit_small, at 384x384' in err
+    status, _, err = tool('plan.py', *words, '--target', 0.4)
+    assert status == 2 and '--latency-table goes with --speedup' in err
 
 
 @pytest.mark.parametrize('arch,target,merge', [

@@ -1,11 +1,14 @@
 import time
+from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
+from timed import steps_of, table_of
 
 from cait_mm.errors import UserError
 from cait_mm.macs import classifier_cost, reduction
-from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select
+from cait_mm.pruning.selection import BlockChannels, Consistency, pruned_spec, select, slopes
 from cait_mm.spec import Spec, make_spec
 
 MERGE = ((1, 'horizontal'), (2, 'vertical'))
@@ -167,6 +170,65 @@ def test_equal_scores_spread_over_all_blocks():
     ones = [BlockChannels(*(torch.ones(3, 64) for _ in range(3)), torch.ones(768)) for _ in spec.blocks]
     left = pruned_spec(spec, select(spec, ones, 0.3))
     assert max(block.ffn_dim for block in left.blocks) - min(block.ffn_dim for block in left.blocks) <= 2
+
+
+def losses(spec, seed=0):
+    """Scores that add up, q and k alike."""
+    return [replace(block, k=block.q) for block in random_scores(spec, seed)]
+
+
+@pytest.mark.parametrize('speedup', [1.9, 2.2, 3.])
+def test_a_budget_of_time_is_reached_in_whole_steps(speedup):
+    spec, table = make_spec('deit_tiny', ((4, 'horizontal'), (8, 'vertical'))), table_of('deit_tiny')
+    left = pruned_spec(spec, select(spec, losses(spec), 1 - 1 / speedup, align=8, saved=table.saved,
+                                    price=table.price(spec)))
+    assert speedup <= table.dense / table.predict(left) < speedup * 1.02
+    assert all(block.qk_dim == block.v_dim and block.qk_dim % 8 == block.ffn_dim % 8 == 0 for block in left.blocks)
+
+
+@pytest.mark.parametrize('step', [8, 16, 24])
+@pytest.mark.parametrize('seed', range(3))
+def test_nothing_as_fast_loses_less(step, seed):
+    """Of all widths by which a model is as fast as the selection's, none has lower scores cut."""
+    spec = make_spec(dict(embed_dim=32, depth=2, num_heads=1, mlp_ratio=1.5, img_size=(64, 64)), ((1, 'horizontal'), ))
+    table = table_of(spec.arch, attention=steps_of(step), ffn=steps_of(step), other=0.)
+    scores = losses(spec, seed)
+
+    def lost(widths):
+        parts = [part.flatten().sort().values for block in scores for part in (block.q, block.v, block.ffn)]
+        widths = [width for qkv, ffn in zip(widths[::2], widths[1::2]) for width in (qkv, qkv, ffn)]
+        return sum(float(part[:len(part) - width].sum()) for part, width in zip(parts, widths))
+
+    def spec_of(widths):
+        return make_spec(spec.arch, spec.merges, widths[::2], widths[::2], widths[1::2])
+
+    every = list(product(*(range(8, width + 8, 8) for width in (32, 48, 32, 48))))
+    for target in (0.3, 0.4, 0.5):
+        left = pruned_spec(spec, select(spec, scores, target, align=8, saved=table.saved, price=table.price(spec)))
+        own = [width for block in left.blocks for width in (block.qk_dim, block.ffn_dim)]
+        assert table.saved(left) >= target
+        least = min(lost(widths) for widths in every if table.predict(spec_of(widths)) <= table.predict(left) + 1e-9)
+        assert lost(own) == pytest.approx(least)
+        assert all(width % step == 0 or width in (32, 48) for width in own), 'no step that the device does not reward'
+
+
+def test_dear_steps_are_taken_with_those_that_make_up_for_them():
+    assert slopes([(1., 1.), (2., 1.), (4., 1.)]) == [1, 2, 4]
+    assert slopes([(1., 0.), (1., 2.), (3., 0.), (3., 1.)]) == [1, 1, 6, 6]
+    assert slopes([(1., -1.), (1., 3.), (5., 0.)]) == [1, 1, float('inf')]
+    assert slopes([(3., 1.), (1., 1.)]) == [2, 2] and slopes([]) == []
+
+
+def test_a_budget_of_time_out_of_reach_names_what_can_be_reached():
+    spec, table = make_spec('deit_tiny', ((4, 'horizontal'), )), table_of('deit_tiny')
+    how = dict(align=8, saved=table.saved, price=table.price(spec))
+    with pytest.raises(UserError, match=r'speed-up of 50.00x is out of reach.* at most (\d+\.\d\d)x') as error:
+        select(spec, losses(spec), 0.98, **how)
+    most = float(str(error.value).split('at most ')[1].split('x')[0])
+    narrow = pruned_spec(spec, select(spec, losses(spec), 1 - 1 / (most - 0.01), **how))
+    assert max(block.qk_dim for block in narrow.blocks) <= 16
+    with pytest.raises(UserError, match='needs both consistencies'):
+        select(spec, losses(spec), 0.5, Consistency(attention=False), **how)
 
 
 def test_masks_of_deit_base_take_at_most_50_ms_on_one_core():

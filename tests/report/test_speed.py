@@ -6,9 +6,9 @@ import pytest
 import torch
 from conftest import plain_classifier
 
-from cait_mm.analysis.speed import Timing
 from cait_mm.ops.token_merge import TokenMerge
 from cait_mm.report.speed import ATTENTION, BODY, FFN, HEAD, MERGES, STEM, compare, described, spent, stopwatch
+from cait_mm.utils.speed import Timing
 
 
 def test_the_ratio_is_of_medians_and_its_quartiles_are_those_of_the_rounds():

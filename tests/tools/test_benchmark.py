@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from cait_mm.analysis.speed import amdahl
+from cait_mm.utils.speed import amdahl
 
 CPU = ('--device', 'cpu')
 DENSE, ATME = 'configs/small/upernet_deit_scenes.py', 'configs/small/upernet_atme_deit_scenes.py'

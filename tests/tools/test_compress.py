@@ -6,6 +6,7 @@ import torch
 from conftest import FAMILIES, real_data
 from mmengine.registry import MODELS
 from PIL import Image
+from timed import table_of
 from timm import create_model
 from tiny_runs import differing
 
@@ -72,9 +73,10 @@ def test_an_export_is_written_and_loads_as_a_backbone_by_itself(tool, small, fam
     (['--merge', '9:horizontal'], 'blocks 0 to 2'),
     (['--merge', '1:horizontal', '--search', '4'], '--search looks for the places'),
     (['--search', '4'], '--merge or the config names them'),
-    (['--latency', 'table.json'], '--latency goes with --score nvit'),
+    (['--latency-table', 'table.json'], '--latency-table goes with --speedup or --score nvit'),
+    (['--speedup', '2'], 'not allowed with argument'),
     (['--score', 'magic'], 'invalid choice'),
-    (['--score', 'nvit', '--latency', 'nowhere.json'], 'nowhere.json'),
+    (['--score', 'nvit', '--latency-table', 'nowhere.json'], 'nowhere.json'),
 ])
 def test_wrong_use_is_a_sentence_and_writes_nothing(tool, small, change, message):
     status, _, err = tool('compress.py', *words(small), *change)
@@ -97,15 +99,39 @@ def test_a_search_says_how_it_goes_and_ranks_what_it_tried(tool, small):
 
 
 def test_channels_are_judged_by_the_score_that_is_named(tool, small):
-    (small / 'table.json').write_text(json.dumps({kind: {1: 1, 96: 900} for kind in ('qk', 'v', 'ffn')}))
+    table_of(FAMILIES['deit']['arch'], ffn=lambda _, width: 10. * width).save(small / 'table.json')
     results = []
-    for more in ((), ('--score', 'lfs'), ('--score', 'nvit'), ('--score', 'nvit', '--latency', small / 'table.json')):
+    for more in ((), ('--score', 'lfs'), ('--score', 'nvit'),
+                 ('--score', 'nvit', '--latency-table', small / 'table.json')):
         status, _, err = tool('compress.py', *words(small, '--merge', '', *more))
         assert status == 0, err
         results.append(torch.load(small / 'out.pth', weights_only=True))
     assert [result['meta']['start'] for result in results] == ['calibrated', 'lfs', 'nvit', 'nvit']
     weights = [result['state_dict']['blocks.0.mlp.fc1.weight'] for result in results]
     assert all(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(weights, weights[1:]))
+
+
+def test_a_speedup_is_reached_by_the_table(tool, small):
+    table = table_of(FAMILIES['deit']['arch'], other=0.01)
+    table.save(small / 'table.json')
+    given = [word for word in words(small, '--latency-table', small / 'table.json', '--json', small / 'r.json')
+             if word not in ('--target', 0.3)]
+    status, out, err = tool('compress.py', *given, '--speedup', 1.9)
+    assert status == 0 and 'x), on a made-up one' in out, err
+    result = json.loads((small / 'r.json').read_text())
+    spec = read_checkpoint(str(small / 'out.pth')).spec
+    assert 1.9 <= table.dense / table.predict(spec) == pytest.approx(
+        result['latency']['dense_ms'] / result['latency']['ms'], rel=1e-3)
+    assert all(block.ffn_dim % 8 == 0 for block in spec.blocks)
+    (small / 'out.pth').unlink()
+    status, _, err = tool('compress.py', *given, '--speedup', 50)
+    assert status == 2 and 'a speed-up of 50.00x is out of reach' in err and 'at most ' in err
+    status, _, err = tool('compress.py', *given, '--speedup', 1.9, '--pad-to', 4)
+    assert status == 2 and '--pad-to 4: a latency table has widths in multiples of 8' in err
+    table_of('deit_tiny').save(small / 'table.json')
+    status, _, err = tool('compress.py', *given, '--speedup', 1.9)
+    assert status == 2 and 'measure one for it with tools/latency.py' in err
+    assert not (small / 'out.pth').exists()
 
 
 def test_a_broken_image_and_another_model_are_a_sentence(tool, small):

@@ -1,9 +1,11 @@
 """tools/export.py: files compute the same as PyTorch; anything else is refused with a clear error."""
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
 
 from cait_mm.deploy import OnnxModel, deployable, deployed, difference, load_saved, save_onnx, save_program
 from cait_mm.errors import UserError
@@ -38,6 +40,28 @@ def test_exports_are_checked_and_described(tool, checkpoint, tmp_path, form, suf
     shapes = [tuple(item.shape) for item in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
     assert shapes == ([(5, 10, 64, 96)] if part == 'overall' else [(5, 128, 4, 6)] * 4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['about.json', out.name] and 'differs' in text
+
+
+def test_files_of_8_bits_are_near_and_compared(tool, checkpoint, tmp_path):
+    pytest.importorskip('onnxruntime', reason='pip install -r requirements/export.txt')
+    chance = np.random.default_rng(0)
+    (tmp_path / 'images').mkdir()
+    for index in range(6):
+        pixels = chance.integers(0, 255, (4, 6, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1)
+        Image.fromarray(pixels).save(tmp_path / 'images' / f'{index}.png')
+    words = (SEGMENTOR, checkpoint, '--shape', 64, 96, '--out', tmp_path / 'model.onnx', '--int8', tmp_path / 'images',
+             '--num-images', 6)
+    status, text, err = tool('export.py', *words, '--json', tmp_path / 'about.json')
+    assert status == 0, err
+    found = json.loads((tmp_path / 'about.json').read_text())['int8']
+    whole, small = OnnxModel(tmp_path / 'model.onnx'), OnnxModel(tmp_path / 'model_int8.onnx')
+    assert small.about == whole.about and 0 < found['error'] < 0.3 and found['agreement'] > 0.7 and found['speedup'] > 0
+    assert (tmp_path / 'model_int8.onnx').stat().st_size < 0.5 * (tmp_path / 'model.onnx').stat().st_size
+    assert 'the same arg-max in' in text and not list(tmp_path.glob('*augmented*'))
+    for wrong, message in ((('--format', 'torch-export'), '--int8 goes with --format onnx'),
+                           (('--num-images', 1), 'half of them calibrate')):
+        status, _, err = tool('export.py', *words, *wrong)
+        assert status == 2 and message in err
 
 
 @pytest.mark.parametrize('name', ['compress_cait_deit_scenes', 'compress_cait_swin_imagefolder',

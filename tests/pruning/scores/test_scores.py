@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import FAMILIES, plain_backbone
 from scored import batches_of, classifier
+from timed import table_of
 from torch import nn
 
 import cait_mm
@@ -21,7 +22,6 @@ from cait_mm.pruning.selection import select
 from cait_mm.spec import make_spec
 
 OTHERS = tuple(SCORES)
-TABLE = {kind: {1: 1., 96: 2.} for kind in ('qk', 'v', 'ffn')}
 
 
 def dense(family):
@@ -127,7 +127,8 @@ def test_a_function_is_a_score_and_an_unknown_name_is_an_error():
     small = compress(model, images(), 0.08, (), pad_to=0, score=last_block)
     assert [block.ffn_dim for block in small.spec.blocks[:2]] == [96, 96] and small.spec.blocks[2].ffn_dim < 60
     assert small.provenance['start'] == 'last_block'
-    assert compress(model, images(), 0.2, (), score=partial(nvit, latency=TABLE)).provenance['start'] == 'nvit'
+    with_table = partial(nvit, latency=table_of(model.spec.arch))
+    assert compress(model, images(), 0.2, (), score=with_table).provenance['start'] == 'nvit'
     with pytest.raises(UserError, match='has to be one of calibrated, magnitude, taylor, lfs, nvit, s2vite, savit'):
         Compression(0.3, score='magic')
     with pytest.raises(UserError, match='not finite'):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cait_mm.analysis.speed import Timing, amdahl, peak_memory, time_interleaved
+from cait_mm.utils.speed import Timing, amdahl, peak_memory, time_interleaved
 
 
 def test_calls_are_interleaved_and_warm_up_is_not_counted():

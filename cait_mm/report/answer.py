@@ -21,13 +21,14 @@ def sentence(data: Mapping[str, Any]) -> str:
     """All of it in one sentence."""
     speed, counts, parts = data.get('speed'), data.get('counts'), []
     if speed:
-        parts.append(f'{speed["ratio"]:.2f} times as fast')
+        parts.append(f'{speed["ratio"]:.2f} times as fast{" (noisy)" * bool(speed["noisy"])}')
     if counts:
         parts += [f'{change(*both(counts, "overall", what))} {word}' for what, word in (('macs', 'MACs'),
                                                                                        ('params', 'parameters'))]
     row = next(iter(data.get('quality') or ()), None)
     if row:
-        parts.append(f'{row["what"]}: {number(row)}')
+        low, high = row.get('interval_of_change') or (1, 1)
+        parts.append(f'{row["what"]}: {number(row)} on {row["on"]}{" (no sure change)" * (low <= 0 <= high)}')
     return f'{", ".join(parts)}.' if parts else 'Nothing could be measured.'
 
 

@@ -20,7 +20,10 @@ ALIKE = {'what': 'the same first guess as the dense model', 'unit': '%', 'small'
 
 def test_all_that_was_measured_is_said_with_its_spread_and_conditions():
     told = answer({'speed': SPEED, 'counts': COUNTS, 'quality': [LABELLED, ALIKE], 'missing': []})
-    assert told['sentence'] == '2.00 times as fast, −48 % MACs, +5 % parameters, top-1: 80.0 → 78.5 %.'
+    assert told['sentence'] == ('2.00 times as fast, −48 % MACs, +5 % parameters, top-1: 80.0 → 78.5 % on 200 '
+                                'labelled images (no sure change).')
+    sure = answer({'quality': [{**LABELLED, 'interval_of_change': [-2., -1.]}]})['sentence']
+    assert sure == 'top-1: 80.0 → 78.5 % on 200 labelled images.'
     faster, smaller, worse = told['cards']
     assert faster['value'] == '2.00×' and '20.0 ms (19.0 to 21.0) → 10.0 ms (9.9 to 10.2)' in faster['details'][0]
     text = ' '.join(faster['details'])
@@ -40,7 +43,8 @@ def test_what_is_not_known_is_said_to_be_unmeasured():
 
 def test_noise_is_a_warning():
     assert not any('Measure again' in text for text in answer({'speed': SPEED})['cards'][0]['details'])
-    assert 'Measure again' in answer({'speed': {**SPEED, 'noisy': True}})['cards'][0]['details'][-1]
+    noisy = answer({'speed': {**SPEED, 'noisy': True}})
+    assert 'Measure again' in noisy['cards'][0]['details'][-1] and '(noisy)' in noisy['sentence']
 
 
 @pytest.mark.parametrize('value,text', [(1.26, '+1.3'), (-1.26, '−1.3'), (-0.01, '±0.0'), (0, '±0.0')])

@@ -73,6 +73,8 @@ def forked(script: Path, words: Sequence[str], streams: Mapping[int, int], **mor
     if child:
         return child
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # jobs of scripts ignore some
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
         for number, target in streams.items():
             os.dup2(target, number)
         sys.stdout, sys.stderr = (open(number, 'w', closefd=False) for number in (1, 2))  # noqa: SIM115

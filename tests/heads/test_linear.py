@@ -3,12 +3,15 @@ import pytest
 import torch
 
 pytest.importorskip('mmseg')
+from mmengine.registry import DefaultScope  # noqa: E402
+
 from cait_mm.heads.linear import LinearHead  # noqa: E402
 
 
 @pytest.mark.parametrize('channels,more', [
     (6, dict(in_index=0)), ([6, 6], dict(in_index=[0, 1], input_transform='resize_concat'))])
-def test_logits_follow_from_the_features_of_their_position(channels, more):
+def test_logits_follow_from_the_features_of_their_position(channels, more, monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})  # whatever config a test before has read
     head = LinearHead(channels, num_classes=3, norm_cfg=dict(type='BN'), **more).eval()
     for value in (*head.parameters(), head.bn.running_mean):
         torch.nn.init.normal_(value)

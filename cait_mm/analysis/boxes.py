@@ -1,6 +1,6 @@
 """Boxes that two detectors see in one picture, and which of them are the same object."""
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -17,6 +17,13 @@ class Boxes(NamedTuple):
     corners: Tensor
     scores: Tensor
     labels: Tensor
+
+
+def sure_boxes(instances: Any) -> Boxes:
+    """The boxes of MMDetection's ``pred_instances`` with a score of :data:`LEAST_SCORE` or more, on the CPU."""
+    stay = instances.scores >= LEAST_SCORE
+    return Boxes(instances.bboxes[stay].cpu().float(), instances.scores[stay].cpu().float(),
+                 instances.labels[stay].cpu())
 
 
 def matched(before: Boxes, after: Boxes, least: float = LEAST_IOU) -> list[tuple[int, int]]:

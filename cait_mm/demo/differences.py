@@ -13,11 +13,6 @@ def changed_pixels(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int
     return [(int(one), int(other), (first == one) & (second == other)) for one, other in pairs[np.argsort(-counts)]]
 
 
-def total_variation(first: Tensor, second: Tensor) -> float:
-    """Half the sum of absolute differences of two distributions (classes,), from 0 to 1."""
-    return 0.5 * float((first - second).abs().sum())
-
-
 def largest_changes(first: Tensor, second: Tensor, count: int) -> Sequence[int]:
     """The ``count`` classes that change most, and the first guess of each, the largest change first."""
     change = (first - second).abs()

@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 from PIL import Image
-from timm.data import ImageNetInfo, create_transform
+from timm.data import create_transform
 from torch import Tensor, nn
 
-from cait_mm.analysis.boxes import LEAST_SCORE, Boxes
+from cait_mm.analysis.boxes import Boxes, sure_boxes
+from cait_mm.analysis.classes import class_names
 from cait_mm.compression.images import input_size
 from cait_mm.config.load import load_config
 from cait_mm.datasets.check_files import datasets_of
@@ -109,9 +110,7 @@ class Detector(_OpenMMLab):
     kind = 'detector'
 
     def seen(self, output: Any) -> Boxes:
-        found = output[0].pred_instances
-        found = found[found.scores >= LEAST_SCORE]
-        return Boxes(found.bboxes.float().cpu(), found.scores.float().cpu(), found.labels.cpu())
+        return sure_boxes(output[0].pred_instances)
 
 
 def load_predictor(config: str, checkpoint: str, name: str, device: str = 'cpu') -> Predictor:
@@ -129,7 +128,8 @@ def load_predictor(config: str, checkpoint: str, name: str, device: str = 'cpu')
     if task.in_channels != 3:
         raise UserError(f'{config} takes images of {task.in_channels} channels, and pictures have 3.')
     described = _described(settings, load_file(checkpoint))
-    classes = _class_names(model, described.get('classes'))
+    known = described.get('classes')
+    classes = class_names(_count(model) or len(known or ()), known)
     palette = described.get('palette')
     if palette is None or isinstance(palette, str) or len(palette) < len(classes):
         palette = spread_colours(len(classes))
@@ -162,16 +162,6 @@ def _described(config: Config, content: Any) -> Mapping[str, Any]:
     with DATASETS.switch_scope_and_registry(config.get('default_scope', 'mmengine')) as registry:
         kind = registry.get(node['type']) if isinstance(node.get('type'), str) else node.get('type')
     return {**getattr(kind, 'METAINFO', {}), **(node.get('metainfo') or {})}
-
-
-def _class_names(model: nn.Module, known: Sequence[str] | None) -> list[str]:
-    count = _count(model) or len(known or ())
-    if known is not None and len(known) == count:
-        return list(map(str, known))
-    if count == 1000:
-        info = ImageNetInfo()
-        return [info.index_to_description(index).split(',')[0] for index in range(count)]
-    return [f'class {index}' for index in range(count)]
 
 
 def _count(model: nn.Module) -> int | None:

@@ -7,7 +7,8 @@ from PIL import Image
 from torch import Tensor
 
 from cait_mm.analysis.boxes import Boxes, matched, unpaired
-from cait_mm.demo.differences import changed_pixels, largest_changes, total_variation
+from cait_mm.analysis.classes import total_variation
+from cait_mm.demo.differences import changed_pixels, largest_changes
 from cait_mm.demo.predictor import Predictor
 
 LEAST_WIDTH = 480

@@ -92,8 +92,8 @@ class SemanticBlock(nn.Module):
 
 
 class Generate(SemanticBlock):
-    """Semantic tokens from a map: the maxima of ``samples`` x ``samples`` parts of every window ask their window,
-    which is ``margin`` tokens wider here, and themselves. Only what they hear goes on.
+    """Semantic tokens from a map: the maxima of ``samples`` x ``samples`` parts of every window attend to their
+    window, which is ``margin`` tokens wider here, and to each other. No shortcut leads around this attention.
 
     Args:
         args: Of :class:`SemanticBlock`.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cait_mm.analysis.boxes import LEAST_SCORE, Boxes, matched, unpaired
+from cait_mm.analysis.boxes import LEAST_SCORE, Boxes, matched, sure_boxes, unpaired
 from cait_mm.report.encoding import jpeg
 from cait_mm.utils.pictures import read_image
 
@@ -21,7 +21,7 @@ def compare(dense: nn.Module, small: nn.Module, inputs: Iterable[Any], names: Se
     """
     pictures, looked_at, per_class = [], 0, np.zeros((len(names), 3), int)
     for data in inputs:
-        before, after = (_boxes(model.test_step(data)[0].pred_instances) for model in (dense, small))
+        before, after = (sure_boxes(model.test_step(data)[0].pred_instances) for model in (dense, small))
         pairs = matched(before, after)
         lost, won = (unpaired(boxes, [pair[side] for pair in pairs]) for side, boxes in enumerate((before, after)))
         for column, labels in enumerate(([before.labels[one] for one, _ in pairs], before.labels[lost],
@@ -39,12 +39,6 @@ def compare(dense: nn.Module, small: nn.Module, inputs: Iterable[Any], names: Se
             'boxes': [{'name': names[index], 'kept': int(row[0]), 'lost': int(row[1]), 'won': int(row[2])}
                       for index, row in enumerate(per_class) if row.any()],
             'pictures': [_entry(*picture, names) for picture in pictures], 'looked_at': looked_at}
-
-
-def _boxes(instances: Any) -> Boxes:
-    stay = instances.scores >= LEAST_SCORE
-    return Boxes(instances.bboxes[stay].cpu().float(), instances.scores[stay].cpu().float(),
-                 instances.labels[stay].cpu())
 
 
 def _entry(apart: float, path: str, before: Boxes, after: Boxes, lost: Sequence[int], won: Sequence[int],

@@ -9,6 +9,7 @@ import torch
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
+from cait_mm.analysis.classes import total_variation
 from cait_mm.report.encoding import jpeg, picture_of
 from cait_mm.report.statistics import paired_change, wilson
 
@@ -22,16 +23,6 @@ class Case(NamedTuple):
     name: str
     image: Tensor
     label: int | None = None
-
-
-def class_names(count: int, given: Sequence[str] | None = None) -> list[str]:
-    """The names of ``count`` classes: those that are given, or ImageNet's if they are as many, or numbers."""
-    if given and len(given) == count:
-        return [str(name) for name in given]
-    if count == 1000:
-        info = ImageNetInfo()
-        return [info.index_to_description(index).split(',')[0] for index in range(count)]
-    return [f'class {index}' for index in range(count)]
 
 
 def label_of(path: str | Path, count: int, given: Sequence[str] | None = None) -> int | None:
@@ -64,7 +55,7 @@ def compare(dense: nn.Module, small: nn.Module, cases: Iterable[Case], names: Se
     rows, pictures = [], []
     for case in cases:
         before, after = (model(case.image[None]).float().softmax(-1)[0] for model in (dense, small))
-        apart = 0.5 * float((before - after).abs().sum())
+        apart = total_variation(before, after)
         rows.append((case, int(before.argmax()), int(after.argmax()), apart))
         pictures.append((apart, case, before, after))
     pictures.sort(key=lambda item: -item[0])

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cait_mm.analysis import run_figures
+from cait_mm.analysis.classes import class_names
 from cait_mm.compression.images import image_paths
 from cait_mm.compression.model import CONFIG, MODEL, RESULT, load_trained
 from cait_mm.config.load import load_config
@@ -19,7 +20,7 @@ from cait_mm.models import Classifier, classifier_backbone, load_classifier
 from cait_mm.pruning.fold import channel_scores, fold_classifier
 from cait_mm.pruning.masks import masks_of
 from cait_mm.pruning.training_checkpoint import load_training
-from cait_mm.report.classes import Case, class_names, label_of, names_in
+from cait_mm.report.classes import Case, label_of, names_in
 from cait_mm.report.encoding import VOID, picture_of
 from cait_mm.report.facts import file_rows, provenance_rows
 from cait_mm.report.pair import Pair

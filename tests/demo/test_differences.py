@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from cait_mm.demo.differences import changed_pixels, largest_changes, total_variation
+from cait_mm.analysis.classes import total_variation
+from cait_mm.demo.differences import changed_pixels, largest_changes
 
 
 def test_changed_pixels_are_shared_out_over_pairs_of_classes():

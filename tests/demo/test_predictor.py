@@ -50,12 +50,12 @@ def test_a_segmentor_sees_what_mmsegmentation_says(models, picture):
 
 def test_a_detector_sees_what_mmdetection_says(models, picture, monkeypatch):
     from mmdet.apis import inference_detector
-    monkeypatch.setattr('cait_mm.demo.predictor.LEAST_SCORE', 0.)
+    monkeypatch.setattr('cait_mm.analysis.boxes.LEAST_SCORE', 0.)
     predictor, seen = predicted(models['detector'], picture)
     predictor.model.cfg = load_config(models['detector'][0])
     wanted = inference_detector(predictor.model, picture).pred_instances
     assert len(wanted) and torch.equal(seen.corners, wanted.bboxes) and torch.equal(seen.labels, wanted.labels)
-    monkeypatch.setattr('cait_mm.demo.predictor.LEAST_SCORE', float(wanted.scores.median()))
+    monkeypatch.setattr('cait_mm.analysis.boxes.LEAST_SCORE', float(wanted.scores.median()))
     assert len(predicted(models['detector'], picture)[1].labels) == (wanted.scores >= wanted.scores.median()).sum()
 
 

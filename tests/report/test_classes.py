@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from cait_mm.report.classes import Case, class_names, compare, label_of, quality
+from cait_mm.analysis.classes import class_names
+from cait_mm.report.classes import Case, compare, label_of, quality
 
 
 class Fixed(nn.Module):
